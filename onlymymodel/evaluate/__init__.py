@@ -1,0 +1,1 @@
+"""Judging protected files: metrics, harness, report."""

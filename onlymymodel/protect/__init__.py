@@ -1,0 +1,1 @@
+"""Making a protected photo: budget, views, objective, optimizer, photo, folder."""

@@ -1,0 +1,1 @@
+"""Models: the authorized one, the surrogates, and black boxes that only answer."""

@@ -1,0 +1,1 @@
+"""Bundled tiny models, trained here on rendered portraits."""
