@@ -1,0 +1,230 @@
+"""Who is in the portraits, and what differs from one picture to the next: plain records, no drawing.
+
+Lengths are head units: a head is one unit from its middle to an ear, u points right and v down.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+Color = tuple[int, int, int]
+
+EMOTIONS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger")
+
+
+class Hair(NamedTuple):
+    """One hairstyle: a cap on the skull, and what hangs or stands off it."""
+
+    hairline: tuple[tuple[float, float], ...] = ()  # from the left temple to the right one; empty is bald
+    volume: float = 0.10  # how far the cap stands off the skull
+    drop: float = 0.0  # v that the hair behind the head reaches; 0 is none
+    spread: float = 1.1  # half-width of that hair
+    curl: float = 0.0  # size of the bumps along the rim
+    locks: float = 7.5  # how many bumps from ear to ear
+    bun: float = 0.0  # radius of a bun on the crown
+
+
+_CURLED = (
+    (-0.95, 0.0),
+    (-0.86, -0.45),
+    (-0.6, -0.56),
+    (-0.4, -0.74),
+    (-0.18, -0.6),
+    (0.1, -0.74),
+    (0.34, -0.6),
+    (0.6, -0.68),
+    (0.86, -0.45),
+    (0.95, 0.0),
+)
+_TUFTS = (
+    (-0.97, 0.05),
+    (-0.9, -0.5),
+    (-0.7, -0.55),
+    (-0.58, -0.8),
+    (-0.34, -0.56),
+    (-0.22, -0.8),
+    (0.06, -0.54),
+    (0.16, -0.8),
+    (0.44, -0.6),
+    (0.52, -0.82),
+    (0.76, -0.62),
+    (0.9, -0.5),
+    (0.97, 0.05),
+)
+_PARTED = (
+    (-0.97, 0.1),
+    (-0.86, -0.3),
+    (-0.35, -0.58),
+    (0.38, -0.92),
+    (0.7, -0.66),
+    (0.88, -0.35),
+    (0.97, 0.1),
+)
+_FRINGE = ((-0.97, 0.2), (-0.84, -0.3), (-0.5, -0.4), (0.0, -0.44), (0.5, -0.4), (0.84, -0.3), (0.97, 0.2))
+_MIDDLE = ((-0.99, 0.3), (-0.9, -0.1), (-0.6, -0.5), (0.0, -1.0), (0.6, -0.5), (0.9, -0.1), (0.99, 0.3))
+_HIGH = (
+    (-0.96, -0.1),
+    (-0.88, -0.45),
+    (-0.62, -0.86),
+    (0.0, -0.8),
+    (0.62, -0.86),
+    (0.88, -0.45),
+    (0.96, -0.1),
+)
+
+HAIRSTYLES = {
+    "bald": Hair(),
+    "buzz": Hair(_HIGH, volume=0.03),
+    "short": Hair(_TUFTS, volume=0.2, curl=0.05, locks=10.5),
+    "side": Hair(_PARTED, volume=0.2),
+    "bob": Hair(_FRINGE, volume=0.15, drop=0.95, spread=1.22),
+    "long": Hair(_MIDDLE, volume=0.12, drop=2.0, spread=1.25),
+    "waves": Hair(_PARTED, volume=0.18, drop=1.6, spread=1.3, curl=0.12),
+    "curls": Hair(_CURLED, volume=0.26, curl=0.13),
+    "afro": Hair(_HIGH, volume=0.5, drop=0.75, spread=1.42, curl=0.12, locks=9.5),
+    "bun": Hair(_MIDDLE, volume=0.09, bun=0.42),
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who is in the picture; the same in every picture of this person."""
+
+    name: str
+    skin: Color
+    hair: Color
+    style: str  # key of HAIRSTYLES
+    iris: Color
+    face: float = 1.25  # half-height of the face
+    jaw: float = 0.4  # 0 pointed, 1 square
+    brow: float = 0.075  # thickness
+    eyes: float = 0.2  # half-width of an eye
+    gap: float = 0.42  # from the middle of the face to an eye
+    nose: float = 0.15  # half-width
+    mouth: float = 0.34  # half-width
+    glasses: str = ""  # "", "round" or "square"
+    beard: str = ""  # "", "moustache", "goatee" or "full"
+    freckles: bool = False
+    earrings: bool = False
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is true of one picture only: the expression, the pose, the light, the place, the camera."""
+
+    seed: tuple[int, ...]
+    emotion: int  # index into EMOTIONS
+    strength: float  # how strongly it shows, around 1
+    yaw: float  # radians, as are pitch and roll
+    pitch: float
+    roll: float
+    zoom: float  # head unit as a share of the picture's side
+    offset: tuple[float, float]  # of the head from the picture's middle, as shares of the side
+    light: tuple[float, float]  # where the light comes from
+    contrast: float  # between the lit and the dark side
+    exposure: float
+    cast: tuple[float, float, float]  # gain per colour channel
+    background: tuple[Color, Color, Color]  # two ends of a gradient, and shapes
+    shirt: Color
+    noise: float  # standard deviation of the sensor's noise, in grey levels
+
+
+_PALE, _FAIR, _TAN = (247, 214, 192), (238, 192, 160), (216, 160, 120)
+_OLIVE, _BROWN, _DARK = (196, 138, 98), (152, 98, 66), (108, 68, 48)
+_BLACK, _COCOA, _CHESTNUT, _COPPER = (38, 32, 36), (74, 50, 40), (122, 76, 46), (178, 84, 44)
+_BLOND, _GREY = (222, 180, 104), (176, 174, 178)
+_BLUE, _GREEN, _HAZEL, _EBONY = (74, 130, 178), (92, 138, 92), (140, 98, 52), (64, 42, 32)
+
+IDENTITIES = (
+    Identity("Amara", _DARK, _BLACK, "afro", _EBONY, jaw=0.35, nose=0.2, mouth=0.38, earrings=True),
+    Identity("Bruno", _TAN, _COCOA, "short", _HAZEL, face=1.3, jaw=0.8, brow=0.11, nose=0.18, beard="full"),
+    Identity("Chiyo", _FAIR, _BLACK, "bob", _EBONY, face=1.18, brow=0.06, eyes=0.19, nose=0.12, mouth=0.28),
+    Identity("Dario", _OLIVE, _BLACK, "curls", _HAZEL, brow=0.1, nose=0.17, beard="moustache"),
+    Identity("Elin", _PALE, _BLOND, "long", _BLUE, face=1.28, jaw=0.2, eyes=0.22, nose=0.12),
+    Identity("Farid", _OLIVE, _BLACK, "side", _EBONY, face=1.3, jaw=0.6, brow=0.12, beard="goatee"),
+    Identity("Greta", _FAIR, _GREY, "bun", _BLUE, jaw=0.45, nose=0.15, glasses="round", earrings=True),
+    Identity(
+        "Hugo", _PALE, _COPPER, "short", _GREEN, face=1.22, jaw=0.6, eyes=0.18, nose=0.16, freckles=True
+    ),
+    Identity("Imani", _BROWN, _BLACK, "bun", _EBONY, face=1.27, jaw=0.25, eyes=0.22, nose=0.18, mouth=0.38),
+    Identity("Jonas", _FAIR, _BLOND, "side", _BLUE, face=1.3, jaw=0.75, nose=0.16, glasses="square"),
+    Identity("Kalinda", _BROWN, _COCOA, "waves", _HAZEL, face=1.22, jaw=0.3, brow=0.09, eyes=0.22),
+    Identity(
+        "Leandro", _DARK, _BLACK, "buzz", _EBONY, jaw=0.8, brow=0.09, nose=0.21, mouth=0.38, beard="goatee"
+    ),
+    Identity("Mirela", _TAN, _CHESTNUT, "long", _GREEN, jaw=0.35, brow=0.09, glasses="round"),
+    Identity("Nadim", _BROWN, _BLACK, "bald", _EBONY, face=1.28, jaw=0.7, brow=0.12, nose=0.19, beard="full"),
+    Identity(
+        "Oona", _PALE, _COPPER, "waves", _GREEN, face=1.2, jaw=0.25, eyes=0.21, nose=0.12, freckles=True
+    ),
+    Identity("Piotr", _FAIR, _GREY, "bald", _BLUE, jaw=0.65, nose=0.19, glasses="square", beard="moustache"),
+)
+IDENTITY_NAMES = tuple(person.name for person in IDENTITIES)
+
+
+class Expression(NamedTuple):
+    """Movements of a face; lengths in head units, up and open are positive."""
+
+    brow_inner: float
+    brow_outer: float
+    lid: float  # half-opening of the eye above its axis
+    cheek: float  # lower lid pushed up
+    slant: float  # upper lid: falls towards the temple
+    iris: float  # size of the iris
+    smile: float  # corners of the mouth
+    open: float  # half-opening of the mouth
+    wide: float  # mouth's width, as a factor
+    teeth: float  # share of the opening that is upper teeth
+    sneer: float  # one side of the upper lip
+    wrinkle: float  # of the nose
+
+
+# one row per emotion, one column per movement
+FACES = np.array(
+    [
+        [0.00, 0.00, 0.110, 0.00, 0.00, 1.00, 0.01, 0.010, 1.00, 0.0, 0.00, 0.0],
+        [0.02, 0.04, 0.100, 0.06, 0.00, 1.00, 0.17, 0.100, 1.25, 0.7, 0.00, 0.0],
+        [0.15, -0.07, 0.080, 0.00, 0.06, 1.00, -0.15, 0.012, 0.85, 0.0, 0.00, 0.0],
+        [0.20, 0.17, 0.190, -0.05, 0.00, 0.90, 0.00, 0.210, 0.72, 0.2, 0.00, 0.0],
+        [0.20, 0.02, 0.180, -0.04, 0.05, 0.70, -0.08, 0.100, 1.20, 0.9, 0.00, 0.0],
+        [-0.06, -0.01, 0.065, 0.05, 0.00, 0.95, -0.08, 0.045, 0.95, 0.5, 0.11, 1.0],
+        [-0.15, 0.10, 0.105, 0.03, -0.07, 0.90, -0.10, 0.055, 0.98, 1.0, 0.00, 0.5],
+    ]
+)
+# standard deviation of each movement from picture to picture
+WOBBLE = np.array([0.015, 0.015, 0.008, 0.008, 0.01, 0.04, 0.02, 0.008, 0.05, 0.05, 0.01, 0.1])
+
+
+def imagine(identity: int, emotion: int, seed: int) -> Scene:
+    """Return the scene that a seed stands for."""
+    rng = np.random.default_rng((identity, emotion, seed))
+
+    def color(hue: float, low: float, high: float) -> Color:
+        red, green, blue = colorsys.hsv_to_rgb(hue % 1, rng.uniform(0.1, 0.55), rng.uniform(low, high))
+        return round(255 * red), round(255 * green), round(255 * blue)
+
+    side = rng.uniform(0, 2 * math.pi)
+    hue = rng.random()
+    warm, tint = rng.normal(0, 0.05, 2)
+    return Scene(
+        seed=(identity, emotion, seed),
+        emotion=emotion,
+        strength=rng.uniform(0.7, 1.15),
+        yaw=float(np.clip(rng.normal(0, 0.17), -0.36, 0.36)),
+        pitch=float(np.clip(rng.normal(0, 0.08), -0.2, 0.2)),
+        roll=float(np.clip(rng.normal(0, 0.09), -0.25, 0.25)),
+        zoom=rng.uniform(0.22, 0.275),
+        offset=(rng.normal(0, 0.02), rng.uniform(-0.04, 0.04)),
+        light=(math.cos(side), -0.35 + 0.55 * math.sin(side)),
+        contrast=rng.uniform(0.15, 0.5),
+        exposure=rng.uniform(0.78, 1.08),
+        cast=(1 + warm, 1 + tint * 0.5, 1 - warm),
+        background=(color(hue, 0.45, 1), color(hue + rng.normal(0, 0.1), 0.6, 1), color(hue + 0.5, 0.6, 1)),
+        shirt=color(rng.random(), 0.25, 0.95),
+        noise=rng.uniform(1, 6),
+    )
