@@ -122,9 +122,7 @@ def test_nothing_to_work_on(tmp_path: Path) -> None:
     ],
 )
 def test_outputs_that_would_be_one_file(tmp_path: Path, names: tuple[str, ...], clash: str) -> None:
-    assert refusal(make(tmp_path, *names)) == (
-        f"1 output name(s) would be taken twice, rename the photos: {clash}."
-    )
+    assert refusal(make(tmp_path, *names)) == (f"1 output name(s) would be taken twice, rename the photos: {clash}.")
 
 
 def test_first_ten_clashes_and_their_count(tmp_path: Path) -> None:

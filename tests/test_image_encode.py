@@ -82,9 +82,7 @@ def test_what_a_format_cannot_hold_is_refused() -> None:
     assert decode(encode(limit.pixels, like=limit)).icc == limit.icc
 
 
-@pytest.mark.parametrize(
-    "pixels", [noise().astype(np.float32), noise()[..., 0], noise(channels=4), noise(30, 20)]
-)
+@pytest.mark.parametrize("pixels", [noise().astype(np.float32), noise()[..., 0], noise(channels=4), noise(30, 20)])
 def test_wrong_pixels_are_refused(pixels: Any) -> None:
     with pytest.raises(ValueError, match="pixels"):
         encode(pixels, like=photo(noise()))

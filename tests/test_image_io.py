@@ -216,9 +216,7 @@ def test_probe_of_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("format", "options"), [*LOSSLESS, ("JPEG", {}), ("JPEG", {"progressive": True})])
-def test_every_truncation_fails(
-    format: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_truncation_fails(format: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as a careless program may have it
     data = saved(noise(16, 16), format, **options)
     for length in range(len(data)):

@@ -82,9 +82,7 @@ def test_index_that_is_also_a_class_name(table: Path) -> None:
 
 
 def test_names_without_class_names(table: Path) -> None:
-    assert "not an index (this model has no class names) (1): 'dog'" in problem(
-        table, "file,label\na.jpg,dog\n", None
-    )
+    assert "not an index (this model has no class names) (1): 'dog'" in problem(table, "file,label\na.jpg,dog\n", None)
     assert "indices outside 0 to 9 (1): '10'" in problem(table, "file,label\na.jpg,10\n", None)
     assert "indices outside 0 to 9" in problem(table, f"file,label\na.jpg,{'9' * 5000}\n", None)
     with pytest.raises(UserError, match="negative or huge indices"):

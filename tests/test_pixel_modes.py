@@ -36,8 +36,7 @@ def png(depth: int, color_type: int, rows: list[bytes], width: int, *extra: tupl
     body = zlib.compress(b"".join(b"\x00" + row for row in rows))
     chunks = [(b"IHDR", header), *extra, (b"IDAT", body), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        for name, data in chunks
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
     )
 
 

@@ -135,9 +135,7 @@ def _directory(data: bytes, order: str, offset: int) -> _Directory:
     if end > len(data):
         raise ExifError("a directory runs past the end of the block")
     heads = struct.iter_unpack(order + "HHI4x", data[offset + 2 : end])
-    entries = tuple(
-        _Entry(tag, kind, size, offset + 10 + 12 * i) for i, (tag, kind, size) in enumerate(heads)
-    )
+    entries = tuple(_Entry(tag, kind, size, offset + 10 + 12 * i) for i, (tag, kind, size) in enumerate(heads))
     if end + 4 > len(data):  # some writers leave out the last pointer
         return _Directory(entries, offset, end, 0)
     return _Directory(entries, offset, end + 4, struct.unpack_from(order + "I", data, end)[0])

@@ -145,18 +145,14 @@ def _refuse_collisions(entries: Iterable[Entry]) -> None:
     folders = {key[:depth] for _, key in photos for depth in range(1, len(key))}
     clashes = [files for key, files in users.items() if len(files) > 1 or key in folders]
     if clashes:
-        taken = [
-            " and ".join(map(str, files)) + ("" if len(files) > 1 else " and a folder") for files in clashes
-        ]
+        taken = [" and ".join(map(str, files)) + ("" if len(files) > 1 else " and a folder") for files in clashes]
         listed = "; ".join(taken[:_SHOWN]) + ("; ..." if len(taken) > _SHOWN else "")
         raise UserError(f"{len(clashes)} output name(s) would be taken twice, rename the photos: {listed}.")
 
 
 def _key(output: PurePosixPath) -> tuple[str, ...]:
     """Return the parts of a path such that two equal ones are one file on macOS and Windows."""
-    return tuple(
-        unicodedata.normalize("NFC", unicodedata.normalize("NFC", part).casefold()) for part in output.parts
-    )
+    return tuple(unicodedata.normalize("NFC", unicodedata.normalize("NFC", part).casefold()) for part in output.parts)
 
 
 def _lies_in(inner: Path, outer: Path) -> bool:

@@ -95,9 +95,7 @@ def _rows(csv_path: Path) -> list[tuple[int, str, str]]:
                 wanted = " and no column ".join(missing)
                 raise UserError(f"{csv_path} has no column {wanted}; its first line has {found}.")
             reader.fieldnames = columns
-            return [
-                (reader.line_num, (row["file"] or "").strip(), (row["label"] or "").strip()) for row in reader
-            ]
+            return [(reader.line_num, (row["file"] or "").strip(), (row["label"] or "").strip()) for row in reader]
     except OSError as error:
         raise UserError(f"{csv_path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:

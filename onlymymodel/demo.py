@@ -1,0 +1,144 @@
+"""The demo: rendered portraits through the real pipeline, judged by models that took no part."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from onlymymodel.data.atomic import write_atomic
+from onlymymodel.data.image_io import decode
+from onlymymodel.data.manifest import Manifest
+from onlymymodel.data.portraits import EMOTIONS, IDENTITY_NAMES, render
+from onlymymodel.errors import UserError
+from onlymymodel.evaluate.harness import Judge, Pair, Row, evaluate_models
+from onlymymodel.evaluate.report import write_report
+from onlymymodel.protect.budget import Budget
+from onlymymodel.protect.folder import MANIFEST, Job, protect_folder
+from onlymymodel.protect.photo import Context
+from onlymymodel.protect.recipe import make_recipe
+from onlymymodel.protect.run_record import ModelUris
+from onlymymodel.runtime import environment
+from onlymymodel.surrogates.black_box import ClassifierBlackBox
+from onlymymodel.surrogates.doctor import check_team
+from onlymymodel.surrogates.load import load_model
+
+PORTRAIT_SEED = 7_000_000  # far from the seeds that the bundled models were trained, chosen and tested on
+PORTRAIT_SIZE = 192
+
+
+@dataclass(frozen=True)
+class Team:
+    """Who plays which part."""
+
+    authorized: str
+    surrogates: tuple[str, ...]
+    heldout: tuple[str, ...]
+
+
+BUNDLED = Team(
+    "zoo:identity-residual",
+    ("zoo:identity-plain", "zoo:identity-depthwise", "zoo:identity-vit"),
+    ("zoo:identity-inception", "zoo:identity-mixer"),
+)
+PRETRAINED = Team(
+    "timm:resnet50.a1_in1k",
+    ("timm:resnet18.a1_in1k", "timm:deit_tiny_patch16_224.fb_in1k", "timm:mobilenetv3_large_100.ra_in1k"),
+    ("timm:efficientnet_b0.ra_in1k", "timm:regnety_008.pycls_in1k", "timm:convnext_atto.d2_in1k"),
+)
+
+
+def run_demo(
+    out: Path, *, photos: int, epsilon: float, pretrained: bool, device: torch.device, progress: bool = True
+) -> int:
+    """Render, protect, judge, and write `report.html`; returns an exit code.
+
+    Args:
+        out: a folder that does not exist yet, or that an earlier demo with the same settings was stopped in.
+        photos: number of portraits.
+        epsilon: budget in 1/255.
+        pretrained: timm's ImageNet models instead of the bundled ones.
+    """
+    team = PRETRAINED if pretrained else BUNDLED
+    authorized, *others = (load_model(uri, device=device) for uri in (team.authorized, *team.surrogates, *team.heldout))
+    surrogates, heldout = others[: len(team.surrogates)], others[len(team.surrogates) :]
+    check_team(authorized, surrogates)
+    labels = _render_portraits(out / "photos", photos)
+    job = Job(
+        source=out / "photos",
+        out=out / "protected",
+        context=Context(authorized, tuple(surrogates), Budget(epsilon / 255), make_recipe("default")),
+        uris=ModelUris(team.authorized, team.surrogates),
+        # the bundled models know these people; ImageNet's classes do not, so there the clean answer is the label
+        labels={} if pretrained else labels,
+    )
+    summary = protect_folder(job, progress=progress)
+    judges = [Judge("authorized", ClassifierBlackBox(authorized))]
+    judges += [Judge("surrogate", ClassifierBlackBox(model)) for model in surrogates]
+    judges += [Judge("held-out", ClassifierBlackBox(model)) for model in heldout]
+    records, pairs = _read_pairs(job)
+    if not pairs:
+        raise UserError(f"no portrait could be protected with epsilon {epsilon:g}; try a greater --strength")
+    rows = evaluate_models(judges, pairs, progress=progress)
+    print(table(rows))
+    write_report(
+        out / "report.html",
+        title="onlymymodel demo",
+        summary=f"{summary.counts['protected']} of {photos} rendered portraits are protected.",
+        rows=rows,
+        pairs=pairs,
+        label_names=authorized.card.labels,
+        epsilon=epsilon,
+        distortion=[(record["psnr"], record["ssim"]) for record in records],
+        command=shlex.join(["omm", "demo", *(["--pretrained"] if pretrained else [])]),
+        environment=environment(device),
+    )
+    _write_json(out / "results.json", rows)
+    print(f"\nopen {out / 'report.html'} to see them side by side")
+    return 0 if summary.all_protected else 1
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as text, one line a model."""
+    width = max(len(row.model) for row in rows)
+    lines = [f"{'':11} {'model':{width}}  right before  right after"]
+    for row in rows:
+        after = f"{row.right_after / row.photos:6.1%}"
+        lines.append(f"{row.role:11} {row.model:{width}}  {row.right_before / row.photos:11.1%}   {after:>10}")
+    return "\n".join(lines)
+
+
+def _render_portraits(folder: Path, count: int) -> dict[str, int]:
+    """Render portraits that are not there yet; returns the identity of each file."""
+    labels = {}
+    for index in range(count):
+        identity, emotion = index % len(IDENTITY_NAMES), (index * 5 + index // len(IDENTITY_NAMES)) % len(EMOTIONS)
+        name = f"{index:03d}-{IDENTITY_NAMES[identity].lower()}-{EMOTIONS[emotion]}.png"
+        labels[name] = identity
+        if not (folder / name).exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(render(identity, emotion, PORTRAIT_SEED + index, PORTRAIT_SIZE)).save(folder / name)
+    return labels
+
+
+def _read_pairs(job: Job) -> tuple[list[dict[str, object]], list[Pair]]:
+    """The protected photos as a reader of the files sees them, with their manifest lines."""
+    records = [r for r in Manifest(job.out / MANIFEST).by_source().values() if r["status"] == "protected"]
+    pairs = [
+        Pair(
+            name=record["source"],
+            original=decode((job.source / record["source"]).read_bytes()).pixels,
+            protected=decode((job.out / record["output"]).read_bytes()).pixels,
+            label=record["label"],
+        )
+        for record in records
+    ]
+    return records, pairs
+
+
+def _write_json(path: Path, rows: Sequence[Row]) -> None:
+    content = {"schema": 1, "environment": environment(), "rows": [row.to_json() for row in rows]}
+    write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())

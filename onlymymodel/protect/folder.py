@@ -1,0 +1,199 @@
+"""A folder of photos: planned, batched, resumable; every file ends in one line of the manifest."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from onlymymodel.data.atomic import sweep_partials, write_atomic
+from onlymymodel.data.folder import Entry, check_destination, scan
+from onlymymodel.data.image_io import PhotoError, probe
+from onlymymodel.data.manifest import Manifest, sha256, sha256_file
+from onlymymodel.errors import UserError
+from onlymymodel.protect import run_record
+from onlymymodel.protect.photo import Context, Record, Source, blank_record, protect_photos, working_shape
+from onlymymodel.runtime import configure
+
+MANIFEST = "manifest.jsonl"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to protect and where to.
+
+    Attributes:
+        source: a folder, or one photo.
+        out: a folder, new or of an earlier, unfinished run with the same settings.
+        labels: class index of each photo by its path below the source; others get the authorized model's answer.
+        batch_size: photos of one working size that are optimized together.
+    """
+
+    source: Path
+    out: Path
+    context: Context
+    uris: run_record.ModelUris
+    labels: Mapping[str, int] = field(default_factory=dict)
+    batch_size: int = 8
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How many photos ended in each status, and how many other files were passed over."""
+
+    counts: Counter[str]
+    passed_over: int
+
+    @property
+    def all_protected(self) -> bool:
+        """Whether every photo is protected."""
+        return set(self.counts) <= {"protected"}
+
+
+def protect_folder(job: Job, *, progress: bool = True) -> Summary:
+    """Protect every photo of a folder; a run that was stopped goes on where it was.
+
+    The plan (which photos share a batch) depends on the folder and the settings alone, and a batch of which only
+    a part was written is computed whole again, so that a resumed run writes the same bytes.
+
+    Raises:
+        UserError: before the first photo, see `scan`, `check_destination` and `run_record.write`; or because the
+            manifest cannot be written, after which nothing more is.
+    """
+    configure()
+    entries = scan(job.source, f".{job.context.format}")
+    check_destination(job.source, job.out)
+    run_record.write(job.out, job.context, job.batch_size, job.uris, _seen_from(job.source, job.out))
+    sweep_partials(job.out)
+    manifest = Manifest(job.out / MANIFEST)
+    done = manifest.by_source()
+    counts: Counter[str] = Counter()
+    photos = [entry for entry in entries if entry.status == "photo"]
+    with tqdm(total=len(photos), unit="photo", disable=None if progress else True) as bar:
+        for entry in entries:
+            if entry.status == "refused":
+                counts["skipped"] += 1
+                _note_refused(entry, done, manifest, job.context)
+        for batch in _plan(photos, job):
+            for record in _run_batch(batch, job, done, manifest, bar):
+                counts[record["status"]] += 1
+                bar.update()
+                bar.set_postfix(counts, refresh=False)
+    return Summary(counts, sum(entry.status == "not-a-photo" for entry in entries))
+
+
+def _plan(photos: Sequence[Entry], job: Job) -> Iterator[list[Entry]]:
+    """Batches of equal working size, in the order of their first photos."""
+    groups: dict[object, list[Entry]] = {}
+    for entry in photos:
+        try:
+            header = probe(entry.path, job.context.max_pixels)
+            shape = working_shape(header.height, header.width, header.channels, job.context.recipe)
+            groups.setdefault(shape, []).append(entry)
+        except (PhotoError, OSError):
+            groups[entry.relative] = [entry]  # it will say the same when it is read
+    for members in groups.values():
+        for start in range(0, len(members), job.batch_size):
+            yield members[start : start + job.batch_size]
+
+
+def _run_batch(
+    batch: Sequence[Entry], job: Job, done: Mapping[str, Record], manifest: Manifest, bar: Any
+) -> Iterator[Record]:
+    """Protect a batch and write down each photo; what an earlier run has written already is kept as it is."""
+    read: list[tuple[Entry, Source]] = []
+    for entry in batch:
+        label = job.labels.get(str(entry.relative))
+        try:
+            read.append((entry, Source(entry.path.read_bytes(), label)))
+        except OSError as error:
+            record = blank_record(Source(b"", label), job.context, "failed", f"cannot be read: {error.strerror}")
+            yield _write_down(entry, None, {**record, "source_sha256": None}, job, manifest)
+    kept = {entry.relative for entry, source in read if _is_done(entry, source, done, job)}
+    if len(kept) == len(read):
+        yield from (done[str(entry.relative)] for entry, _ in read)
+        return
+
+    def on_step(step: int, steps: int) -> None:
+        bar.set_postfix_str(f"{len(read)} at work, step {step}/{steps}")
+
+    results = _with_less_memory([source for _, source in read], job.context, on_step)
+    for (entry, _), (data, record) in zip(read, results, strict=True):
+        if entry.relative in kept:
+            yield done[str(entry.relative)]
+        else:
+            yield _write_down(entry, data, record, job, manifest)
+
+
+def _with_less_memory(sources: Sequence[Source], context: Context, on_step: Any) -> list[tuple[bytes | None, Record]]:
+    """Protect photos together, or in halves where memory does not suffice."""
+    try:
+        return protect_photos(sources, context, on_step)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+    if len(sources) == 1:
+        return [(None, blank_record(sources[0], context, "failed", "not enough memory for this photo"))]
+    middle = len(sources) // 2
+    return [
+        *_with_less_memory(sources[:middle], context, on_step),
+        *_with_less_memory(sources[middle:], context, on_step),
+    ]
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # on the CPU torch raises a plain RuntimeError
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def _is_done(entry: Entry, source: Source, done: Mapping[str, Record], job: Job) -> bool:
+    """Whether the manifest's last line of a photo still holds: same source, same label, same written file."""
+    record = done.get(str(entry.relative))
+    if record is None or record["source_sha256"] != sha256(source.data):
+        return False
+    given = record["label"] if record["label_source"] == "given" else None
+    if given != source.label:
+        return False
+    if record["output"] is None:
+        return True
+    output = job.out / record["output"]
+    return output.is_file() and sha256_file(output) == str(record["output_sha256"])
+
+
+def _write_down(entry: Entry, data: bytes | None, record: Record, job: Job, manifest: Manifest) -> Record:
+    """Write the photo, then its line."""
+    output = None
+    if data is not None and entry.output is not None:
+        try:
+            write_atomic(job.out / entry.output, data)
+            output = str(entry.output)
+        except OSError as error:
+            record = {**record, "status": "failed", "reason": f"cannot be written: {error.strerror}"}
+    line = {
+        "source": str(entry.relative),
+        "output": output,
+        "output_sha256": sha256(data) if data is not None and output is not None else None,
+        **record,
+    }
+    try:
+        manifest.append(line)
+    except OSError as error:
+        raise UserError(
+            f"{manifest.path} cannot be written: {error.strerror}; what is protected so far stays"
+        ) from error
+    return line
+
+
+def _note_refused(entry: Entry, done: Mapping[str, Record], manifest: Manifest, context: Context) -> None:
+    if str(entry.relative) not in done:
+        record = blank_record(Source(b""), context, "skipped", entry.reason or "")
+        record["source_sha256"] = None
+        manifest.append({"source": str(entry.relative), "output": None, "output_sha256": None, **record})
+
+
+def _seen_from(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()

@@ -1,0 +1,82 @@
+"""Onto the 8-bit lattice: what is saved is what was judged."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from onlymymodel.protect.budget import Budget
+from onlymymodel.protect.objective import Canvases, Guard
+from onlymymodel.surrogates.classifier import Classifier
+
+REPAIR_LEVELS = 2
+
+
+class Settled(NamedTuple):
+    """Photos on the lattice.
+
+    Attributes:
+        pixels: (B,C,H,W) uint8.
+        margins: (B,) authorized margins on exactly these pixels, in logits.
+        admissible: (B,) bool: label kept, margin at least kappa, budget held.
+    """
+
+    pixels: Tensor
+    margins: Tensor
+    admissible: Tensor
+
+
+def to_lattice(pixels: Tensor) -> Tensor:
+    """[0,1] floats to uint8, rounded, never truncated."""
+    return (pixels * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def from_lattice(pixels: Tensor) -> Tensor:
+    """uint8 to [0,1] float32."""
+    return pixels.float() / 255
+
+
+def settle(
+    original: Tensor,
+    delta: Tensor,
+    labels: Tensor,
+    *,
+    authorized: Classifier,
+    budget: Budget,
+    kappa: float,
+    repair_steps: int,
+    mask: Tensor | None = None,
+) -> Settled:
+    """Round original + delta to 8 bits and repair there, on the authorized margin alone, where it fell below kappa.
+
+    Args:
+        original: (B,C,H,W) uint8.
+        delta: (B,C,H,W) float.
+        labels: (B,) long.
+        mask: (B,1,H,W) of 0 and 1, see `Budget.project`.
+
+    Returns:
+        For each photo the first repaired version with margin >= kappa, or else the one with the largest margin.
+    """
+    inside = Budget(linf=budget.levels / 255)
+    start = from_lattice(original)
+    best = to_lattice(start + inside.project(delta, start, mask))
+    current = best.clone()
+    margins = torch.full((len(original),), -torch.inf, device=original.device)
+    open_rows = torch.arange(len(original), device=original.device)
+    for _ in range(repair_steps + 1):
+        canvases = Canvases(from_lattice(current[open_rows]), [authorized])
+        values, raise_it = Guard(authorized, labels).margin(canvases, open_rows)
+        better = values > margins[open_rows]
+        best[open_rows[better]] = current[open_rows[better]]
+        margins[open_rows] = torch.maximum(margins[open_rows], values)
+        needy = values < kappa
+        if not needy.any():
+            break
+        step = raise_it(needy)[needy].sign() * (REPAIR_LEVELS / 255)
+        open_rows = open_rows[needy]
+        moved = from_lattice(current[open_rows]) + step - start[open_rows]
+        part = None if mask is None else mask[open_rows]
+        current[open_rows] = to_lattice(start[open_rows] + inside.project(moved, start[open_rows], part))
+    admissible = (margins >= kappa) & (margins > 0) & budget.admits(best, original)
+    return Settled(best, margins, admissible)

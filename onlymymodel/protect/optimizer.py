@@ -1,0 +1,241 @@
+"""The loop: propose a change that other models misread and the authorized one does not. The harness decides."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from onlymymodel.protect.budget import Budget
+from onlymymodel.protect.jpeg import through_jpeg
+from onlymymodel.protect.lattice import Settled, from_lattice, settle
+from onlymymodel.protect.objective import (
+    Canvases,
+    EnsembleObjective,
+    FeatureObjective,
+    Guard,
+    Objective,
+    steer,
+    unit,
+)
+from onlymymodel.protect.recipe import Recipe
+from onlymymodel.surrogates.classifier import Classifier
+
+MISLED = 0.01  # a surrogate is misled when it gives the class less than this probability
+
+
+class Proposal(NamedTuple):
+    """What the optimizer offers before rounding.
+
+    Attributes:
+        delta: (B,C,H,W) the last iterate's change.
+        fallback: (B,C,H,W) the last change at which the authorized margin was seen at kappa or more, else zero.
+        steps: (B,) steps taken.
+    """
+
+    delta: Tensor
+    fallback: Tensor
+    steps: Tensor
+
+
+class Protected(NamedTuple):
+    """Protected photos on the 8-bit lattice; see `Settled` for pixels, margins and admissible.
+
+    Attributes:
+        steps: (B,) steps taken.
+    """
+
+    pixels: Tensor
+    margins: Tensor
+    admissible: Tensor
+    steps: Tensor
+
+
+OnStep = Callable[[int, int], None]
+
+
+def protect_batch(
+    pixels: Tensor,
+    labels: Tensor,
+    *,
+    authorized: Classifier,
+    surrogates: Sequence[Classifier],
+    budget: Budget,
+    recipe: Recipe,
+    generators: Sequence[Generator],
+    mask: Tensor | None = None,
+    on_step: OnStep | None = None,
+) -> Protected:
+    """Protect photos of one size: optimize, round, repair.
+
+    Args:
+        pixels: (B,C,H,W) uint8, C 3 (RGB) or 1 (gray, stays gray).
+        labels: (B,) long, what the authorized model is to read.
+        authorized: kept right; also pushed, in its features, by the `feature` objective.
+        surrogates: pushed by the `ensemble` objective.
+        generators: one for each photo, on the CPU, so that a photo's result does not depend on its batch.
+        mask: (B,1,H,W) of 0 and 1; where it is 0 the photo stays as it is.
+        on_step: called with (steps done, steps in all) after each step.
+
+    Raises:
+        UserError: the recipe needs something that is not there (a surrogate, a layer).
+    """
+    clean = from_lattice(pixels)
+    with torch.no_grad():
+        answers = [model(clean).argmax(1) for model in surrogates]
+    targets = push_targets(labels, answers, authorized, surrogates, recipe)
+    proposal = optimize(
+        clean,
+        labels,
+        authorized=authorized,
+        surrogates=surrogates,
+        targets=targets,
+        budget=budget,
+        recipe=recipe,
+        generators=generators,
+        mask=mask,
+        on_step=on_step,
+    )
+    settled = settle_proposal(pixels, proposal, labels, authorized=authorized, budget=budget, recipe=recipe, mask=mask)
+    return Protected(settled.pixels, settled.margins, settled.admissible, proposal.steps)
+
+
+def push_targets(
+    labels: Tensor,
+    answers: Sequence[Tensor],
+    authorized: Classifier,
+    surrogates: Sequence[Classifier],
+    recipe: Recipe,
+) -> list[Tensor]:
+    """For each surrogate the (B,) classes that it is pushed from.
+
+    That is the label where the surrogate speaks the authorized model's language and the recipe says so; otherwise
+    its own answer to the clean photo, `answers`, so that models of another task take part without labels.
+    """
+    return [
+        labels if recipe.push == "label" and model.card.speaks_like(authorized.card) else answer
+        for model, answer in zip(surrogates, answers, strict=True)
+    ]
+
+
+def optimize(
+    originals: Tensor,
+    labels: Tensor,
+    *,
+    authorized: Classifier,
+    surrogates: Sequence[Classifier],
+    targets: Sequence[Tensor],
+    budget: Budget,
+    recipe: Recipe,
+    generators: Sequence[Generator],
+    mask: Tensor | None = None,
+    on_step: OnStep | None = None,
+) -> Proposal:
+    """Climb the recipe's objective inside the budget under the authorized model's guard.
+
+    Args:
+        originals: (B,C,H,W) in [0,1].
+        targets: see `push_targets`; the others as in `protect_batch`.
+    """
+    objective = _objective(originals, labels, authorized, surrogates, targets, recipe)
+    guard = Guard(authorized, labels)
+    models = [authorized, *surrogates] if recipe.objective == "ensemble" else [authorized]
+    step_size = (recipe.step_size or 2 * budget.linf * 255 / max(recipe.steps, 1)) / 255
+
+    delta = _start(originals, budget, recipe, generators, mask)
+    fallback, velocity = torch.zeros_like(delta), torch.zeros_like(delta)
+    steps, calm = torch.zeros(2, len(originals), dtype=torch.long, device=originals.device)
+    rows = torch.arange(len(originals), device=originals.device)  # the photos still at work
+    for step in range(recipe.steps):
+        streams = [generators[row] for row in rows.tolist()]
+        canvases = Canvases(originals[rows] + delta[rows], models, through_jpeg(recipe.jpeg_quality, streams))
+        push, surest = objective.push(canvases, rows, streams)
+        push = unit(push)
+        kept = torch.ones_like(surest, dtype=torch.bool)
+        if recipe.guard:
+            margins, raise_margin = guard.margin(canvases, rows)
+            kept = margins >= recipe.kappa
+            fallback[rows[kept]] = delta[rows[kept]]
+            push = push if kept.all() else steer(push, raise_margin(~kept))
+        velocity[rows] = recipe.momentum * velocity[rows] + unit(push)
+        moved = delta[rows] + step_size * velocity[rows].sign()
+        delta[rows] = budget.project(moved, originals[rows], None if mask is None else mask[rows])
+
+        steps[rows] += 1
+        calm[rows] = torch.where((surest < MISLED) & kept, calm[rows] + 1, 0)
+        if on_step is not None:
+            on_step(step + 1, recipe.steps)
+        if recipe.patience:
+            rows = rows[calm[rows] < recipe.patience]
+            if not len(rows):
+                break
+    return Proposal(delta, fallback, steps)
+
+
+def settle_proposal(
+    originals: Tensor,
+    proposal: Proposal,
+    labels: Tensor,
+    *,
+    authorized: Classifier,
+    budget: Budget,
+    recipe: Recipe,
+    mask: Tensor | None = None,
+) -> Settled:
+    """Round and repair the last iterate; where that fails, the last iterate that was seen admissible.
+
+    Args:
+        originals: (B,C,H,W) uint8 at the photo's own size; a proposal made at a smaller size is scaled up.
+    """
+
+    def settled(delta: Tensor, rows: Tensor) -> Settled:
+        return settle(
+            originals[rows],
+            scale_to(delta[rows], originals),
+            labels[rows],
+            authorized=authorized,
+            budget=budget,
+            kappa=recipe.kappa,
+            repair_steps=recipe.repair_steps,
+            mask=None if mask is None else mask[rows],
+        )
+
+    first = settled(proposal.delta, torch.arange(len(originals), device=originals.device))
+    again = (~first.admissible & proposal.fallback.flatten(1).any(1)).nonzero()[:, 0]
+    if len(again):
+        second = settled(proposal.fallback, again)
+        for whole, part in zip(first, second, strict=True):
+            whole[again] = part
+    return first
+
+
+def scale_to(delta: Tensor, originals: Tensor) -> Tensor:
+    """A change at working size, (B,C,h,w), at the size of the originals, (B,C,H,W)."""
+    size = originals.shape[-2:]
+    if delta.shape[-2:] == size:
+        return delta
+    return F.interpolate(delta, size=size, mode="bilinear", align_corners=False)
+
+
+def _objective(
+    originals: Tensor,
+    labels: Tensor,
+    authorized: Classifier,
+    surrogates: Sequence[Classifier],
+    targets: Sequence[Tensor],
+    recipe: Recipe,
+) -> Objective:
+    if recipe.objective == "feature":
+        return FeatureObjective(authorized, originals, labels, recipe)
+    return EnsembleObjective(surrogates, targets, recipe)
+
+
+def _start(
+    originals: Tensor, budget: Budget, recipe: Recipe, generators: Sequence[Generator], mask: Tensor | None
+) -> Tensor:
+    if not recipe.random_start:
+        return torch.zeros_like(originals)
+    shape = originals.shape[1:]
+    noise = torch.stack([torch.rand(shape, generator=generator) for generator in generators]).to(originals.device)
+    return budget.project((noise * 2 - 1) * budget.linf, originals, mask)

@@ -1,0 +1,130 @@
+"""Random views of a photo. A view is a sampling grid: where on the canvas each pixel of a network's input is read.
+
+Gradients that hold under many views belong to the photo rather than to one network, so they carry over to networks
+that nobody has seen. Every random number of a photo comes from that photo's own generator: its views do not depend
+on which other photos share its batch.
+
+Sources: resize-and-pad is the input diversity of DI-FGSM (Xie et al., CVPR 2019, eq. 4); the block shuffle with
+rotation follows BSR (Wang et al., CVPR 2024, sec. 3.2) with 2x2 blocks and 24 degrees.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from onlymymodel.surrogates.classifier import Preprocess
+
+SMALLEST_RESIZE = 0.8
+LARGEST_SHIFT = 0.1
+SCALES = (0.8, 1.2)
+AFFINE_DEGREES = 15.0
+BLOCK_DEGREES = 24.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The center crop (top, left, height, width) on a canvas, in canvas pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def points(self) -> Tensor:
+        """(height, width, 2) pixel centers of the crop as (x, y) on the canvas."""
+        y = torch.arange(self.height) + 0.5 + self.top
+        x = torch.arange(self.width) + 0.5 + self.left
+        return torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)
+
+
+def center(frame: Frame, generator: Generator) -> Tensor:  # noqa: ARG001 - every view has the same signature
+    """The crop as it is."""
+    return frame.points()
+
+
+def resize_pad(frame: Frame, generator: Generator) -> Tensor:
+    """The crop shrunk to 80-100 % and put at a random place of the input."""
+    shrink, right, down = _uniform(generator, 3)
+    scale = SMALLEST_RESIZE + (1 - SMALLEST_RESIZE) * shrink
+    origin = torch.tensor([frame.left, frame.top], dtype=torch.float32)
+    room = torch.tensor([frame.width * (1 - scale) * right, frame.height * (1 - scale) * down])
+    return (frame.points() - origin - room) / scale + origin
+
+
+def affine(frame: Frame, generator: Generator) -> Tensor:
+    """Shifted by up to 10 %, scaled by 0.8-1.2 and rotated by up to 15 degrees about the middle."""
+    right, down, size, turn = _uniform(generator, 4)
+    scale = SCALES[0] + (SCALES[1] - SCALES[0]) * size
+    extent = torch.tensor([frame.width, frame.height], dtype=torch.float32)
+    shift = (torch.tensor([right, down]) * 2 - 1) * LARGEST_SHIFT * extent
+    middle = torch.tensor([frame.left, frame.top]) + extent / 2
+    return _rotate(frame.points() - middle, (turn * 2 - 1) * AFFINE_DEGREES) / scale + middle + shift
+
+
+def block_shuffle(frame: Frame, generator: Generator) -> Tensor:
+    """Cut into 2x2 blocks at random places; the blocks change places, each rotated by up to 24 degrees."""
+    points = frame.points()
+    out = torch.empty_like(points)
+    for x_to, x_from, width in _shuffled_halves(frame.width, generator):
+        for y_to, y_from, height in _shuffled_halves(frame.height, generator):
+            block = points[y_from : y_from + height, x_from : x_from + width]
+            middle = block.flatten(0, 1).mean(0)
+            degrees = (_uniform(generator, 1)[0] * 2 - 1) * BLOCK_DEGREES
+            out[y_to : y_to + height, x_to : x_to + width] = _rotate(block - middle, degrees) + middle
+    return out
+
+
+VIEWS: dict[str, Callable[[Frame, Generator], Tensor]] = {
+    "center": center,
+    "resize_pad": resize_pad,
+    "affine": affine,
+    "block_shuffle": block_shuffle,
+}
+
+
+def look(canvas: Tensor, preprocess: Preprocess, names: Sequence[str], generators: Sequence[Generator]) -> Tensor:
+    """Draw one view for each photo and read the network's input through it.
+
+    Args:
+        canvas: (B,3,h,w) in [0,1], see `Preprocess.canvas`.
+        preprocess: size of the network's input.
+        names: keys of `VIEWS` to draw from, each as likely as the others.
+        generators: one for each photo, on the CPU.
+
+    Returns:
+        (B,3,height,width) in [0,1], differentiable in `canvas`; black beyond the canvas.
+    """
+    if tuple(names) == ("center",):
+        return preprocess.center(canvas)
+    height, width = canvas.shape[-2:]
+    frame = Frame(*preprocess.crop_box(height, width), preprocess.height, preprocess.width)
+    grids = torch.stack([VIEWS[_choose(names, generator)](frame, generator) for generator in generators])
+    grids = grids / torch.tensor([width / 2, height / 2]) - 1
+    return F.grid_sample(canvas, grids.to(canvas.device, canvas.dtype), padding_mode="zeros", align_corners=False)
+
+
+def _uniform(generator: Generator, count: int) -> list[float]:
+    numbers: list[float] = torch.rand(count, generator=generator).tolist()
+    return numbers
+
+
+def _choose(names: Sequence[str], generator: Generator) -> str:
+    return names[int(_uniform(generator, 1)[0] * len(names))]
+
+
+def _rotate(points: Tensor, degrees: float) -> Tensor:
+    sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
+    return points @ torch.tensor([[cosine, sine], [-sine, cosine]])
+
+
+def _shuffled_halves(length: int, generator: Generator) -> list[tuple[int, int, int]]:
+    """Cut `length` in two at a random place and maybe swap the parts: (to, from, size) of each."""
+    place, swap = _uniform(generator, 2)
+    cut = min(max(round(length * (0.2 + 0.6 * place)), 1), length - 1)
+    if swap < 0.5:
+        return [(0, 0, cut), (cut, cut, length - cut)]
+    return [(0, cut, length - cut), (length - cut, 0, cut)]

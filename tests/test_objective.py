@@ -1,0 +1,134 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from toys import classifier, generators, linear, photos, small_cnn
+from torch import nn
+
+from onlymymodel.errors import UserError
+from onlymymodel.protect.lattice import from_lattice
+from onlymymodel.protect.objective import (
+    Canvases,
+    EnsembleObjective,
+    FeatureObjective,
+    Guard,
+    feature_layer,
+    margin,
+    steer,
+    unit,
+)
+from onlymymodel.protect.recipe import Recipe
+
+ROWS = torch.arange(3)
+
+
+def test_margin_is_the_label_less_the_best_other() -> None:
+    logits = torch.tensor([[1.0, 5.0, 3.0], [1.0, 5.0, 3.0], [2.0, 2.0, 0.0]])
+    assert margin(logits, torch.tensor([1, 2, 0])).tolist() == [2.0, -2.0, 0.0]
+
+
+def test_unit_gives_mean_magnitude_one_and_leaves_zero_alone() -> None:
+    gradient = torch.randn(3, 3, 5, 5) * torch.tensor([1e-20, 1.0, 0.0]).view(3, 1, 1, 1)
+    sizes = unit(gradient).abs().flatten(1).mean(1)
+    torch.testing.assert_close(sizes, torch.tensor([1.0, 1.0, 0.0]))
+
+
+def test_steered_pushes_raise_the_margin_and_lose_only_what_lowered_it() -> None:
+    push, keep = unit(torch.randn(4, 3, 6, 6)), torch.randn(4, 3, 6, 6)
+    steered = steer(push, keep)
+    rest = steered - 2 * unit(keep)  # the push without its harmful part
+    along = (rest * unit(keep)).flatten(1).sum(1)
+    harmful = (push * unit(keep)).flatten(1).sum(1) < 0
+    torch.testing.assert_close(along[harmful], torch.zeros(int(harmful.sum())), atol=1e-4, rtol=0)
+    assert torch.equal(rest[~harmful], push[~harmful]) or torch.allclose(rest[~harmful], push[~harmful], atol=1e-6)
+
+
+def test_steer_leaves_a_push_alone_where_no_help_is_needed() -> None:
+    push = unit(torch.randn(2, 3, 6, 6))
+    assert torch.equal(steer(push, torch.zeros_like(push)), push)
+
+
+def test_ensemble_push_on_linear_models_is_the_softmax_gradient() -> None:
+    """d CE / d x = (softmax(z) - onehot(y)) . W, known in closed form."""
+    model = linear(seed=3, classes=5, scale=0.01)
+    pixels, targets = from_lattice(photos(3)), torch.tensor([0, 1, 2])
+    recipe = Recipe(views=("center",), normalize=False)
+    push, surest = EnsembleObjective([model], [targets], recipe).push(Canvases(pixels, [model]), ROWS, generators(3))
+    shares = model(pixels).softmax(1)
+    weights = model.net.get_parameter("weights")
+    expected = (shares - F.one_hot(targets, 5)) @ weights
+    torch.testing.assert_close(push.flatten(1), expected)
+    torch.testing.assert_close(surest, shares.gather(1, targets[:, None])[:, 0])
+
+
+def test_normalized_surrogates_count_alike_however_large_their_gradients_are() -> None:
+    small, large = linear(seed=1, scale=1e-3, name="small"), linear(seed=2, scale=1e-1, name="large")
+    pixels, targets = from_lattice(photos(3)), torch.zeros(3, dtype=torch.long)
+
+    def push_of(*models: object) -> torch.Tensor:
+        team = [model for model in (small, large) if model in models]
+        objective = EnsembleObjective(team, [targets] * len(team), Recipe(views=("center",)))
+        return objective.push(Canvases(pixels, team), ROWS, generators(3))[0]
+
+    torch.testing.assert_close(push_of(small, large), (push_of(small) + push_of(large)) / 2)
+
+
+def test_an_ensemble_without_surrogates_is_refused() -> None:
+    with pytest.raises(UserError, match="surrogate"):
+        EnsembleObjective([], [], Recipe())
+
+
+def test_guard_gradient_on_a_linear_model_is_the_difference_of_its_rows() -> None:
+    model, labels = linear(seed=4), torch.tensor([0, 1, 0])
+    canvases = Canvases(from_lattice(photos(3)), [model])
+    margins, raise_margin = Guard(model, labels).margin(canvases, ROWS)
+    torch.testing.assert_close(margins, margin(model(canvases.pixels.detach()), labels))
+    gradient = raise_margin(torch.tensor([True, True, False])).flatten(1)
+    weights = model.net.get_parameter("weights")
+    torch.testing.assert_close(gradient[0], weights[0] - weights[1])
+    torch.testing.assert_close(gradient[1], weights[1] - weights[0])
+    assert not gradient[2].any()
+
+
+def test_feature_objective_is_the_papers_formula() -> None:
+    model, labels = small_cnn(seed=0), torch.tensor([0, 1, 2])
+    originals = from_lattice(photos(3))
+    moved = (originals + 0.02 * torch.randn_like(originals)).requires_grad_()
+    recipe = Recipe(objective="feature", layer="1", feature_lambda=0.7)
+    push, _ = FeatureObjective(model, originals, labels, recipe).push(Canvases(moved, [model]), ROWS, generators(3))
+    layers = model.net
+    assert isinstance(layers, nn.Sequential)
+    distance = (layers[:2](moved) - layers[:2](originals)).square().flatten(1).mean(1).sum()
+    held = F.cross_entropy(model(moved), labels, reduction="sum")
+    (expected,) = torch.autograd.grad(distance - 0.7 * held, moved)
+    torch.testing.assert_close(push, expected)
+
+
+def test_feature_objective_only_takes_the_rows_asked_for() -> None:
+    model, labels = small_cnn(seed=0), torch.tensor([0, 1, 2])
+    originals = from_lattice(photos(3))
+    moved = originals + 0.02
+    objective = FeatureObjective(model, originals, labels, Recipe(objective="feature"))
+    whole, _ = objective.push(Canvases(moved, [model]), ROWS, generators(3))
+    part, _ = objective.push(Canvases(moved[1:], [model]), ROWS[1:], generators(2))
+    torch.testing.assert_close(part, whole[1:])
+
+
+def test_auto_layer_is_the_last_feature_map() -> None:
+    model = small_cnn(seed=0)
+    crop = torch.rand(1, 3, 16, 16)
+    assert feature_layer(model, crop, "auto") is model.net.get_submodule("3")
+    assert feature_layer(model, crop, "0") is model.net.get_submodule("0")
+    with pytest.raises(UserError, match="no layer 'conv1'"):
+        feature_layer(model, crop, "conv1")
+
+
+def test_auto_layer_needs_a_feature_map() -> None:
+    flat = classifier(nn.Sequential(nn.Flatten(), nn.Linear(768, 2)), 2, "flat")
+    with pytest.raises(UserError, match="feature map"):
+        feature_layer(flat, torch.rand(1, 3, 16, 16), "auto")
+
+
+def test_models_that_resize_alike_share_a_canvas() -> None:
+    first, second = small_cnn(seed=0), small_cnn(seed=1)
+    canvases = Canvases(torch.rand(1, 3, 40, 50), [first, second])
+    assert canvases.of(first) is canvases.of(second)

@@ -1,0 +1,42 @@
+import pytest
+
+from onlymymodel.errors import UserError
+from onlymymodel.protect.recipe import RECIPES, make_recipe
+
+
+def test_names_are_keys() -> None:
+    assert all(recipe.name == name for name, recipe in RECIPES.items())
+
+
+def test_fmd_is_the_papers_setting() -> None:
+    fmd = make_recipe("fmd")
+    assert (fmd.objective, fmd.steps, fmd.step_size, fmd.random_start, fmd.momentum) == ("feature", 100, 4.0, True, 0.0)
+    assert not fmd.guard
+    assert fmd.views == ("center",)
+
+
+def test_every_setting_changes_the_hash() -> None:
+    plain = make_recipe("default")
+    assert plain.sha256() == make_recipe("default").sha256()
+    assert plain.sha256() != make_recipe("default", seed=1).sha256()
+    assert plain.sha256() != make_recipe("default", kappa=1.5).sha256()
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "meant"),
+    [
+        ("defualt", {}, "did you mean 'default'"),
+        ("default", {"step": 3}, "did you mean 'steps'"),
+        ("default", {"views": ("blockshuffle",)}, "did you mean 'block_shuffle'"),
+        ("default", {"views": ()}, "at least one"),
+        ("default", {"steps": -1}, "count from 0"),
+        ("default", {"jpeg_quality": 101}, "between 0 and 100"),
+        ("default", {"push": "nothing"}, "label"),
+        ("default", {"objective": "both"}, "ensemble"),
+        ("default", {"kappa": -1.0}, "negative"),
+        ("default", {"working_size": 8}, "at least 64"),
+    ],
+)
+def test_mistakes_are_named(name: str, changes: dict[str, object], meant: str) -> None:
+    with pytest.raises(UserError, match=meant):
+        make_recipe(name, **changes)

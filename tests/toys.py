@@ -1,0 +1,53 @@
+"""Small models whose behavior is known in closed form, for tests that need no trained weights."""
+
+import torch
+from torch import Tensor, nn
+
+from onlymymodel.surrogates.classifier import Classifier, ModelCard, Preprocess
+
+SIZE = 16
+PLAIN = Preprocess(height=SIZE, width=SIZE, fit="squash", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+
+def classifier(net: nn.Module, classes: int, name: str, task: str = "toy") -> Classifier:
+    """Wrap a network that takes (B,3,16,16) pixels as they are."""
+    return Classifier(net, ModelCard(name, sha256=name, classes=classes, preprocess=PLAIN, task=task))
+
+
+class Linear(nn.Module):
+    """logits = pixels . weights + bias; weights (classes, 3*16*16)."""
+
+    def __init__(self, weights: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.weights, self.bias = nn.Parameter(weights), nn.Parameter(bias)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels.flatten(1) @ self.weights.T + self.bias
+
+
+def linear(seed: int, classes: int = 2, scale: float = 1.0, name: str | None = None) -> Classifier:
+    """A random linear classifier that answers about evenly around mid-gray."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.randn(classes, 3 * SIZE * SIZE, generator=generator) * scale
+    return classifier(Linear(weights, -weights.sum(1) / 2), classes, name or f"linear-{seed}")
+
+
+def small_cnn(seed: int, classes: int = 4, name: str | None = None) -> Classifier:
+    """A random two-layer network with smooth activations."""
+    torch.manual_seed(seed)
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.GELU(), nn.Conv2d(8, 12, 3, stride=2, padding=1), nn.GELU(),
+        nn.Flatten(), nn.Linear(12 * 16, classes),
+    )  # fmt: skip
+    return classifier(net, classes, name or f"cnn-{seed}")
+
+
+def photos(count: int, seed: int = 0, channels: int = 3, size: int = SIZE) -> Tensor:
+    """(count, channels, size, size) uint8 of middling values, so that a budget of 16 never meets black or white."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(40, 216, (count, channels, size, size), generator=generator, dtype=torch.uint8)
+
+
+def generators(count: int, seed: int = 0) -> list[torch.Generator]:
+    """One stream for each photo."""
+    return [torch.Generator().manual_seed(seed * 1000 + row) for row in range(count)]
