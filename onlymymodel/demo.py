@@ -18,7 +18,7 @@ from onlymymodel.evaluate.harness import Judge, Pair, Row, evaluate_models
 from onlymymodel.evaluate.report import write_report
 from onlymymodel.protect.budget import Budget
 from onlymymodel.protect.folder import MANIFEST, Job, protect_folder
-from onlymymodel.protect.photo import Context
+from onlymymodel.protect.photo import Context, Record
 from onlymymodel.protect.recipe import make_recipe
 from onlymymodel.protect.run_record import ModelUris
 from onlymymodel.runtime import environment
@@ -124,7 +124,7 @@ def _render_portraits(folder: Path, count: int) -> dict[str, int]:
     return labels
 
 
-def _read_pairs(job: Job) -> tuple[list[dict[str, object]], list[Pair]]:
+def _read_pairs(job: Job) -> tuple[list[Record], list[Pair]]:
     """The protected photos as a reader of the files sees them, with their manifest lines."""
     records = [r for r in Manifest(job.out / MANIFEST).by_source().values() if r["status"] == "protected"]
     pairs = [

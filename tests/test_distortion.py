@@ -6,6 +6,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from onlymymodel.data.portraits import render
 from onlymymodel.protect.distortion import psnr, ssim
 
+WINDOW = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+
 
 def pair(noise: int, channels: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     first = render(identity=0, emotion=1, seed=2, size=64)[..., :channels]
@@ -20,9 +22,9 @@ def test_against_scikit_image(noise: int, channels: int) -> None:
     first, second = pair(noise, channels)
     assert psnr(first, second) == pytest.approx(peak_signal_noise_ratio(first.numpy(), second.numpy()), abs=1e-4)
     maps = [
-        structural_similarity(a, b, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True)[1]
+        structural_similarity(a, b, full=True, data_range=255, **WINDOW)[1]
         for a, b in zip(first.numpy(), second.numpy(), strict=True)
-    ]  # fmt: skip
+    ]
     inside = np.mean([plane[5:-5, 5:-5].mean() for plane in maps])
     assert ssim(first, second) == pytest.approx(inside, abs=1e-4)
 

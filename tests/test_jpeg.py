@@ -37,7 +37,7 @@ def test_gradients_pass_and_gray_becomes_three_channels() -> None:
     assert (gradient.flatten(1).abs().amax(1) > 0).all()
 
 
-def _FirstDrawIsZero() -> torch.Generator:  # noqa: N802
+def _FirstDrawIsZero() -> torch.Generator:
     """A generator whose first number is nearly 0, so that the quality drawn is the worst allowed."""
     for seed in range(10_000):
         if torch.rand(1, generator=torch.Generator().manual_seed(seed)) < 1e-3:

@@ -1,8 +1,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from toys import classifier, generators, linear, photos, small_cnn
 from torch import nn
+from toys import classifier, generators, linear, photos, small_cnn
 
 from onlymymodel.errors import UserError
 from onlymymodel.protect.lattice import from_lattice

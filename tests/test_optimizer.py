@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 import torch
-from toys import generators, linear, photos, small_cnn
 from torch import Tensor
+from toys import generators, linear, photos, small_cnn
 
 from onlymymodel.errors import UserError
 from onlymymodel.protect.budget import Budget
@@ -28,7 +28,8 @@ def protect(pixels: Tensor, labels: Tensor, recipe: Recipe = SMALL, **changes: A
 
 
 def own_answers(model: Classifier, pixels: Tensor) -> Tensor:
-    return model(from_lattice(pixels)).argmax(1)
+    answers: Tensor = model(from_lattice(pixels)).argmax(1)
+    return answers
 
 
 def test_a_linear_surrogate_is_pushed_to_its_known_optimum() -> None:

@@ -1,5 +1,7 @@
 """Small models whose behavior is known in closed form, for tests that need no trained weights."""
 
+import time
+
 import torch
 from torch import Tensor, nn
 
@@ -51,3 +53,45 @@ def photos(count: int, seed: int = 0, channels: int = 3, size: int = SIZE) -> Te
 def generators(count: int, seed: int = 0) -> list[torch.Generator]:
     """One stream for each photo."""
     return [torch.Generator().manual_seed(seed * 1000 + row) for row in range(count)]
+
+
+def mine() -> Classifier:
+    """The authorized model of the command line's tests, as `python:toys:mine`."""
+    return linear(seed=11, classes=3, scale=0.1)
+
+
+def theirs() -> Classifier:
+    """A surrogate, as `python:toys:theirs`."""
+    return linear(seed=12, classes=3, scale=0.1)
+
+
+def others() -> Classifier:
+    """A second surrogate, as `python:toys:others`."""
+    return linear(seed=13, classes=3, scale=0.1)
+
+
+def slow() -> Classifier:
+    """A surrogate that takes its time, so that a test can interrupt it."""
+
+    class Slow(Linear):
+        def forward(self, pixels: Tensor) -> Tensor:
+            time.sleep(0.02)
+            return super().forward(pixels)
+
+    quick = linear(seed=12, classes=3, scale=0.1)
+    assert isinstance(quick.net, Linear)
+    return classifier(Slow(quick.net.weights.data, quick.net.bias.data), 3, "slow")
+
+
+def blind() -> nn.Module:
+    """Gives NaN."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 224 * 224, 2), _Times(float("nan")))
+
+
+class _Times(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values * self.factor

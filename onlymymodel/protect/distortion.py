@@ -1,7 +1,7 @@
 """How far two photos are apart, with the definitions that make the figures mean something."""
 
-import kornia
-import kornia.metrics
+from importlib.metadata import version
+
 import torch
 from torch import Tensor
 
@@ -11,7 +11,7 @@ SSIM_DEFINITION = {
     "padding": "valid (windows inside the photo only)",
     "data_range": 1.0,
     "channels": "mean over the photo's channels",
-    "library": f"kornia {kornia.__version__}",
+    "library": f"kornia {version('kornia')}",
 }
 
 
@@ -23,11 +23,11 @@ def psnr(first: Tensor, second: Tensor) -> float | None:
 
 def ssim(first: Tensor, second: Tensor) -> float:
     """Structural similarity of two (C,H,W) uint8 photos, see `SSIM_DEFINITION`; 1 where they are equal."""
+    from kornia.metrics import ssim as ssim_map  # kornia takes seconds to import, and not every command needs it
+
     # one channel at a time: a 24-megapixel photo needs a tenth of the memory
     planes = [
-        kornia.metrics.ssim(
-            a[None, None].float() / 255, b[None, None].float() / 255, SSIM_WINDOW, padding="valid"
-        ).mean()
+        ssim_map(a[None, None].float() / 255, b[None, None].float() / 255, SSIM_WINDOW, padding="valid").mean()
         for a, b in zip(first, second, strict=True)
     ]
     return float(torch.stack(planes).mean())

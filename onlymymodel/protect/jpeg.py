@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-import kornia.enhance
 import torch
 from torch import Generator, Tensor
 
@@ -16,11 +15,13 @@ def through_jpeg(quality: int, generators: Sequence[Generator]) -> Callable[[Ten
     """
     if quality == 0:
         return None
+    from kornia.enhance import jpeg_codec_differentiable  # seconds to import; only the robust setting needs it
+
     draws = torch.cat([torch.rand(1, generator=generator) for generator in generators])
     qualities = quality + (100 - quality) * draws
 
     def coded(pixels: Tensor) -> Tensor:
-        out: Tensor = kornia.enhance.jpeg_codec_differentiable(pixels.expand(-1, 3, -1, -1), qualities.to(pixels))
+        out: Tensor = jpeg_codec_differentiable(pixels.expand(-1, 3, -1, -1), qualities.to(pixels))
         return out
 
     return coded

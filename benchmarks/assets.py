@@ -1,0 +1,41 @@
+"""Where the real models and labelled images are, for benchmarks; they stay outside the repository."""
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+ROOT = Path(__file__).resolve().parent.parent
+ASSETS = Path(
+    os.path.relpath(ROOT.parent / "shared" / "assets")
+)  # relative, so that no command names a machine's folders
+RESULTS = ROOT / "results"
+WORK = ROOT / ".cache" / "benchmarks"
+
+
+@cache
+def models() -> dict[str, dict[str, Any]]:
+    """The records of models.json by id."""
+    index = ASSETS / "models.json"
+    if not index.exists():
+        raise SystemExit(f"the real models are not here: {index} is missing")
+    return {record["id"]: record for record in json.loads(index.read_text(encoding="utf-8"))}
+
+
+def uri(name: str) -> str:
+    """The URI of an ImageNet model of the assets, with its recorded preprocessing, family and parent."""
+    record = models()[name]
+    options = {"family": record["family"], "parent": record["parent"]}
+    if record["format"] == "onnx":
+        return f"onnx:{ASSETS / record['file']}?{urlencode(options, safe=',:/() ')}"
+    wants = record["input"]
+    options |= {
+        "arch": record["arch"],
+        "crop_pct": str(wants["crop_pct"]),
+        "interpolation": wants["interpolation"],
+        "mean": ",".join(map(str, wants["mean"])),
+        "std": ",".join(map(str, wants["std"])),
+    }
+    return f"checkpoint:{ASSETS / record['file']}?{urlencode(options, safe=',:/() ')}"

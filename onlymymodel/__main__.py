@@ -1,0 +1,5 @@
+"""`python -m onlymymodel` is `omm`."""
+
+from onlymymodel.cli import entry
+
+entry()

@@ -1,0 +1,184 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from onlymymodel.cli import main
+from onlymymodel.data.manifest import Manifest
+from onlymymodel.data.portraits import render
+from onlymymodel.protect.folder import MANIFEST
+from onlymymodel.protect.recipe import RECIPES, STRENGTHS, Recipe
+
+MODELS = [
+    "--authorized",
+    "python:toys:mine",
+    "--surrogate",
+    "python:toys:theirs",
+    "python:toys:others",
+    "--allow-python",
+]
+QUICK = ["--steps", "2", "--views", "center", "--kappa", "0.5", "--epsilon", "16", "--quiet", "--device", "cpu"]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    source = tmp_path / "photos"
+    source.mkdir()
+    for index in range(3):
+        Image.fromarray(render(index, index, index, 40)).save(source / f"{index}.png")
+    return source
+
+
+def protect(source: Path, out: Path, *flags: str) -> int:
+    return main(["protect", str(source), "--out", str(out), *MODELS, *QUICK, *flags])
+
+
+def test_protect_then_verify(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert protect(photos, out) == 0
+    assert "3 of 3 photos protected" in capsys.readouterr().out
+    assert main(["verify", str(out), "--allow-python", "--quiet"]) == 0
+    assert "3 protected files are as the manifest says" in capsys.readouterr().out
+    (out / "1.png").write_bytes(b"spoiled")
+    assert main(["verify", str(out), "--allow-python", "--quiet"]) == 1
+    assert "FAULT  1.png" in capsys.readouterr().err
+
+
+def test_not_all_well_is_exit_code_1(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos / "text.jpg").write_text("hello")
+    assert protect(photos, tmp_path / "out") == 1
+    assert "1 failed" in capsys.readouterr().out
+
+
+def test_labels_by_csv(photos: Path, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\n0.png,1\n2.png,0\n")
+    protect(photos, tmp_path / "out", "--labels", str(table))
+    records = Manifest(tmp_path / "out" / MANIFEST).by_source()
+    assert [(records[name]["label"], records[name]["label_source"]) for name in ("0.png", "2.png")] == [
+        (1, "given"), (0, "given"),
+    ]  # fmt: skip
+    assert records["1.png"]["label_source"] == "authorized model's clean answer"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "--authorized"),
+        (["--authorized", "python:toys:mine", "--allow-python"], "--surrogate"),
+        ([*MODELS, "--authorized", "zoo:identity-residul"], "did you mean"),
+        ([*MODELS, "--surrogate", "nonsense"], "has no scheme"),
+        ([*MODELS, "--surrogate", "python:toys:mine"], "is the authorized model itself"),
+        ([*MODELS, "--surrogate", "python:toys:theirs"], "named twice"),
+        ([*MODELS, "--surrogate", "python:toys:blind"], "NaN"),
+        (["--authorized", "python:toys:mine", "--surrogate", "python:toys:theirs"], "--allow-python"),
+        ([*MODELS, "--labels", "no-such.csv"], "no-such.csv"),
+        ([*MODELS, "--device", "abacus"], "abacus"),
+        ([*MODELS, "--epsilon", "4", "--strength", "low"], "give one"),
+        ([*MODELS, "--epsilon", "-1"], "budget"),
+        ([*MODELS, "--views", "sideways"], "unknown view"),
+        ([*MODELS, "--layer", "nowhere", "--recipe", "fmd"], "no layer"),
+        ([*MODELS, "--run", "no-such.toml"], "no-such.toml"),
+    ],
+)
+def test_mistakes_end_in_one_sentence_before_the_first_photo(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    assert main(["protect", str(photos), "--out", str(tmp_path / "out"), "--quiet", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("omm: ")
+    assert sentence in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out" / MANIFEST).exists()
+
+
+def test_labels_that_name_nothing_are_all_listed(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\nmissing.png,0\n1.png,77\n2.png,cat\n")
+    assert protect(photos, tmp_path / "out", "--labels", str(table)) == 2
+    error = capsys.readouterr().err
+    assert all(word in error for word in ("missing.png", "77", "cat"))
+
+
+def test_a_source_that_is_not_there(tmp_path: Path) -> None:
+    assert protect(tmp_path / "nowhere", tmp_path / "out") == 2
+
+
+def test_two_sources_with_one_output_name(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.open(photos / "0.png").save(photos / "0.bmp")
+    assert protect(photos, tmp_path / "out") == 2
+    assert "0.bmp and 0.png" in capsys.readouterr().err
+
+
+def test_a_run_file_names_models_and_settings(photos: Path, tmp_path: Path) -> None:
+    run_file = tmp_path / "run.toml"
+    run_file.write_text(
+        'authorized = "me"\nsurrogates = ["python:toys:theirs"]\nstrength = "high"\n'
+        '[models]\nme = "python:toys:mine"\n[recipe]\nsteps = 3\nviews = ["center"]\nkappa = 0.25\n'
+    )
+    command = ["protect", str(photos), "--run", str(run_file), "--allow-python", "--quiet", "--out"]
+    main([*command, str(tmp_path / "out")])
+    record = Manifest(tmp_path / "out" / MANIFEST).load()[0]
+    assert record["steps"] == 3
+    assert record["linf"] == STRENGTHS["high"].epsilon
+    assert record["recipe_sha256"] == Recipe(steps=3, views=("center",), kappa=0.25).sha256()
+    main([*command, str(tmp_path / "other"), "--steps", "2", "--epsilon", "20"])  # flags win
+    other = Manifest(tmp_path / "other" / MANIFEST).load()[0]
+    assert (other["steps"], other["linf"]) == (2, 20)
+
+
+def test_help_has_every_setting_and_the_table_of_strengths(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["protect", "--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    for knob in fields(Recipe):
+        if knob.name != "name":
+            assert f"--{knob.name.replace('_', '-')}" in text
+    for name, strength in STRENGTHS.items():
+        assert name in text
+        assert strength.meaning in text
+    assert all(recipe in text for recipe in RECIPES)
+
+
+def test_models_lists_and_checks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    assert "zoo:identity-residual" in capsys.readouterr().out
+    assert main(["models", "python:toys:mine", "--allow-python"]) == 0
+    assert main(["models", "python:toys:blind", "--allow-python"]) == 1
+    assert "FAIL  finite logits" in capsys.readouterr().out
+
+
+def test_ctrl_c_keeps_what_is_done_and_exits_130(photos: Path, tmp_path: Path) -> None:
+    for index in range(3, 8):
+        Image.fromarray(render(index, index % 7, index, 40)).save(photos / f"{index}.png")
+    out = tmp_path / "out"
+    command = [
+        sys.executable, "-m", "onlymymodel", "protect", str(photos), "--out", str(out), "--authorized",
+        "python:toys:mine", "--surrogate", "python:toys:slow", "--allow-python", *QUICK, "--steps", "20",
+        "--batch-size", "1",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    limit = time.monotonic() + 120
+    while not ((out / MANIFEST).exists() and (out / MANIFEST).read_bytes().count(b"\n") >= 2):
+        assert process.poll() is None
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped" in error
+    assert "Traceback" not in error
+    records = Manifest(out / MANIFEST).load()
+    assert 2 <= len(records) < 8
+    assert not list(out.rglob("*.partial"))
+    assert main(["verify", str(out), "--allow-python", "--quiet", "--authorized", "python:toys:mine"]) == 0

@@ -1,0 +1,236 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from toys import mine, others, theirs
+
+from onlymymodel.data.manifest import Manifest, sha256_file
+from onlymymodel.data.portraits import render
+from onlymymodel.errors import UserError
+from onlymymodel.protect import folder as folder_module
+from onlymymodel.protect.budget import Budget
+from onlymymodel.protect.folder import MANIFEST, Job, Summary, protect_folder
+from onlymymodel.protect.photo import Context, protect_photos
+from onlymymodel.protect.recipe import make_recipe
+from onlymymodel.protect.run_record import ModelUris
+
+CONTEXT = Context(
+    mine(), (theirs(), others()), Budget(16 / 255), make_recipe("default", steps=4, kappa=0.5, views=("center",))
+)
+URIS = ModelUris("python:toys:mine", ("python:toys:theirs", "python:toys:others"))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Seven portraits of two sizes in two folders, and what else lies about in a folder."""
+    source = tmp_path / "photos"
+    (source / "trip").mkdir(parents=True)
+    for index in range(7):
+        place = source / "trip" if index % 2 else source
+        Image.fromarray(render(index, index, index, 40 if index < 5 else 48)).save(place / f"{index}.png")
+    (source / "notes.txt").write_text("not a photo")
+    return source
+
+
+def run(source: Path, out: Path, **changes: Any) -> Summary:
+    job = Job(source, out, **{"context": CONTEXT, "uris": URIS, "batch_size": 2, **changes})
+    return protect_folder(job, progress=False)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def lines_of(out: Path) -> list[dict[str, Any]]:
+    """The manifest without the one field that no two runs share."""
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in Manifest(out / MANIFEST).load()]
+
+
+def test_every_photo_has_one_line_and_the_tree_is_mirrored(photos: Path, tmp_path: Path) -> None:
+    before = files_of(photos)
+    summary = run(photos, tmp_path / "out")
+    records = Manifest(tmp_path / "out" / MANIFEST).load()
+    assert summary.counts.total() == len(records) == 7
+    assert summary.passed_over == 1
+    assert {r["source"] for r in records} == {name for name in before if name.endswith(".png")}
+    for record in records:
+        if record["status"] == "protected":
+            assert record["output"] == record["source"]
+            assert sha256_file(tmp_path / "out" / record["output"]) == record["output_sha256"]
+    assert files_of(photos) == before
+
+
+def test_a_finished_run_is_not_run_again(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run(photos, tmp_path / "out")
+    before = files_of(tmp_path / "out")
+    monkeypatch.setattr(folder_module, "protect_photos", lambda *_: pytest.fail("computed again"))
+    assert run(photos, tmp_path / "out") == first
+    assert files_of(tmp_path / "out") == before
+
+
+def test_a_photo_that_changed_or_was_damaged_is_done_again(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(photos, out)
+    fresh = files_of(out)
+    (out / "0.png").write_bytes(b"damaged")
+    (out / "trip" / "1.png").unlink()
+    run(photos, out)
+    assert {n: d for n, d in files_of(out).items() if n != MANIFEST} == {
+        n: d for n, d in fresh.items() if n != MANIFEST
+    }
+    Image.fromarray(render(9, 0, 0, 40)).save(photos / "0.png")
+    run(photos, out)
+    assert files_of(out)["0.png"] != fresh["0.png"]
+    assert Manifest(out / MANIFEST).by_source()["0.png"]["source_sha256"] == sha256_file(photos / "0.png")
+
+
+def test_another_label_is_another_photo(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(photos, out, labels={"0.png": 1})
+    assert Manifest(out / MANIFEST).by_source()["0.png"]["label"] == 1
+    run(photos, out, labels={"0.png": 2})
+    assert Manifest(out / MANIFEST).by_source()["0.png"]["label"] == 2
+
+
+@pytest.mark.parametrize("kills", [1, 3])
+def test_a_killed_run_resumes_to_the_same_bytes(photos: Path, tmp_path: Path, kills: int) -> None:
+    """SIGKILL at moments spread over the run, then resume; compared with a run that nobody disturbed."""
+    command = [
+        sys.executable, "-m", "onlymymodel", "protect", str(photos), "--authorized", "python:toys:mine",
+        "--surrogate", "python:toys:slow", "python:toys:others", "--allow-python", "--quiet", "--device", "cpu",
+        "--batch-size", "2", "--steps", "8", "--epsilon", "16", "--kappa", "0.5", "--views", "center", "--out",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    subprocess.run([*command, str(undisturbed)], env=environment, check=True, capture_output=True)
+    for kill in range(kills):
+        process = subprocess.Popen([*command, str(disturbed)], env=environment, stderr=subprocess.DEVNULL)
+        _wait_for_lines(disturbed / MANIFEST, 1 + 2 * kill, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert len(_lines(disturbed / MANIFEST)) < 7
+        # what a kill in mid-write leaves behind
+        (disturbed / "9.png.partial").write_bytes(b"half a pho")
+        with (disturbed / MANIFEST).open("ab") as manifest:
+            manifest.write(b'{"source": "half a li')
+    subprocess.run([*command, str(disturbed)], env=environment, check=True, capture_output=True)
+    expected, found = files_of(undisturbed), files_of(disturbed)
+    assert lines_of(disturbed) == lines_of(undisturbed)
+    assert {n: d for n, d in found.items() if n != MANIFEST} == {n: d for n, d in expected.items() if n != MANIFEST}
+
+
+def _lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines() if path.exists() else []
+
+
+def _wait_for_lines(path: Path, count: int, process: subprocess.Popen[bytes]) -> None:
+    limit = time.monotonic() + 120
+    while len(_lines(path)) < count:
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def test_other_settings_do_not_mix_with_an_earlier_run(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path / "out")
+    before = files_of(tmp_path / "out")
+    with pytest.raises(UserError, match="other models or settings"):
+        run(photos, tmp_path / "out", batch_size=3)
+    assert files_of(tmp_path / "out") == before
+
+
+def test_a_strangers_folder_is_not_written_into(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "0.png").write_bytes(b"precious")
+    with pytest.raises(UserError, match="not empty"):
+        run(photos, tmp_path / "out")
+    assert files_of(tmp_path / "out") == {"0.png": b"precious"}
+
+
+@pytest.mark.parametrize("out", [".", "inside", ".."])
+def test_output_and_source_do_not_overlap(photos: Path, out: str) -> None:
+    before = files_of(photos)
+    with pytest.raises(UserError, match="output folder"):
+        run(photos, photos / out)
+    assert files_of(photos) == before
+
+
+def test_bad_files_end_in_a_status_and_the_run_goes_on(photos: Path, tmp_path: Path) -> None:
+    good = run(photos, tmp_path / "good")
+    (photos / "empty.jpg").touch()
+    (photos / "text.jpg").write_text("hello")
+    (photos / "cut.png").write_bytes((photos / "0.png").read_bytes()[:300])
+    (photos / "folder.png").mkdir()
+    (photos / "link.png").symlink_to(photos / "0.png")
+    Image.new("RGB", (1, 1)).save(photos / "tiny.bmp")
+    summary = run(photos, tmp_path / "out")
+    status = {name: record["status"] for name, record in Manifest(tmp_path / "out" / MANIFEST).by_source().items()}
+    assert [status[name] for name in ("empty.jpg", "text.jpg", "cut.png")] == ["failed"] * 3
+    assert [status[name] for name in ("folder.png", "link.png", "tiny.bmp")] == ["skipped"] * 3
+    assert summary.counts["protected"] == good.counts["protected"]
+    assert not summary.all_protected
+    again = run(photos, tmp_path / "out")
+    assert again == summary
+    assert len(Manifest(tmp_path / "out" / MANIFEST).load()) == 13
+
+
+def test_a_file_that_cannot_be_written_fails_alone(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(photos, out)
+    reference = files_of(out)
+    (out / "0.png").unlink()
+    (out / "0.png").mkdir()  # a folder in the way
+    summary = run(photos, out)
+    record = Manifest(out / MANIFEST).by_source()["0.png"]
+    assert record["status"] == "failed"
+    assert "cannot be written" in record["reason"]
+    assert record["output"] is None
+    assert summary.counts["failed"] == 1
+    assert not list(out.rglob("*.partial"))
+    assert files_of(out)["trip/1.png"] == reference["trip/1.png"]
+
+
+def test_too_little_memory_halves_the_batch(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The failure is injected: exhausting a machine's memory in a test would take its neighbors along."""
+    run(photos, tmp_path / "reference")
+    real, asked = protect_photos, []
+
+    def cramped(sources: Any, *rest: Any) -> Any:
+        asked.append(len(sources))
+        if len(sources) > 1:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")
+        return real(sources, *rest)
+
+    monkeypatch.setattr(folder_module, "protect_photos", cramped)
+    run(photos, tmp_path / "out")
+    assert asked.count(2) == 3
+    assert lines_of(tmp_path / "out") == lines_of(tmp_path / "reference")
+
+
+def test_other_errors_are_not_taken_for_memory(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(folder_module, "protect_photos", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        run(photos, tmp_path / "out")
+
+
+def test_a_single_photo_is_a_folder_of_one(photos: Path, tmp_path: Path) -> None:
+    summary = run(photos / "0.png", tmp_path / "out")
+    assert summary.counts.total() == 1
+    assert files_of(tmp_path / "out")["0.png"]
+
+
+def test_the_run_record_names_no_folder_of_this_machine(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path / "out")
+    text = (tmp_path / "out" / "run.json").read_text() + (tmp_path / "out" / MANIFEST).read_text()
+    assert str(tmp_path) not in text
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["source"] == "../photos"
