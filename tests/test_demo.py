@@ -1,0 +1,41 @@
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from onlymymodel.cli import main
+from onlymymodel.data.manifest import Manifest
+from onlymymodel.demo import BUNDLED
+from onlymymodel.surrogates import zoo
+
+
+def test_the_demo_protects_judges_and_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "demo"
+    command = ["demo", "--out", str(out), "--photos", "4", "--device", "cpu", "--quiet"]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    records = Manifest(out / "protected" / "manifest.jsonl").load()
+    assert [record["status"] for record in records] == ["protected"] * 4
+    assert all(record["label_source"] == "given" for record in records)
+    rows = {row["model"]: row for row in json.loads((out / "results.json").read_text())["rows"]}
+    assert list(rows) == [BUNDLED.authorized, *BUNDLED.surrogates, *BUNDLED.heldout]
+    authorized = rows[BUNDLED.authorized]
+    assert authorized["right_after"] == authorized["photos"] == 4
+    for name in rows:
+        assert name in printed
+    page = (out / "report.html").read_text(encoding="utf-8")
+    for record in records:
+        assert record["source"] in page
+        with Image.open(out / "protected" / record["output"]) as image:
+            assert image.size == (192, 192)
+    before = {path: path.read_bytes() for path in (out / "protected").rglob("*.png")}
+    assert main(command) == 0  # again: nothing is computed or changed
+    assert {path: path.read_bytes() for path in (out / "protected").rglob("*.png")} == before
+
+
+def test_the_demos_judges_took_no_part() -> None:
+    took_part = {BUNDLED.authorized, *BUNDLED.surrogates}
+    assert not took_part & set(BUNDLED.heldout)
+    parents = {name: zoo.read(name.removeprefix("zoo:"))[1]["parent"] for name in (*took_part, *BUNDLED.heldout)}
+    assert len(set(parents.values())) == len(parents)
