@@ -106,7 +106,6 @@ def write_report(
     """Write one self-contained HTML file: no request leaves it, and it reads the same without scripts.
 
     Args:
-        path: where; an older file there is replaced whole.
         title, summary: plain text; a few words, and a sentence of the caller's own below the headline.
         rows: as `evaluate_models` gives them, for these pairs in this order.
         pairs: at least one; (H,W,3) or (H,W,1) uint8 each. The first 60 at most are shown.
@@ -114,8 +113,7 @@ def write_report(
         epsilon: the budget in 1/255.
         amplify: how many times the shown difference is larger than the real one.
         distortion: (PSNR in dB or None where nothing changed, SSIM) of each pair.
-        command: what makes this report again.
-        environment: what the result depends on besides its inputs.
+        command, environment: what makes this report again, and what it depends on besides its inputs.
 
     Raises:
         ValueError: no pairs, or rows or distortions that do not fit them.
@@ -123,26 +121,9 @@ def write_report(
     """
     _check(rows, pairs, distortion)
     cards = _gallery(rows, pairs, label_names, distortion, amplify)
-    groups = [(*group, [row for row in rows if row.role == group[0]]) for group in GROUPS]
-    heldout = [row for row in rows if row.role == "held-out"]
-    html = _template().render(
-        title=title,
-        summary=summary,
-        photos=len(pairs),
-        authorized=[row for row in rows if row.role == "authorized"],
-        heldout=mean_of([row for row in heldout if row.truth == "label"]),
-        heldout_own=mean_of([row for row in heldout if row.truth == "own"]),
-        groups=[group for group in groups if group[-1]],
-        rows=rows,
-        classes=len(label_names),
-        cards=cards,
-        max_side=MAX_SIDE,
-        epsilon=epsilon,
-        amplify=amplify,
-        ssim=SSIM_DEFINITION,
-        command=command,
-        environment=environment,
-    )
+    told = {"title": title, "summary": summary, "command": command, "environment": environment}
+    figures = {"photos": len(pairs), "classes": len(label_names), "epsilon": epsilon, "amplify": amplify}
+    html = _template().render(**told, **figures, **_by_role(rows), cards=cards)
     # a file name that is not UTF-8 reaches us with lone surrogates
     write_atomic(path, html.encode("utf-8", "replace"))
 
@@ -161,6 +142,19 @@ def amplified(original: Pixels, protected: Pixels, amplify: int) -> Pixels:
     change = protected.astype(np.int32) - original
     shown: Pixels = np.clip(128 + amplify * change, 0, 255).astype(np.uint8)
     return shown
+
+
+def _by_role(rows: Sequence[Row]) -> dict[str, Any]:
+    """The models as the headline and the table ask for them."""
+    groups = [(*group, [row for row in rows if row.role == group[0]]) for group in GROUPS]
+    heldout = [row for row in rows if row.role == "held-out"]
+    return {
+        "rows": rows,
+        "groups": [group for group in groups if group[-1]],
+        "authorized": [row for row in rows if row.role == "authorized"],
+        "heldout": mean_of([row for row in heldout if row.truth == "label"]),
+        "heldout_own": mean_of([row for row in heldout if row.truth == "own"]),
+    }
 
 
 def _check(rows: Sequence[Row], pairs: Sequence[Pair], distortion: Sequence[Distortion]) -> None:
@@ -270,5 +264,6 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    jinja.globals |= {"max_side": MAX_SIDE, "ssim": SSIM_DEFINITION}
     jinja.filters |= {"percent": _percent, "csp_hash": _csp_hash, "flat": _flat}
     return jinja.get_template("report.html.j2")
