@@ -99,7 +99,7 @@ def test_a_stopped_photo_is_what_it_would_be_after_that_many_steps() -> None:
     surrogates = [linear(seed=7, scale=0.4, name="a"), linear(seed=8, scale=0.4, name="b")]
     authorized, pixels = linear(seed=9, scale=0.1), photos(4)
     labels = own_answers(authorized, pixels)
-    recipe = make_recipe("default", steps=20, step_size=1.0, views=("center",), patience=2, kappa=0.0)
+    recipe = make_recipe("default", steps=20, step_share=0.125, views=("center",), patience=2, kappa=0.0)
 
     def run(chosen: Recipe, rows: Sequence[int]) -> Protected:
         index = torch.tensor(rows)
@@ -111,7 +111,7 @@ def test_a_stopped_photo_is_what_it_would_be_after_that_many_steps() -> None:
     stopped = run(recipe, range(4))
     assert stopped.steps.max() < 20
     for row, steps in enumerate(stopped.steps.tolist()):
-        exactly = run(make_recipe("default", steps=steps, step_size=1.0, views=("center",), kappa=0.0), [row])
+        exactly = run(make_recipe("default", steps=steps, step_share=0.125, views=("center",), kappa=0.0), [row])
         assert torch.equal(exactly.pixels[0], stopped.pixels[row])
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from onlymymodel.errors import UserError
-from onlymymodel.protect.recipe import RECIPES, make_recipe
+from onlymymodel.protect.recipe import RECIPE_EPSILON, RECIPES, make_recipe
 
 
 def test_names_are_keys() -> None:
@@ -10,7 +10,9 @@ def test_names_are_keys() -> None:
 
 def test_fmd_is_the_papers_setting() -> None:
     fmd = make_recipe("fmd")
-    assert (fmd.objective, fmd.steps, fmd.step_size, fmd.random_start, fmd.momentum) == ("feature", 100, 4.0, True, 0.0)
+    assert (fmd.objective, fmd.steps, fmd.random_start, fmd.momentum) == ("feature", 100, True, 0.0)
+    assert fmd.step_share * RECIPE_EPSILON["fmd"] == 4.0
+    assert RECIPE_EPSILON["fmd"] == 16.0
     assert not fmd.guard
     assert fmd.views == ("center",)
 
@@ -26,7 +28,7 @@ def test_every_setting_changes_the_hash() -> None:
     ("name", "changes", "meant"),
     [
         ("defualt", {}, "did you mean 'default'"),
-        ("default", {"step": 3}, "did you mean 'steps'"),
+        ("default", {"stepz": 3}, "did you mean 'steps'"),
         ("default", {"views": ("blockshuffle",)}, "did you mean 'block_shuffle'"),
         ("default", {"views": ()}, "at least one"),
         ("default", {"steps": -1}, "count from 0"),
@@ -35,6 +37,11 @@ def test_every_setting_changes_the_hash() -> None:
         ("default", {"objective": "both"}, "ensemble"),
         ("default", {"kappa": -1.0}, "negative"),
         ("default", {"working_size": 8}, "at least 64"),
+        ("default", {"step_share": 0.0}, "greater than 0"),
+        ("default", {"steps": "ten"}, "steps wants int, not 'ten'"),
+        ("default", {"steps": True}, "steps wants int"),
+        ("default", {"guard": 1}, "guard wants bool"),
+        ("default", {"views": "center"}, "views wants names"),
     ],
 )
 def test_mistakes_are_named(name: str, changes: dict[str, object], meant: str) -> None:

@@ -141,7 +141,7 @@ def optimize(
     objective = _objective(originals, labels, authorized, surrogates, targets, recipe)
     guard = Guard(authorized, labels)
     models = [authorized, *surrogates] if recipe.objective == "ensemble" else [authorized]
-    step_size = (recipe.step_size or 2 * budget.linf * 255 / max(recipe.steps, 1)) / 255
+    step_size = recipe.step_share * budget.linf
 
     delta = _start(originals, budget, recipe, generators, mask)
     fallback, velocity = torch.zeros_like(delta), torch.zeros_like(delta)

@@ -22,21 +22,33 @@ def _require(holds: bool, sentence: str) -> None:
         raise UserError(sentence)
 
 
+def _check_type(name: str, value: object, default: object) -> None:
+    """A run file may hold anything; a whole number will do where a fraction is wanted, and nothing else."""
+    wanted = (int, float) if isinstance(default, float) else type(default)
+    if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(default, bool):
+        kind = "names" if isinstance(default, tuple) else type(default).__name__
+        raise UserError(f"recipe setting {name} wants {kind}, not {value!r}")
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """The optimizer's settings; see each field's help. Colors are counted in steps of 1/255."""
+    """The optimizer's settings; see each field's help.
+
+    Raises:
+        UserError: a value of another type than the default's, or out of its range.
+    """
 
     name: str = "default"
     objective: Objective = _knob(
         "ensemble", "what is pushed: the surrogates' answers, or the authorized model's features"
     )
-    steps: int = _knob(40, "sign steps")
-    step_size: float = _knob(0.0, "size of a step in 1/255; 0 means 2 * epsilon / steps")
+    steps: int = _knob(30, "sign steps")
+    step_share: float = _knob(0.2, "size of a sign step, as a share of epsilon")
     momentum: float = _knob(1.0, "share of the last direction that is kept (MI-FGSM's mu)")
     random_start: bool = _knob(False, "start at a random point of the budget")
     normalize: bool = _knob(True, "divide each surrogate's gradient by its own mean magnitude")
     views: tuple[str, ...] = _knob(
-        ("resize_pad", "affine", "block_shuffle"), f"random views of the photo: {', '.join(VIEWS)}"
+        ("block_shuffle",), f"random views to draw from, for each surrogate and step: {', '.join(VIEWS)}"
     )
     jpeg_quality: int = _knob(
         0, "look through JPEG of this quality or better at each step, so that it survives; 0: never"
@@ -56,6 +68,8 @@ class Recipe:
     seed: int = _knob(0, "of the random views; each photo's stream also depends on its own bytes")
 
     def __post_init__(self) -> None:
+        for knob in fields(self):
+            _check_type(knob.name, getattr(self, knob.name), knob.default)
         for name in self.views:
             if name not in VIEWS:
                 raise UserError(f"unknown view {name!r}{did_you_mean(name, VIEWS)}")
@@ -68,7 +82,8 @@ class Recipe:
         _require(self.push in ("label", "own"), "push is `label` or `own`")
         _require(0 <= self.jpeg_quality <= 100, "jpeg-quality lies between 0 and 100")
         _require(self.working_size >= 64, "working-size is at least 64")
-        _require(self.step_size >= 0 and self.kappa >= 0, "step-size and kappa are not negative")
+        _require(self.step_share > 0, "step-share is a share of epsilon greater than 0")
+        _require(self.kappa >= 0, "kappa is not negative")
 
     def to_json(self) -> dict[str, Any]:
         """All fields, as JSON values."""
@@ -88,7 +103,7 @@ RECIPES: dict[str, Recipe] = {
         name="fmd",
         objective="feature",
         steps=100,
-        step_size=4.0,
+        step_share=0.25,  # alpha 4 at epsilon 16
         momentum=0.0,
         random_start=True,
         normalize=False,
@@ -96,7 +111,7 @@ RECIPES: dict[str, Recipe] = {
         guard=False,
     ),
     # MI-FGSM (Dong et al., CVPR 2018): N = 10, mu = 1, step = epsilon / N, on the mean loss of the surrogates
-    "ens": Recipe(name="ens", steps=10, normalize=False, views=("center",)),
+    "ens": Recipe(name="ens", steps=10, step_share=0.1, normalize=False, views=("center",)),
 }
 
 
