@@ -14,7 +14,7 @@ from onlymymodel.errors import UserError
 from onlymymodel.protect.budget import Budget
 from onlymymodel.protect.folder import Job, Summary, protect_folder
 from onlymymodel.protect.photo import Context
-from onlymymodel.protect.recipe import RECIPE_EPSILON, RECIPES, STRENGTHS, Recipe, make_recipe
+from onlymymodel.protect.recipe import CHOICES, RECIPE_EPSILON, RECIPES, STRENGTHS, Recipe, make_recipe
 from onlymymodel.protect.run_record import ModelUris
 from onlymymodel.run_file import RunFile, read_run_file
 from onlymymodel.runtime import configure, pick_device
@@ -94,7 +94,12 @@ def _add_protect(commands: Any) -> None:
     )
     parser.add_argument("--strength", choices=STRENGTHS, help="how much may change (see above); medium by default")
     parser.add_argument("--epsilon", type=float, metavar="N", help="how much may change, in 1/255 of a color channel")
-    parser.add_argument("--recipe", choices=RECIPES, help="named settings of the optimizer; default by default")
+    parser.add_argument(
+        "--recipe",
+        choices=RECIPES,
+        help="default: ensemble, views, guard; robust: the same through JPEG; fmd: own features of the "
+        "authorized model; ens: MI-FGSM on the ensemble",
+    )
     parser.add_argument(
         "--format",
         choices=("png", "webp"),
@@ -117,7 +122,9 @@ def _add_protect(commands: Any) -> None:
         help="refuse larger photos; 100 million by default",
     )
     _add_common(parser)
-    knobs = parser.add_argument_group("settings of the recipe (defaults: the recipe's)")
+    knobs = parser.add_argument_group(
+        "settings of the recipe (in brackets those of `default`; a named recipe has its own)"
+    )
     for knob in fields(Recipe):
         if knob.name != "name":
             _add_knob(knobs, knob)
@@ -128,8 +135,12 @@ def _add_knob(group: Any, knob: Any) -> None:
     """A flag for a field of the recipe; given only where the user gives it."""
     flag = "--" + knob.name.replace("_", "-")
     assert knob.default is not MISSING
-    options: dict[str, Any] = {"dest": f"recipe_{knob.name}", "default": None, "help": knob.metadata["help"]}
-    if isinstance(knob.default, bool):
+    usual = " ".join(knob.default) if isinstance(knob.default, tuple) else knob.default
+    help_text = f"{knob.metadata['help']} ({usual})"
+    options: dict[str, Any] = {"dest": f"recipe_{knob.name}", "default": None, "help": help_text}
+    if knob.name in CHOICES:
+        group.add_argument(flag, choices=CHOICES[knob.name], **options)
+    elif isinstance(knob.default, bool):
         group.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
     elif isinstance(knob.default, tuple):
         group.add_argument(flag, nargs="+", metavar="NAME", **options)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from onlymymodel.errors import UserError
 from onlymymodel.protect.views import VIEWS
@@ -11,6 +11,7 @@ from onlymymodel.surrogates.uri import did_you_mean
 
 Objective = Literal["ensemble", "feature"]
 Push = Literal["label", "own"]
+CHOICES = {"objective": get_args(Objective), "push": get_args(Push)}
 
 
 def _knob(default: Any, help_text: str) -> Any:
@@ -78,8 +79,8 @@ class Recipe:
             "steps and patience count from 0",
         )
         _require(bool(self.views), "views needs at least one name; `center` is the photo as it is")
-        _require(self.objective in ("ensemble", "feature"), "objective is `ensemble` or `feature`")
-        _require(self.push in ("label", "own"), "push is `label` or `own`")
+        for name, allowed in CHOICES.items():
+            _require(getattr(self, name) in allowed, f"{name} is one of {', '.join(allowed)}")
         _require(0 <= self.jpeg_quality <= 100, "jpeg-quality lies between 0 and 100")
         _require(self.working_size >= 64, "working-size is at least 64")
         _require(self.step_share > 0, "step-share is a share of epsilon greater than 0")
