@@ -1,0 +1,130 @@
+"""From a model URI to a frozen Classifier."""
+
+import hashlib
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from onlymymodel.data.manifest import sha256_file
+from onlymymodel.errors import UserError
+from onlymymodel.surrogates import zoo
+from onlymymodel.surrogates.checkpoint import load_checkpoint
+from onlymymodel.surrogates.classifier import Classifier, ModelCard, Preprocess
+from onlymymodel.surrogates.hub import downloads
+from onlymymodel.surrogates.onnx_file import load_onnx
+from onlymymodel.surrogates.pretrained import Loaded, load_hf_hub, load_timm, load_torchvision
+from onlymymodel.surrogates.uri import ModelUri, did_you_mean, override_card, override_preprocess, parse_uri
+
+
+def load_model(
+    uri: str,
+    *,
+    base: Path | None = None,
+    allow_python: bool = False,
+    device: torch.device | str = "cpu",
+) -> Classifier:
+    """Load the model that a URI names, frozen and in eval mode.
+
+    Args:
+        uri: see `onlymymodel.surrogates.uri.SCHEMES`.
+        base: folder from which relative files are taken; the current one by default.
+        allow_python: whether `python:module:factory` may import and run code.
+        device: where the parameters go.
+
+    Raises:
+        UserError: unknown name, missing file, wrong class count, no network, pickled code.
+    """
+    parsed = parse_uri(uri, base)
+    if parsed.scheme == "python" and not allow_python:
+        raise UserError(f"model {uri!r} runs code of your own: add --allow-python if you trust it")
+    loaded = LOADERS[parsed.scheme](parsed)
+    preprocess = override_preprocess(loaded.preprocess, parsed)
+    card = ModelCard(
+        uri=parsed.public,
+        sha256=loaded.sha256 or parameters_sha256(loaded.net),
+        classes=_count_classes(uri, loaded.net, preprocess),
+        preprocess=preprocess,
+        **loaded.record,
+    )
+    return Classifier(loaded.net, override_card(card, parsed)).to(device)
+
+
+def parameters_sha256(net: nn.Module) -> str:
+    """sha256 over the parameters and buffers in order of their names, independent of any file format."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(net.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _facenet(uri: ModelUri) -> Loaded:
+    from onlymymodel.surrogates import faces
+
+    if uri.rest not in faces.PEOPLE:
+        raise UserError(f"model {uri.text!r}{did_you_mean(uri.rest, faces.PEOPLE)}")
+    with downloads(uri.text, "copy its weights into torch's cache folder, or use a bundled zoo: model"):
+        net = faces.identity_network(uri.rest)
+    record = {"task": "identity", "family": "inception-resnet", "parent": f"facenet-pytorch-{uri.rest}"}
+    return Loaded(net, faces.PREPROCESS, record)
+
+
+def _zoo(uri: ModelUri) -> Loaded:
+    net, record = zoo.read(uri.rest)
+    preprocess = Preprocess(
+        height=record["size"],
+        width=record["size"],
+        fit="squash",
+        mean=tuple(record["mean"]),
+        std=tuple(record["std"]),
+    )
+    kept = {key: record[key] for key in ("task", "family", "parent", "licence")}
+    return Loaded(net, preprocess, {**kept, "labels": tuple(record["labels"])}, sha256_file(zoo.path(uri.rest)))
+
+
+def _python(uri: ModelUri) -> Loaded:
+    module, _, name = uri.rest.partition(":")
+    if not module or not name:
+        raise UserError(f"model {uri.text!r}: write python:module:factory")
+    try:
+        factory: Callable[[], object] = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"model {uri.text!r}: {error}") from error
+    if not callable(factory):
+        raise UserError(f"model {uri.text!r}: {name} is not a function")
+    made = factory()
+    if isinstance(made, Classifier):
+        kept = {key: getattr(made.card, key) for key in ("task", "labels", "family", "parent", "licence")}
+        return Loaded(made.net, made.card.preprocess, kept)
+    if not isinstance(made, nn.Module):
+        raise UserError(f"model {uri.text!r}: the factory must return a torch.nn.Module or a Classifier")
+    return Loaded(made, Preprocess(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)))
+
+
+LOADERS: dict[str, Callable[[ModelUri], Loaded]] = {
+    "timm": load_timm,
+    "hf-hub": load_hf_hub,
+    "torchvision": load_torchvision,
+    "checkpoint": load_checkpoint,
+    "onnx": load_onnx,
+    "facenet": _facenet,
+    "zoo": _zoo,
+    "python": _python,
+}
+
+
+def _count_classes(uri: str, net: nn.Module, preprocess: Preprocess) -> int:
+    """Run once on the mean color: the only proof of what a network gives."""
+    gray = torch.zeros(1, 3, preprocess.height, preprocess.width)
+    try:
+        with torch.no_grad():
+            out = net.eval()(gray)
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        raise UserError(f"model {uri!r} fails on a {preprocess.height}x{preprocess.width} input: {error}") from error
+    if not isinstance(out, Tensor) or out.ndim != 2 or out.shape[0] != 1 or out.shape[1] < 2:
+        shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise UserError(f"model {uri!r} gives {shape} for one photo, where (1, classes) logits are needed")
+    return out.shape[1]
