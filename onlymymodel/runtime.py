@@ -1,0 +1,63 @@
+"""Process-wide switches and the choice of device: decided once, here, and nowhere else."""
+
+import os
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from onlymymodel.errors import UserError
+from onlymymodel.version import __version__
+
+
+def configure() -> None:
+    """Set the process-wide switches. Called by the command line and by every public entry that optimizes.
+
+    Denormals are flushed to zero: late in an optimization gradients shrink below 1e-38, and CPUs handle such
+    numbers in microcode (forward + backward of ViT, MobileNet and SqueezeNet ran 3 to 10 times slower).
+    Gradients that small never change a sign step. cuDNN is asked for deterministic kernels, so that a resumed
+    run writes the same bytes.
+    """
+    torch.set_flush_denormal(True)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device named, or with `auto` the first accelerator found, else the CPU.
+
+    Raises:
+        UserError: the name is no device, or that device is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"device {name!r} cannot be used here: {reason}") from error
+    return device
+
+
+def environment(device: torch.device | None = None) -> dict[str, Any]:
+    """What a result depends on besides its inputs: versions, machine kind, threads, device."""
+    libraries = ("torchvision", "timm", "kornia", "numpy", "pillow")
+    return {
+        "onlymymodel": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),  # with the build, +cpu or +cu128, which the index may not know
+        # asked of the package index, not of the modules: importing them all would take seconds
+        **{library: version(library) for library in libraries},
+        "machine": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": _describe(device or torch.device("cpu")),
+    }
+
+
+def _describe(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
