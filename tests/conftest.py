@@ -1,0 +1,78 @@
+"""Fixtures for the real pretrained models; tests that use them are marked `real` and skip where they are absent."""
+
+import csv
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.load import load_model
+
+ASSETS = Path(__file__).resolve().parents[2] / "shared" / "assets"
+PHOTOS = 16
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that reaches for the real models."""
+    for item in items:
+        if "assets" in getattr(item, "fixturenames", ()):
+            item.add_marker("real")
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    if not (ASSETS / "models.json").is_file():
+        pytest.skip("REAL MODELS ABSENT: ../shared/assets is not beside this checkout, nothing real was tested")
+    return ASSETS
+
+
+@pytest.fixture(scope="session")
+def real_records(assets: Path) -> dict[str, dict[str, Any]]:
+    """models.json by id."""
+    return {record["id"]: record for record in json.loads((assets / "models.json").read_text(encoding="utf-8"))}
+
+
+@pytest.fixture(scope="session")
+def real_uri(assets: Path, real_records: dict[str, dict[str, Any]]) -> Callable[[str], str]:
+    """The URI of a real model by its id, with the preprocessing, task, family and parent that models.json states."""
+
+    def uri(name: str) -> str:
+        record = real_records[name]
+        options = {"task": record["task"], "family": record["family"], "parent": record["parent"]}
+        if record["task"] == "imagenet":
+            how = record["input"]
+            options |= {key: ",".join(map(str, how[key])) for key in ("mean", "std")}
+            options |= {"crop_pct": str(how["crop_pct"]), "interpolation": how["interpolation"]}
+        else:
+            options |= {"fit": "squash"}
+        if record["arch"]:
+            options["arch"] = record["arch"]
+        scheme = "onnx" if record["format"] == "onnx" else "checkpoint"
+        query = "&".join(f"{key}={quote(value, safe=':,')}" for key, value in options.items())
+        return f"{scheme}:{assets / record['file']}?{query}"
+
+    return uri
+
+
+@pytest.fixture(scope="session")
+def real_model(real_uri: Callable[[str], str]) -> Callable[[str], Classifier]:
+    """A real model by its id, loaded once."""
+    return cache(lambda name: load_model(real_uri(name)))
+
+
+@pytest.fixture(scope="session")
+def real_photos(assets: Path) -> tuple[list[NDArray[np.uint8]], list[int]]:
+    """The first NIPS-2017 photos, 299 x 299 x 3, and their labels."""
+    folder = assets / "imagenet" / "nips2017"
+    with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))[:PHOTOS]
+    images = [np.asarray(Image.open(folder / row["file"]).convert("RGB")) for row in rows]
+    return images, [int(row["label"]) for row in rows]

@@ -1,0 +1,177 @@
+"""The grammar of model URIs: nothing is guessed, and every error names what may be meant."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onlymymodel.errors import UserError
+from onlymymodel.surrogates.classifier import ModelCard, Preprocess
+from onlymymodel.surrogates.uri import SCHEMES, override_card, override_preprocess, parse_uri
+
+
+def card(classes: int = 3) -> ModelCard:
+    return ModelCard("toy", "0", classes, Preprocess())
+
+
+@pytest.mark.parametrize("example", SCHEMES.values())
+def test_the_examples_are_valid(example: str) -> None:
+    parsed = parse_uri(example.split(" ")[0])
+    assert SCHEMES[parsed.scheme] == example
+
+
+def test_a_uri_falls_into_scheme_rest_and_options() -> None:
+    parsed = parse_uri("checkpoint:a/b.pt?arch=timm:resnet18&classes=7&labels=emotion%20names.txt")
+    assert (parsed.scheme, parsed.rest) == ("checkpoint", "a/b.pt")
+    assert parsed.options == {"arch": "timm:resnet18", "classes": "7", "labels": "emotion names.txt"}
+
+
+def test_colons_after_the_first_belong_to_the_rest() -> None:
+    assert parse_uri("python:package.module:make").rest == "package.module:make"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("resnet50", "has no scheme; did you mean 'timm:resnet50' or 'torchvision:resnet50@DEFAULT'?"),
+        ("net.onnx", "did you mean 'onnx:net.onnx'?"),
+        ("net.safetensors", "did you mean 'checkpoint:net.safetensors?arch=timm:NAME'?"),
+        ("tim:resnet50", "unknown scheme 'tim'; did you mean 'timm'?"),
+        ("Timm:resnet50", "did you mean 'timm'"),
+        ("checkpiont:a.pt", "did you mean 'checkpoint'"),
+        ("https://example.org/net", "unknown scheme 'https'; known are timm, "),
+        (":resnet50", "has no scheme"),
+        ("", "has no scheme"),
+        ("timm:", "names nothing after 'timm'; write it as timm:resnet50.a1_in1k"),
+        ("checkpoint:?arch=timm:resnet18", "names nothing after 'checkpoint'"),
+        ("zoo:x?tasks=emotion", "unknown option 'tasks'; did you mean 'task'"),
+        ("timm:resnet50.a1_in1k?arch=timm:resnet18", "unknown option 'arch'"),
+        ("checkpoint:a.pt?arhc=timm:resnet18", "did you mean 'arch'"),
+        ("zoo:x?=1", "unknown option ''"),
+        ("zoo:x?size=64&size=32", "option 'size' stands there twice"),
+    ],
+)
+def test_mistakes_are_named(text: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_uri(text)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("query", "changed"),
+    [
+        ("size=112", {"height": 112, "width": 112}),
+        ("size=112x96", {"height": 112, "width": 96}),
+        ("crop_pct=1", {"crop_pct": 1.0}),
+        ("fit=squash&interpolation=nearest", {"fit": "squash", "interpolation": "nearest"}),
+        ("mean=0.5,0.4,0.3&std=1,2,3", {"mean": (0.5, 0.4, 0.3), "std": (1.0, 2.0, 3.0)}),
+        ("", {}),
+    ],
+)
+def test_options_stand_over_the_record(query: str, changed: dict[str, Any]) -> None:
+    record = Preprocess(height=64, width=32, crop_pct=0.5)
+    assert override_preprocess(record, parse_uri(f"zoo:x?{query}")) == replace(record, **changed)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("size=large", "size must be a number, not 'large'"),
+        ("size=", "size must be a number, not ''"),
+        ("size", "size must be a number, not ''"),
+        ("size=0", "size is a side or HEIGHTxWIDTH"),
+        ("size=-224", "size is a side or HEIGHTxWIDTH"),
+        ("size=1x2x3", "size is a side or HEIGHTxWIDTH"),
+        ("crop_pct=0", "crop_pct must lie in (0, 1]"),
+        ("crop_pct=1.01", "crop_pct must lie in (0, 1]"),
+        ("crop_pct=nan", "crop_pct must lie in (0, 1]"),
+        ("crop_pct=all", "crop_pct must be a number"),
+        ("fit=stretch", "fit must be one of crop, squash"),
+        ("interpolation=cubic", "interpolation must be one of bicubic, bilinear, nearest"),
+        ("mean=0.5", "mean needs three numbers"),
+        ("mean=0.5,0.5,half", "mean must be a number, not 'half'"),
+        ("mean=0,0,inf", "mean must be finite"),
+        ("std=0.5,0.5,0", "std must be finite and above 0"),
+        ("std=1,1,nan", "std must be finite and above 0"),
+    ],
+)
+def test_options_out_of_range_are_named(query: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        override_preprocess(Preprocess(), parse_uri(f"zoo:x?{query}"))
+    assert said in str(caught.value)
+
+
+def test_declarations_go_onto_the_card(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("\ufeffcat\nhot dog\n\nKätzchen\n", encoding="utf-8")
+    uri = parse_uri("zoo:x?task=pets&family=cnn&parent=mine&licence=MIT&classes=3&labels=names.txt", tmp_path)
+    assert override_card(card(), uri) == replace(
+        card(), task="pets", family="cnn", parent="mine", licence="MIT", labels=("cat", "hot dog", "Kätzchen")
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("classes=7", "gives 3 classes, not 7"),
+        ("classes=many", "classes must be a number"),
+        ("labels=two.txt", "has 3 classes but 2 class names"),
+        ("labels=none.txt", "has 3 classes but 0 class names"),
+        ("labels=latin.txt", "is not UTF-8 text"),
+        ("labels=absent.txt", "there is no label file"),
+    ],
+)
+def test_declarations_that_disagree_are_named(query: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "two.txt").write_text("cat\ndog\n")
+    (tmp_path / "none.txt").write_text("\n")
+    (tmp_path / "latin.txt").write_bytes("Kätzchen\n".encode("latin-1"))
+    with pytest.raises(UserError) as caught:
+        override_card(card(), parse_uri(f"zoo:x?{query}", tmp_path))
+    assert said in str(caught.value)
+
+
+def test_the_public_uri_has_no_folder() -> None:
+    parsed = parse_uri("checkpoint:/home/someone/net.pt?arch=timm:resnet18&labels=/home/someone/names.txt")
+    assert parsed.public == "checkpoint:net.pt?arch=timm:resnet18"
+    assert parse_uri("torchvision:resnet50@IMAGENET1K_V2").public == "torchvision:resnet50@IMAGENET1K_V2"
+
+
+@pytest.mark.parametrize("name", ["net.pt", "deeper/net.pt", "../net.pt", "ne t+1%.pt"])
+@pytest.mark.parametrize("folder", ["out", ".", "../elsewhere/out"])
+def test_seen_from_a_folder_the_uri_names_the_same_files(name: str, folder: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "deeper").mkdir(parents=True)
+    (home / name).touch()
+    (home / "a&b+c?d%20.txt").touch()
+    uri = f"checkpoint:{name}?arch=timm:resnet18&labels=a%26b+c?d%2520.txt&parent=x%26y"
+    here = parse_uri(uri, home)
+    there = parse_uri(here.seen_from(home / folder), home / folder)
+    assert not Path(here.seen_from(home / folder).partition(":")[2].partition("?")[0]).is_absolute()
+    (home / folder).mkdir(parents=True, exist_ok=True)
+    assert there.file().samefile(home / name)
+    assert Path(there.options["labels"]).samefile(home / "a&b+c?d%20.txt")
+    assert {**there.options, "labels": ""} == {"arch": "timm:resnet18", "labels": "", "parent": "x&y"}
+
+
+def test_a_link_keeps_its_own_name_which_tells_the_format(tmp_path: Path) -> None:
+    (tmp_path / "blob").write_text("weights")
+    (tmp_path / "net.safetensors").symlink_to(tmp_path / "blob")
+    parsed = parse_uri("checkpoint:net.safetensors?arch=timm:resnet18", tmp_path)
+    assert parsed.seen_from(tmp_path / "out") == "checkpoint:../net.safetensors?arch=timm:resnet18"
+
+
+def test_a_model_without_files_is_seen_the_same_from_everywhere(tmp_path: Path) -> None:
+    assert parse_uri("zoo:identity-plain?task=who").seen_from(tmp_path) == "zoo:identity-plain?task=who"
+
+
+def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "net.onnx").touch()
+    assert parse_uri("onnx:~/net.onnx").file() == tmp_path / "net.onnx"
+    assert parse_uri("onnx:~/net.onnx", Path("elsewhere")).file() == tmp_path / "net.onnx"
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(UserError, match=r"there is no file 'absent\.onnx'"):
+        parse_uri("onnx:absent.onnx").file()
