@@ -64,7 +64,6 @@ def read_run_file(path: Path) -> RunFile:
         if key not in TOP_KEYS:
             raise UserError(f"{path}: unknown key {key!r}{did_you_mean(key, TOP_KEYS)}")
     models = {name: _uri(path, name, entry) for name, entry in _table(path, content, "models").items()}
-
     roles = {
         role: tuple(_complete(path, models, name) for name in _list(path, content, role))
         for role in ("surrogates", "heldout")

@@ -14,8 +14,6 @@ from onlymymodel.surrogates.classifier import Classifier, ModelCard, Preprocess
 from onlymymodel.surrogates.doctor import check_team, examine
 from onlymymodel.surrogates.load import load_model
 
-PIXELS = 3 * SIZE * SIZE
-
 
 class Apply(nn.Module):
     """A network followed by a function."""
