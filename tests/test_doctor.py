@@ -6,7 +6,7 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
-from toys import PLAIN, SIZE, classifier, linear, small_cnn
+from toys import PLAIN, classifier, linear, small_cnn
 
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates import zoo
