@@ -12,16 +12,15 @@ import json
 import shlex
 import statistics
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from assets import ASSETS, RESULTS, WORK, uri
 
-from onlymymodel import Judge, Pair, evaluate_models, load_black_box
+from onlymymodel import Judge, evaluate_models, load_black_box
 from onlymymodel.cli import main as omm
 from onlymymodel.data.atomic import write_atomic
-from onlymymodel.data.image_io import decode
 from onlymymodel.data.manifest import Manifest
+from onlymymodel.evaluate.judgment import ProtectedFolder
 from onlymymodel.protect.folder import MANIFEST
 from onlymymodel.protect.run_record import read
 
@@ -55,11 +54,10 @@ def run_cell(recipe: str, epsilon: int) -> None:
     if code not in (0, 1):
         raise SystemExit(code)
     manifest = list(Manifest(out / MANIFEST).by_source().values())
-    pairs = [read_pair(out, record) for record in manifest if record["status"] == "protected"]
     judges = [Judge("authorized", load_black_box(uri(AUTHORIZED)))]
     judges += [Judge("surrogate", load_black_box(uri(name))) for name in SURROGATES]
     judges += [Judge("held-out", load_black_box(uri(name))) for name in HELD_OUT]
-    rows = evaluate_models(judges, pairs)
+    rows = evaluate_models(judges, ProtectedFolder(PHOTOS, out).pairs())
     content = {
         "schema": 1,
         "command": shlex.join(["omm", *command, "--out", "DST"]),
@@ -78,16 +76,6 @@ def run_cell(recipe: str, epsilon: int) -> None:
     write_atomic(target, (json.dumps(content, indent=1) + "\n").encode())
     for row in rows:
         print(f"{recipe} {epsilon}: {row.role} {row.model} {row.right_before} -> {row.right_after} of {row.photos}")
-
-
-def read_pair(out: Path, record: dict[str, Any]) -> Pair:
-    """Original and protected pixels, both decoded from their files."""
-    return Pair(
-        record["source"],
-        decode((PHOTOS / record["source"]).read_bytes()).pixels,
-        decode((out / record["output"]).read_bytes()).pixels,
-        record["label"],
-    )
 
 
 def distortion(manifest: list[dict[str, Any]]) -> dict[str, float]:

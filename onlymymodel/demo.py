@@ -1,27 +1,20 @@
 """The demo: rendered portraits through the real pipeline, judged by models that took no part."""
 
-import json
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from PIL import Image
 
-from onlymymodel.data.atomic import write_atomic
-from onlymymodel.data.image_io import decode
-from onlymymodel.data.manifest import Manifest
 from onlymymodel.data.portraits import EMOTIONS, IDENTITY_NAMES, render
 from onlymymodel.errors import UserError
-from onlymymodel.evaluate.harness import Judge, Pair, Row, evaluate_models
-from onlymymodel.evaluate.report import write_report
+from onlymymodel.evaluate.judgment import PAGE, judge_folder, table
 from onlymymodel.protect.budget import Budget
-from onlymymodel.protect.folder import MANIFEST, Job, protect_folder
-from onlymymodel.protect.photo import Context, Record
+from onlymymodel.protect.folder import Job, protect_folder
+from onlymymodel.protect.photo import Context
 from onlymymodel.protect.recipe import make_recipe
 from onlymymodel.protect.run_record import ModelUris
-from onlymymodel.runtime import environment
 from onlymymodel.surrogates.black_box import ClassifierBlackBox
 from onlymymodel.surrogates.doctor import check_team
 from onlymymodel.surrogates.load import load_model
@@ -76,39 +69,13 @@ def run_demo(
         labels={} if pretrained else labels,
     )
     summary = protect_folder(job, progress=progress)
-    judges = [Judge("authorized", ClassifierBlackBox(authorized))]
-    judges += [Judge("surrogate", ClassifierBlackBox(model)) for model in surrogates]
-    judges += [Judge("held-out", ClassifierBlackBox(model)) for model in heldout]
-    records, pairs = _read_pairs(job)
-    if not pairs:
+    if not summary.counts["protected"]:
         raise UserError(f"no portrait could be protected with epsilon {epsilon:g}; try a greater --strength")
-    rows = evaluate_models(judges, pairs, progress=progress)
-    print(table(rows))
-    write_report(
-        out / "report.html",
-        title="onlymymodel demo",
-        summary=f"{summary.counts['protected']} of {photos} rendered portraits are protected.",
-        rows=rows,
-        pairs=pairs,
-        label_names=authorized.card.labels,
-        epsilon=epsilon,
-        distortion=[(record["psnr"], record["ssim"]) for record in records],
-        command=shlex.join(["omm", "demo", *(["--pretrained"] if pretrained else [])]),
-        environment=environment(device),
-    )
-    _write_json(out / "results.json", rows)
-    print(f"\nopen {out / 'report.html'} to see them side by side")
+    command = shlex.join(["omm", "demo", *(["--pretrained"] if pretrained else [])])
+    judges = [ClassifierBlackBox(model) for model in heldout]
+    print(table(judge_folder(job, judges, out, command, progress=progress)))
+    print(f"\nopen {out / PAGE} to see them side by side")
     return 0 if summary.all_protected else 1
-
-
-def table(rows: Sequence[Row]) -> str:
-    """The rows as text, one line a model."""
-    width = max(len(row.model) for row in rows)
-    lines = [f"{'':11} {'model':{width}}  right before  right after"]
-    for row in rows:
-        after = f"{row.right_after / row.photos:6.1%}"
-        lines.append(f"{row.role:11} {row.model:{width}}  {row.right_before / row.photos:11.1%}   {after:>10}")
-    return "\n".join(lines)
 
 
 def _render_portraits(folder: Path, count: int) -> dict[str, int]:
@@ -122,23 +89,3 @@ def _render_portraits(folder: Path, count: int) -> dict[str, int]:
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(render(identity, emotion, PORTRAIT_SEED + index, PORTRAIT_SIZE)).save(folder / name)
     return labels
-
-
-def _read_pairs(job: Job) -> tuple[list[Record], list[Pair]]:
-    """The protected photos as a reader of the files sees them, with their manifest lines."""
-    records = [r for r in Manifest(job.out / MANIFEST).by_source().values() if r["status"] == "protected"]
-    pairs = [
-        Pair(
-            name=record["source"],
-            original=decode((job.source / record["source"]).read_bytes()).pixels,
-            protected=decode((job.out / record["output"]).read_bytes()).pixels,
-            label=record["label"],
-        )
-        for record in records
-    ]
-    return records, pairs
-
-
-def _write_json(path: Path, rows: Sequence[Row]) -> None:
-    content = {"schema": 1, "environment": environment(), "rows": [row.to_json() for row in rows]}
-    write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -23,7 +24,7 @@ MODELS = [
     "python:toys:others",
     "--allow-python",
 ]
-QUICK = ["--steps", "2", "--views", "center", "--kappa", "0.5", "--epsilon", "16", "--quiet", "--device", "cpu"]
+QUICK = ["--steps", "2", "--step-share", "1", "--views", "center", "--kappa", "0.5", "--epsilon", "16", "--quiet", "--device", "cpu"]
 
 
 @pytest.fixture
@@ -48,6 +49,23 @@ def test_protect_then_verify(photos: Path, tmp_path: Path, capsys: pytest.Captur
     (out / "1.png").write_bytes(b"spoiled")
     assert main(["verify", str(out), "--allow-python", "--quiet"]) == 1
     assert "FAULT  1.png" in capsys.readouterr().err
+
+
+def test_held_out_models_judge_the_written_files(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    models = ["--authorized", "python:toys:mine", "--surrogate", "python:toys:theirs", "--allow-python"]
+    command = ["protect", str(photos), "--out", str(out), *models, *QUICK, "--heldout", "python:toys:others"]
+    assert main(command) == 0
+    assert "held-out" in capsys.readouterr().out
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    assert [row["role"] for row in rows] == ["authorized", "surrogate", "held-out"]
+    assert rows[0]["right_after"] == rows[0]["photos"] == 3
+    assert "python:toys:others" in (out / "report.html").read_text()
+    assert main(["verify", str(out), "--allow-python", "--quiet"]) == 0
+    assert main([*command, "python:toys:theirs"]) == 2
+    assert "took part" in capsys.readouterr().err
 
 
 def test_not_all_well_is_exit_code_1(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,14 +140,14 @@ def test_a_run_file_names_models_and_settings(photos: Path, tmp_path: Path) -> N
     run_file = tmp_path / "run.toml"
     run_file.write_text(
         'authorized = "me"\nsurrogates = ["python:toys:theirs"]\nstrength = "high"\n'
-        '[models]\nme = "python:toys:mine"\n[recipe]\nsteps = 3\nviews = ["center"]\nkappa = 0.25\n'
+        '[models]\nme = "python:toys:mine"\n[recipe]\nsteps = 3\nstep_share = 1.0\nviews = ["center"]\nkappa = 0.25\n'
     )
     command = ["protect", str(photos), "--run", str(run_file), "--allow-python", "--quiet", "--out"]
     main([*command, str(tmp_path / "out")])
     record = Manifest(tmp_path / "out" / MANIFEST).load()[0]
     assert record["steps"] == 3
     assert record["linf"] == STRENGTHS["high"].epsilon
-    assert record["recipe_sha256"] == Recipe(steps=3, views=("center",), kappa=0.25).sha256()
+    assert record["recipe_sha256"] == Recipe(steps=3, step_share=1.0, views=("center",), kappa=0.25).sha256()
     main([*command, str(tmp_path / "other"), "--steps", "2", "--epsilon", "20"])  # flags win
     other = Manifest(tmp_path / "other" / MANIFEST).load()[0]
     assert (other["steps"], other["linf"]) == (2, 20)

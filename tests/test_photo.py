@@ -185,3 +185,15 @@ def test_what_is_no_photo_gets_a_reason_and_harms_no_neighbor(data: bytes, statu
     assert second["status"] == status
     assert reason in second["reason"]
     assert second.keys() == first.keys()
+
+
+def test_a_24_megapixel_photo_is_protected_at_its_own_size() -> None:
+    row, column = np.linspace(0, 255, 4000), np.linspace(0, 255, 6000)
+    plane = np.add.outer(row / 2, column / 2)
+    large = np.stack([plane, 255 - plane, plane // 2], axis=2).astype(np.uint8)
+    data, record = protect_bytes(coded(large, "BMP"), label=None, context=CONTEXT)
+    assert record["status"] == "protected"
+    assert data is not None
+    written = decode(data).pixels
+    assert written.shape == (4000, 6000, 3)
+    assert int(CONTEXT.budget.spent(to_tensor(written)[None], to_tensor(large)[None])) == record["linf"] <= 16

@@ -302,5 +302,11 @@ def test_answers_to_other_pairs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="1 distortions for 3 pairs"):
         _write(tmp_path, distortion=[(None, 1.0)])
     with pytest.raises(ValueError, match="answers of zoo:mine are not those"):
-        _write(tmp_path, pairs=PAIRS[:2], distortion=[(None, 1.0)] * 2)
+        _write(tmp_path, pairs=[*PAIRS, PAIRS[0]], distortion=[(None, 1.0)] * 4)
     assert not list(tmp_path.iterdir())
+
+
+def test_figures_are_of_all_photos_where_only_the_first_are_shown(tmp_path: Path) -> None:
+    page = _write(tmp_path, pairs=PAIRS[:2], distortion=[(None, 1.0)] * 2).text
+    assert "1 more pair was judged" in page
+    assert "3 photos" in page

@@ -1,7 +1,7 @@
 """The judge: what every model says of original and protected photos. It never sees a gradient."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates.black_box import BlackBox
+from onlymymodel.surrogates.classifier import ModelCard
 
 Role = Literal["authorized", "surrogate", "held-out"]
 WILSON_Z = 1.959963984540054  # two-sided 95 %
@@ -74,12 +75,12 @@ class Row:
         return {**fields, "interval_after": self.interval_after}
 
 
-def evaluate_models(judges: Sequence[Judge], pairs: Sequence[Pair], *, progress: bool = True) -> list[Row]:
+def evaluate_models(judges: Sequence[Judge], pairs: Iterable[Pair], *, progress: bool = True) -> list[Row]:
     """Ask every model about every pair.
 
     Args:
         judges: exactly one of them authorized; a held-out model may not share weights with any other.
-        pairs: at least one.
+        pairs: at least one; read one at a time, so that a folder need not fit into memory.
 
     Raises:
         UserError: no pairs, sizes that differ within a pair, a held-out model that is not independent.
@@ -87,34 +88,39 @@ def evaluate_models(judges: Sequence[Judge], pairs: Sequence[Pair], *, progress:
     authorized = [judge.model.card for judge in judges if judge.role == "authorized"]
     if len(authorized) != 1:
         raise UserError(f"an evaluation needs one authorized model, not {len(authorized)}")
-    if not pairs:
-        raise UserError("there is no pair of an original and a protected photo to judge")
-    for pair in pairs:
+    check_independence(judges)
+    labels: list[int] = []
+    answers: list[list[tuple[int, int]]] = [[] for _ in judges]
+    for pair in tqdm(pairs, unit="photo", desc="judging", disable=None if progress else True):
         if pair.original.shape[:2] != pair.protected.shape[:2]:
             raise UserError(f"{pair.name}: the protected photo has another size than the original")
-    _check_independence(judges)
-    rows = []
-    for judge in tqdm(judges, unit="model", desc="judging", disable=None if progress else True):
-        before = judge.model.predict([pair.original for pair in pairs]).argmax(1)
-        after = judge.model.predict([pair.protected for pair in pairs]).argmax(1)
-        speaks = judge.model.card.speaks_like(authorized[0])
-        truth = np.array([pair.label for pair in pairs]) if speaks else before
-        rows.append(
-            Row(
-                model=judge.model.card.uri,
-                role=judge.role,
-                sha256=judge.model.card.sha256,
-                truth="label" if speaks else "own",
-                photos=len(pairs),
-                right_before=int((before == truth).sum()),
-                right_after=int((after == truth).sum()),
-                right_before_and_after=int(((before == truth) & (after == truth)).sum()),
-                answers_before=tuple(before.tolist()),
-                answers_after=tuple(after.tolist()),
-                names=judge.model.card.labels,
-            )
-        )
-    return rows
+        labels.append(pair.label)
+        for judge, said in zip(judges, answers, strict=True):
+            before, after = judge.model.predict([pair.original, pair.protected]).argmax(1).tolist()
+            said.append((before, after))
+    if not labels:
+        raise UserError("there is no pair of an original and a protected photo to judge")
+    return [_row(judge, said, labels, authorized[0]) for judge, said in zip(judges, answers, strict=True)]
+
+
+def _row(judge: Judge, said: Sequence[tuple[int, int]], labels: Sequence[int], authorized: ModelCard) -> Row:
+    card = judge.model.card
+    speaks = card.speaks_like(authorized)
+    truth = labels if speaks else [before for before, _ in said]
+    marks = [(before == true, after == true) for (before, after), true in zip(said, truth, strict=True)]
+    return Row(
+        model=card.uri,
+        role=judge.role,
+        sha256=card.sha256,
+        truth="label" if speaks else "own",
+        photos=len(labels),
+        right_before=sum(before for before, _ in marks),
+        right_after=sum(after for _, after in marks),
+        right_before_and_after=sum(before and after for before, after in marks),
+        answers_before=tuple(before for before, _ in said),
+        answers_after=tuple(after for _, after in said),
+        names=card.labels,
+    )
 
 
 def wilson(hits: int, total: int) -> tuple[float, float]:
@@ -127,8 +133,12 @@ def wilson(hits: int, total: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _check_independence(judges: Sequence[Judge]) -> None:
-    """A held-out model of the same weights or the same declared parent as one that took part judges itself."""
+def check_independence(judges: Sequence[Judge]) -> None:
+    """Refuse a held-out model that would judge itself.
+
+    Raises:
+        UserError: it has the weights or the declared parent of a model that took part.
+    """
     used = [judge.model.card for judge in judges if judge.role != "held-out"]
     for judge in judges:
         card = judge.model.card

@@ -107,8 +107,9 @@ def write_report(
 
     Args:
         title, summary: plain text; a few words, and a sentence of the caller's own below the headline.
-        rows: as `evaluate_models` gives them, for these pairs in this order.
-        pairs: at least one; (H,W,3) or (H,W,1) uint8 each. The first 60 at most are shown.
+        rows: as `evaluate_models` gives them, all of the same photos.
+        pairs: the first of these photos, in the same order, at least one; (H,W,3) or (H,W,1) uint8 each. 60 at most
+            are shown; the figures are of all photos.
         label_names: the authorized model's class names; indices are shown where it has none.
         epsilon: the budget in 1/255.
         amplify: how many times the shown difference is larger than the real one.
@@ -122,7 +123,7 @@ def write_report(
     _check(rows, pairs, distortion)
     cards = _gallery(rows, pairs, label_names, distortion, amplify)
     told = {"title": title, "summary": summary, "command": command, "environment": environment}
-    figures = {"photos": len(pairs), "classes": len(label_names), "epsilon": epsilon, "amplify": amplify}
+    figures = {"photos": rows[0].photos, "classes": len(label_names), "epsilon": epsilon, "amplify": amplify}
     html = _template().render(**told, **figures, **_by_role(rows), cards=cards)
     # a file name that is not UTF-8 reaches us with lone surrogates
     write_atomic(path, html.encode("utf-8", "replace"))
@@ -163,7 +164,8 @@ def _check(rows: Sequence[Row], pairs: Sequence[Pair], distortion: Sequence[Dist
     if len(distortion) != len(pairs):
         raise ValueError(f"{len(distortion)} distortions for {len(pairs)} pairs")
     for row in rows:
-        if {row.photos, len(row.answers_before), len(row.answers_after)} != {len(pairs)}:
+        counts = {row.photos, len(row.answers_before), len(row.answers_after)}
+        if counts != {rows[0].photos} or row.photos < len(pairs):
             raise ValueError(f"the answers of {row.model} are not those to these {len(pairs)} pairs")
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from onlymymodel.data.manifest import sha256_file
 from onlymymodel.errors import UserError
-from onlymymodel.surrogates.pretrained import Loaded, untrained
+from onlymymodel.surrogates.loaded import Loaded
+from onlymymodel.surrogates.pretrained import untrained
 from onlymymodel.surrogates.uri import ModelUri, number
 
 UNREADABLE = (

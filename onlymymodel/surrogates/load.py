@@ -11,11 +11,9 @@ from torch import Tensor, nn
 from onlymymodel.data.manifest import sha256_file
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates import zoo
-from onlymymodel.surrogates.checkpoint import load_checkpoint
 from onlymymodel.surrogates.classifier import Classifier, ModelCard, Preprocess
 from onlymymodel.surrogates.hub import downloads
-from onlymymodel.surrogates.onnx_file import load_onnx
-from onlymymodel.surrogates.pretrained import Loaded, load_hf_hub, load_timm, load_torchvision
+from onlymymodel.surrogates.loaded import Loaded
 from onlymymodel.surrogates.uri import ModelUri, did_you_mean, override_card, override_preprocess, parse_uri
 
 
@@ -104,12 +102,24 @@ def _python(uri: ModelUri) -> Loaded:
     return Loaded(made, Preprocess(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)))
 
 
+def _from(module: str, name: str) -> Callable[[ModelUri], Loaded]:
+    """A loader that is imported when first used: timm and torchvision alone take seconds."""
+
+    def load(uri: ModelUri) -> Loaded:
+        loader: Callable[[ModelUri], Loaded] = getattr(
+            importlib.import_module(f"onlymymodel.surrogates.{module}"), name
+        )
+        return loader(uri)
+
+    return load
+
+
 LOADERS: dict[str, Callable[[ModelUri], Loaded]] = {
-    "timm": load_timm,
-    "hf-hub": load_hf_hub,
-    "torchvision": load_torchvision,
-    "checkpoint": load_checkpoint,
-    "onnx": load_onnx,
+    "timm": _from("pretrained", "load_timm"),
+    "hf-hub": _from("pretrained", "load_hf_hub"),
+    "torchvision": _from("pretrained", "load_torchvision"),
+    "checkpoint": _from("checkpoint", "load_checkpoint"),
+    "onnx": _from("onnx_file", "load_onnx"),
     "facenet": _facenet,
     "zoo": _zoo,
     "python": _python,

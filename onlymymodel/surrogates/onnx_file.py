@@ -7,7 +7,7 @@ from typing import Any
 from onlymymodel.data.manifest import sha256_file
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates.classifier import Preprocess
-from onlymymodel.surrogates.pretrained import Loaded
+from onlymymodel.surrogates.loaded import Loaded
 from onlymymodel.surrogates.uri import ModelUri
 
 NEEDS_EXTRA = "ONNX models need an extra: pip install 'onlymymodel[onnx]'"
@@ -30,7 +30,7 @@ def load_onnx(uri: ModelUri) -> Loaded:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"model {uri.text!r} has no gradients: onnx2torch cannot convert it ({reason}); "
-            "it can still judge as --heldout, by ONNX Runtime"
+            "it can still judge, with --heldout, by ONNX Runtime"
         ) from error
     sides = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim][2:4]
     return Loaded(net, onnx_preprocess(uri, sides), sha256=onnx_sha256(uri, path))

@@ -1,6 +1,5 @@
 """Networks by their names in timm and torchvision, with the weights that these libraries point to."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import timm
@@ -12,19 +11,10 @@ from torch import nn
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates.classifier import Preprocess
 from onlymymodel.surrogates.hub import downloads
+from onlymymodel.surrogates.loaded import Loaded
 from onlymymodel.surrogates.uri import ModelUri, did_you_mean
 
 FROM_A_FILE = "put the weights in a file and write checkpoint:FILE?arch={arch}, or use a bundled zoo: model"
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What a loader found: the network, how it wants its input, and what the weights' record says of them."""
-
-    net: nn.Module
-    preprocess: Preprocess
-    record: dict[str, Any] = field(default_factory=dict)
-    sha256: str | None = None
 
 
 def load_timm(uri: ModelUri) -> Loaded:
