@@ -65,61 +65,12 @@ def _add_protect(subparsers: Any) -> None:
     )
     parser.add_argument("source", type=Path, metavar="SRC", help="a folder of photos, or one photo; never changed")
     parser.add_argument("--out", type=Path, required=True, metavar="DST", help="folder for the protected photos")
-    parser.add_argument(
-        "--run", dest="run_file", type=Path, metavar="TOML", help="run file that names models and settings"
-    )
-    parser.add_argument("--authorized", metavar="URI", help="the model that must still read the photos")
-    parser.add_argument(
-        "--surrogate",
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="URI",
-        help="models that stand in for the unknown ones",
-    )
-    parser.add_argument(
-        "--labels",
-        type=Path,
-        metavar="CSV",
-        help="columns file,label; other photos get the authorized model's own answer",
-    )
-    parser.add_argument("--strength", choices=STRENGTHS, help="how much may change (see above); medium by default")
-    parser.add_argument("--epsilon", type=float, metavar="N", help="how much may change, in 1/255 of a color channel")
-    parser.add_argument(
-        "--recipe",
-        choices=RECIPES,
-        help="default: ensemble, views, guard; robust: the same through JPEG; fmd: own features of the "
-        "authorized model; ens: MI-FGSM on the ensemble",
-    )
-    parser.add_argument(
-        "--format",
-        choices=("png", "webp"),
-        default="png",
-        help="of the written files, lossless; png by default",
-    )
-    parser.add_argument(
-        "--strip-metadata",
-        action="store_true",
-        help="leave EXIF (camera, place, time) out; the color profile stays",
-    )
-    parser.add_argument(
-        "--batch-size", type=_count, default=8, metavar="N", help="photos of one size at once; 8 by default"
-    )
-    parser.add_argument(
-        "--max-pixels",
-        type=_count,
-        default=MAX_PIXELS,
-        metavar="N",
-        help="refuse larger photos; 100 million by default",
-    )
-    parser.add_argument(
-        "--heldout",
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="URI",
-        help="models that take no part and judge the written files afterwards; writes DST/report.html",
-    )
+    labels = "columns file,label; other photos get the authorized model's own answer"
+    parser.add_argument("--labels", type=Path, metavar="CSV", help=labels)
+    parser.add_argument("--run", dest="run_file", type=Path, metavar="TOML", help="file that names models and settings")
+    _add_roles(parser.add_argument_group("models, by their URIs (see omm models)"))
+    _add_budget(parser.add_argument_group("how much may change, and how it is found"))
+    _add_files(parser.add_argument_group("files"))
     _add_common(parser)
     knobs = parser.add_argument_group(
         "settings of the recipe (in brackets those of `default`; a named recipe has its own)"
@@ -128,6 +79,33 @@ def _add_protect(subparsers: Any) -> None:
         if knob.name != "name":
             _add_knob(knobs, knob)
     parser.set_defaults(run=commands.protect)
+
+
+def _add_roles(group: Any) -> None:
+    several: dict[str, Any] = {"action": "extend", "nargs": "+", "default": [], "metavar": "URI"}
+    group.add_argument("--authorized", metavar="URI", help="the model that must still read the photos")
+    group.add_argument("--surrogate", help="models that stand in for the unknown ones", **several)
+    judges = "models that take no part and judge the written files afterwards; writes DST/report.html"
+    group.add_argument("--heldout", help=judges, **several)
+
+
+def _add_budget(group: Any) -> None:
+    group.add_argument("--strength", choices=STRENGTHS, help="see above; medium by default")
+    group.add_argument("--epsilon", type=float, metavar="N", help="a number of your own, in 1/255 of a color channel")
+    recipes = (
+        "default: ensemble, views, guard; robust: the same through JPEG; fmd: own features of the authorized model; "
+        "ens: MI-FGSM on the ensemble"
+    )
+    group.add_argument("--recipe", choices=RECIPES, help=recipes)
+
+
+def _add_files(group: Any) -> None:
+    group.add_argument("--format", choices=("png", "webp"), default="png", help="lossless both; png by default")
+    stripped = "leave EXIF (camera, place, time) out; the color profile stays"
+    group.add_argument("--strip-metadata", action="store_true", help=stripped)
+    group.add_argument("--batch-size", type=_count, default=8, metavar="N", help="photos of one size at once (8)")
+    largest = "refuse larger photos (100 million)"
+    group.add_argument("--max-pixels", type=_count, default=MAX_PIXELS, metavar="N", help=largest)
 
 
 def _add_knob(group: Any, knob: Any) -> None:

@@ -195,6 +195,11 @@ def test_a_file_that_cannot_be_written_fails_alone(photos: Path, tmp_path: Path)
     assert summary.counts["failed"] == 1
     assert not list(out.rglob("*.partial"))
     assert files_of(out)["trip/1.png"] == reference["trip/1.png"]
+    (out / "0.png").rmdir()
+    run(photos, out)  # tried again
+    assert {n: d for n, d in files_of(out).items() if n != MANIFEST} == {
+        n: d for n, d in reference.items() if n != MANIFEST
+    }
 
 
 def test_too_little_memory_halves_the_batch(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,8 @@ from onlymymodel.protect.photo import Context, Record, Source, blank_record, pro
 from onlymymodel.runtime import configure
 
 MANIFEST = "manifest.jsonl"
+# failures of the machine, not of the photo: the next run tries again
+NOT_WRITTEN, NO_MEMORY = "cannot be written", "not enough memory for this photo"
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def _with_less_memory(sources: Sequence[Source], context: Context, on_step: Any)
         if not _is_out_of_memory(error):
             raise
     if len(sources) == 1:
-        return [(None, blank_record(sources[0], context, "failed", "not enough memory for this photo"))]
+        return [(None, blank_record(sources[0], context, "failed", NO_MEMORY))]
     middle = len(sources) // 2
     return [
         *_with_less_memory(sources[:middle], context, on_step),
@@ -154,6 +156,8 @@ def _is_done(entry: Entry, source: Source, done: Mapping[str, Record], job: Job)
     """Whether the manifest's last line of a photo still holds: same source, same label, same written file."""
     record = done.get(str(entry.relative))
     if record is None or record["source_sha256"] != sha256(source.data):
+        return False
+    if record["status"] == "failed" and record["reason"].startswith((NOT_WRITTEN, NO_MEMORY)):
         return False
     given = record["label"] if record["label_source"] == "given" else None
     if given != source.label:
@@ -172,7 +176,7 @@ def _write_down(entry: Entry, data: bytes | None, record: Record, job: Job, mani
             write_atomic(job.out / entry.output, data)
             output = str(entry.output)
         except OSError as error:
-            record = {**record, "status": "failed", "reason": f"cannot be written: {error.strerror}"}
+            record = {**record, "status": "failed", "reason": f"{NOT_WRITTEN}: {error.strerror}"}
     line = {
         "source": str(entry.relative),
         "output": output,
