@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from onlymymodel.protect.views import VIEWS, Frame, center, look
+from onlymymodel.protect.views import VIEWS, Frame, _place, center, look
 from onlymymodel.surrogates.classifier import Preprocess
 
 PREPROCESS = Preprocess(height=32, width=24, crop_pct=0.8)
@@ -30,10 +30,13 @@ def test_a_ramp_seen_through_a_view_is_the_views_own_grid(name: str) -> None:
     y = (torch.arange(height) + 0.5)[:, None].expand(height, width)
     canvas = torch.stack([x, y, torch.ones(height, width)])[None]
     seen = look(canvas, PREPROCESS, [name, name], [stream(5)])[0]
-    frame = Frame(*PREPROCESS.crop_box(height, width), 32, 24)
     numbers = stream(5)
     torch.rand(1, generator=numbers)  # the draw that chooses among the names
-    grid = VIEWS[name](frame, numbers)
+    top, left = PREPROCESS.crop_box(height, width)
+    if name != "center":
+        down, right = torch.rand(2, generator=numbers).tolist()
+        top, left = _place(height - 32, down), _place(width - 24, right)
+    grid = VIEWS[name](Frame(top, left, 32, 24), numbers)
     inside = (grid[..., 0] > 0.5) & (grid[..., 0] < width - 0.5) & (grid[..., 1] > 0.5) & (grid[..., 1] < height - 0.5)
     assert inside.float().mean() > 0.5
     torch.testing.assert_close(seen[0][inside], grid[..., 0][inside], atol=1e-3, rtol=0)
@@ -62,6 +65,15 @@ def test_a_photos_views_do_not_depend_on_its_neighbors() -> None:
     together = look(canvas, PREPROCESS, names, [stream(seed) for seed in range(4)])
     for row in range(4):
         assert torch.equal(look(canvas[row : row + 1], PREPROCESS, names, [stream(row)])[0], together[row])
+
+
+def test_random_views_reach_every_corner_of_the_photo() -> None:
+    """A model that crops elsewhere, or not at all, must meet the change too."""
+    canvas, numbers = torch.rand(1, 3, 40, 60, requires_grad=True), stream(1)
+    seen = sum(look(canvas, PREPROCESS, ["block_shuffle"], [numbers]).sum() for _ in range(150))
+    assert isinstance(seen, torch.Tensor)
+    (reached,) = torch.autograd.grad(seen, canvas)
+    assert (reached.abs().sum(1) > 0).all()
 
 
 def test_block_shuffle_reads_each_quadrant_from_inside_the_crop() -> None:

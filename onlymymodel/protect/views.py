@@ -90,7 +90,7 @@ def look(canvas: Tensor, preprocess: Preprocess, names: Sequence[str], generator
     """Draw one view for each photo and read the network's input through it.
 
     Args:
-        canvas: (B,3,h,w) in [0,1], see `Preprocess.canvas`.
+        canvas: (B,3,h,w) in [0,1], the whole photo, see `Preprocess.canvas`.
         preprocess: size of the network's input.
         names: keys of `VIEWS` to draw from, each as likely as the others.
         generators: one for each photo, on the CPU.
@@ -101,10 +101,26 @@ def look(canvas: Tensor, preprocess: Preprocess, names: Sequence[str], generator
     if tuple(names) == ("center",):
         return preprocess.center(canvas)
     height, width = canvas.shape[-2:]
-    frame = Frame(*preprocess.crop_box(height, width), preprocess.height, preprocess.width)
-    grids = torch.stack([VIEWS[_choose(names, generator)](frame, generator) for generator in generators])
+    grids = torch.stack([_grid(_choose(names, stream), preprocess, height, width, stream) for stream in generators])
     grids = grids / torch.tensor([width / 2, height / 2]) - 1
     return F.grid_sample(canvas, grids.to(canvas.device, canvas.dtype), padding_mode="zeros", align_corners=False)
+
+
+def _grid(name: str, preprocess: Preprocess, height: int, width: int, generator: Generator) -> Tensor:
+    """The view's grid, of the center crop or, for all random views, of a crop anywhere on the canvas.
+
+    Unknown models cut photos elsewhere or not at all: the change has to reach the borders too.
+    """
+    top, left = preprocess.crop_box(height, width)
+    if name != "center":
+        down, right = _uniform(generator, 2)
+        top, left = _place(height - preprocess.height, down), _place(width - preprocess.width, right)
+    return VIEWS[name](Frame(top, left, preprocess.height, preprocess.width), generator)
+
+
+def _place(room: int, share: float) -> int:
+    """A whole number from 0 to `room`; each end takes a tenth of the draws, or borders would hardly be seen."""
+    return round(room * min(max(1.25 * share - 0.125, 0.0), 1.0))
 
 
 def _uniform(generator: Generator, count: int) -> list[float]:
