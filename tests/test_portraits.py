@@ -90,9 +90,7 @@ def test_emotion_moves_the_face_and_nothing_else() -> None:
 
 
 def test_a_person_of_ones_own_can_be_painted() -> None:
-    person = Identity(
-        "Nobody", (200, 150, 120), (60, 40, 30), "afro", (80, 60, 40), glasses="square", beard="full"
-    )
+    person = Identity("Nobody", (200, 150, 120), (60, 40, 30), "afro", (80, 60, 40), glasses="square", beard="full")
     assert paint(person, imagine(0, 3, 0), 64).shape == (64, 64, 3)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import colorsys
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -134,36 +134,52 @@ class Scene:
     noise: float  # standard deviation of the sensor's noise, in grey levels
 
 
-_PALE, _FAIR, _TAN = (247, 214, 192), (238, 192, 160), (216, 160, 120)
-_OLIVE, _BROWN, _DARK = (196, 138, 98), (152, 98, 66), (108, 68, 48)
-_BLACK, _COCOA, _CHESTNUT, _COPPER = (38, 32, 36), (74, 50, 40), (122, 76, 46), (178, 84, 44)
-_BLOND, _GREY = (222, 180, 104), (176, 174, 178)
+_PALE, _FAIR, _TAN, _OLIVE = (247, 214, 192), (240, 196, 166), (224, 172, 134), (200, 144, 104)
+_BROWN, _DARK = (158, 104, 72), (112, 72, 52)
+_BLACK, _COCOA, _COPPER, _BLOND, _GREY = (40, 34, 38), (78, 54, 44), (180, 86, 46), (222, 180, 104), (178, 176, 180)
 _BLUE, _GREEN, _HAZEL, _EBONY = (74, 130, 178), (92, 138, 92), (140, 98, 52), (64, 42, 32)
 
-IDENTITIES = (
-    Identity("Amara", _DARK, _BLACK, "afro", _EBONY, jaw=0.35, nose=0.2, mouth=0.38, earrings=True),
-    Identity("Bruno", _TAN, _COCOA, "short", _HAZEL, face=1.3, jaw=0.8, brow=0.11, nose=0.18, beard="full"),
-    Identity("Chiyo", _FAIR, _BLACK, "bob", _EBONY, face=1.18, brow=0.06, eyes=0.19, nose=0.12, mouth=0.28),
-    Identity("Dario", _OLIVE, _BLACK, "curls", _HAZEL, brow=0.1, nose=0.17, beard="moustache"),
-    Identity("Elin", _PALE, _BLOND, "long", _BLUE, face=1.28, jaw=0.2, eyes=0.22, nose=0.12),
-    Identity("Farid", _OLIVE, _BLACK, "side", _EBONY, face=1.3, jaw=0.6, brow=0.12, beard="goatee"),
-    Identity("Greta", _FAIR, _GREY, "bun", _BLUE, jaw=0.45, nose=0.15, glasses="round", earrings=True),
-    Identity(
-        "Hugo", _PALE, _COPPER, "short", _GREEN, face=1.22, jaw=0.6, eyes=0.18, nose=0.16, freckles=True
+
+def _sibling(of: Identity, name: str, shade: int) -> Identity:
+    """Return somebody of the same looks but finer: thin brows, a narrow nose and chin, and slightly other colours."""
+
+    def shift(color: Color) -> Color:
+        return color[0] + shade, color[1] + shade, color[2] + shade
+
+    return replace(
+        of,
+        name=name,
+        skin=shift(of.skin),
+        hair=shift(of.hair),
+        face=of.face + 0.06,
+        jaw=of.jaw - 0.35,
+        brow=of.brow - 0.04,
+        nose=of.nose - 0.05,
+        mouth=of.mouth - 0.06,
+        eyes=of.eyes + 0.02,
+    )
+
+
+# Eight pairs of siblings: telling the families apart is easy, telling siblings apart takes detail, as with real faces.
+_ELDER = (
+    (Identity("Amara", _DARK, _BLACK, "afro", _EBONY, jaw=0.5, nose=0.22, mouth=0.4, earrings=True), "Imani", 12),
+    (Identity("Bruno", _OLIVE, _COCOA, "short", _HAZEL, jaw=0.8, brow=0.12, nose=0.19, beard="full"), "Dario", -12),
+    (Identity("Chiyo", _FAIR, _BLACK, "bob", _EBONY, face=1.18, jaw=0.5, brow=0.09, nose=0.16), "Hanae", -12),
+    (
+        Identity("Greta", _FAIR, _GREY, "bun", _BLUE, jaw=0.5, nose=0.17, glasses="round", earrings=True, brow=0.09),
+        "Ottilie",
+        12,
     ),
-    Identity("Imani", _BROWN, _BLACK, "bun", _EBONY, face=1.27, jaw=0.25, eyes=0.22, nose=0.18, mouth=0.38),
-    Identity("Jonas", _FAIR, _BLOND, "side", _BLUE, face=1.3, jaw=0.75, nose=0.16, glasses="square"),
-    Identity("Kalinda", _BROWN, _COCOA, "waves", _HAZEL, face=1.22, jaw=0.3, brow=0.09, eyes=0.22),
-    Identity(
-        "Leandro", _DARK, _BLACK, "buzz", _EBONY, jaw=0.8, brow=0.09, nose=0.21, mouth=0.38, beard="goatee"
+    (Identity("Jonas", _TAN, _BLOND, "side", _BLUE, jaw=0.75, brow=0.1, nose=0.18, glasses="square"), "Piotr", 12),
+    (Identity("Kalinda", _BROWN, _COCOA, "long", _HAZEL, jaw=0.45, brow=0.09, eyes=0.21, mouth=0.37), "Priya", 12),
+    (Identity("Leandro", _DARK, _BLACK, "buzz", _EBONY, jaw=0.8, brow=0.11, nose=0.22, beard="goatee"), "Tendai", 12),
+    (
+        Identity("Mirela", _PALE, _COPPER, "waves", _GREEN, face=1.2, jaw=0.5, brow=0.09, nose=0.17, freckles=True),
+        "Oona",
+        -12,
     ),
-    Identity("Mirela", _TAN, _CHESTNUT, "long", _GREEN, jaw=0.35, brow=0.09, glasses="round"),
-    Identity("Nadim", _BROWN, _BLACK, "bald", _EBONY, face=1.28, jaw=0.7, brow=0.12, nose=0.19, beard="full"),
-    Identity(
-        "Oona", _PALE, _COPPER, "waves", _GREEN, face=1.2, jaw=0.25, eyes=0.21, nose=0.12, freckles=True
-    ),
-    Identity("Piotr", _FAIR, _GREY, "bald", _BLUE, jaw=0.65, nose=0.19, glasses="square", beard="moustache"),
 )
+IDENTITIES = tuple(person for elder, name, shade in _ELDER for person in (elder, _sibling(elder, name, shade)))
 IDENTITY_NAMES = tuple(person.name for person in IDENTITIES)
 
 

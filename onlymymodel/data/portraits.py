@@ -61,9 +61,7 @@ def _draw_behind(pen: Pen, who: Identity, scene: Scene) -> None:
             (-hair.spread - 0.03, hair.drop * 0.75),
             (-hair.spread * 0.72, hair.drop),
         ]
-        fall = smooth(
-            [tuple(rim[-1]), *ends, (0, hair.drop + 0.05), *[(-u, v) for u, v in ends[::-1]], tuple(rim[0])]
-        )
+        fall = smooth([tuple(rim[-1]), *ends, (0, hair.drop + 0.05), *[(-u, v) for u, v in ends[::-1]], tuple(rim[0])])
         pen.fill(np.concatenate([rim, fall]), dark, depth=-0.3)
     half = 0.42 + 0.14 * who.jaw
     shoulders = [(-2.2, 3.9), (-1.95, 2.5), (-1.5, 2.1), (-half, 1.83)]
@@ -72,9 +70,7 @@ def _draw_behind(pen: Pen, who: Identity, scene: Scene) -> None:
     neck += [(-u, v) for u, v in neck[-2::-1]]
     pen.fill_body(ribbon(smooth(neck[2:-2]), 0.12, 0.2), tint(scene.shirt, 0.8))
     pen.fill_body(smooth(neck), tint(who.skin, 0.93))
-    pen.fill_body(
-        smooth([(-half, 1.0), (-half, 1.3), (0, 1.6), (half, 1.3), (half, 1.0)]), tint(who.skin, 0.76)
-    )
+    pen.fill_body(smooth([(-half, 1.0), (-half, 1.3), (0, 1.6), (half, 1.3), (half, 1.0)]), tint(who.skin, 0.76))
     for side in (-1, 1):
         pen.fill(ellipse(side * 1.0, 0.1, 0.16, 0.26), tint(who.skin, 0.9), depth=-0.1)
         pen.fill(ellipse(side * 1.02, 0.1, 0.08, 0.16), tint(who.skin, 0.72), alpha=0.8, depth=-0.1)
@@ -104,9 +100,7 @@ def _draw_head(pen: Pen, who: Identity, scene: Scene, face: Expression) -> None:
     elif who.beard == "goatee":
         goatee = [(-0.3, 0.9), (-0.33, 1.1), (-0.2, who.face + 0.04), (0, who.face + 0.1)]
         pen.fill(smooth([*goatee, *[(-u, v) for u, v in goatee[2::-1]], (0, 0.97), goatee[0]]), who.hair)
-    pen.fill(
-        smooth([(0, -0.1), (lit * 0.1, 0.2), (lit * who.nose, 0.42), (0, 0.44), (0, -0.1)]), shade, alpha=0.5
-    )
+    pen.fill(smooth([(0, -0.1), (lit * 0.1, 0.2), (lit * who.nose, 0.42), (0, 0.44), (0, -0.1)]), shade, alpha=0.5)
     tip = [(-who.nose, 0.37), (-who.nose * 0.9, 0.45), (0, 0.49), (who.nose * 0.9, 0.45), (who.nose, 0.37)]
     pen.fill(ribbon(smooth(tip), 0.05), tint(who.skin, 0.6), alpha=0.9)
     for k in range(3 if face.wrinkle > 0.3 else 0):

@@ -16,6 +16,7 @@ from onlymymodel.surrogates.black_box import BlackBox, ClassifierBlackBox
 
 RESULTS, PAGE = "results.json", "report.html"
 SHOWN = 24  # pictures on the page
+HALF_SCALE = 64  # the largest allowed change is shown as a quarter of the range of gray
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def judge_folder(job: Job, heldout: Sequence[BlackBox], target: Path, command: s
         pairs=shown,
         label_names=job.context.authorized.card.labels,
         epsilon=job.context.budget.linf * 255,
+        amplify=max(1, round(HALF_SCALE / max(job.context.budget.linf * 255, 1))),
         distortion=[(record["psnr"], record["ssim"]) for record in records[: len(shown)]],
         command=command,
         environment=environment(job.context.device),
