@@ -295,3 +295,10 @@ def test_suffixes_and_error() -> None:
     assert sorted(SUFFIXES) == [".bmp", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"]
     copy = pickle.loads(pickle.dumps(PhotoError("skipped", "why")))  # noqa: S301 - our own bytes
     assert (copy.status, copy.reason, str(copy)) == ("skipped", "why", "why")
+
+
+def test_strips_are_skipped() -> None:
+    caught = error(saved(noise(321, 16)))
+    assert str(caught) == "too narrow: 16x321, a side of more than 20 times the other"
+    assert caught.status == "skipped"
+    assert decode(saved(noise(320, 16))).pixels.shape == (320, 16, 3)

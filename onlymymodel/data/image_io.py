@@ -25,6 +25,8 @@ from onlymymodel.data.pixel_modes import Arrays, Source, describe, to_arrays, un
 # The suffixes of photo candidates, in lower case. Whether one really is a photo, its bytes say.
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".webp", ".tif", ".tiff", ".bmp"})
 MIN_SIDE = 16  # pixels; models see nothing in less
+# A model's resize makes the short side some 256 pixels: of a strip of 16 x 5,000,000 that would be terabytes.
+MAX_ASPECT = 20
 MAX_PIXELS = 100_000_000
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
@@ -113,7 +115,8 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
 
     max_pixels: width x height above which a file is refused before it is decoded.
     Raises PhotoError: "failed" for what is empty, broken, cut short or too large, "skipped" for other
-    formats, animations and several pages, pixels that have no faithful 8-bit form, and sides below MIN_SIDE.
+    formats, animations and several pages, pixels that have no faithful 8-bit form, sides below MIN_SIDE and
+    strips narrower than 1 : MAX_ASPECT.
     """
     with _pillow_settings(max_pixels) as warned:
         opened = _open(io.BytesIO(data), max_pixels)
@@ -224,6 +227,8 @@ def _open(file: IO[bytes], max_pixels: int) -> _Opened:
         raise PhotoError("failed", f"too large: {width}x{height}, the limit is {max_pixels:,} pixels")
     if min(width, height) < MIN_SIDE:
         raise PhotoError("skipped", f"too small: {width}x{height}, the limit is {MIN_SIDE} pixels a side")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise PhotoError("skipped", f"too narrow: {width}x{height}, a side of more than {MAX_ASPECT} times the other")
     # The second picture of an MPO (a phone's stereo or depth picture) is an extra; frames and pages are not:
     # protecting one of them would leave the others as they are.
     if image.format != "MPO" and getattr(image, "is_animated", False):
