@@ -24,7 +24,10 @@ MODELS = [
     "python:toys:others",
     "--allow-python",
 ]
-QUICK = "--steps 2 --step-share 1 --views center --kappa 0.5 --epsilon 16 --quiet --device cpu".split()
+QUICK = [
+    "--steps", "2", "--step-share", "1", "--views", "center", "--kappa", "0.5",
+    "--epsilon", "16", "--quiet", "--device", "cpu",
+]  # fmt: skip
 
 
 @pytest.fixture
