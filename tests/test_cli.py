@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -188,7 +189,9 @@ def test_ctrl_c_keeps_what_is_done_and_exits_130(photos: Path, tmp_path: Path) -
         "--batch-size", "1",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    # a test run in the background ignores SIGINT and would hand that down
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     limit = time.monotonic() + 120
     while not ((out / MANIFEST).exists() and (out / MANIFEST).read_bytes().count(b"\n") >= 2):
         assert process.poll() is None
