@@ -12,16 +12,18 @@ import json
 import shlex
 import statistics
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from assets import ASSETS, RESULTS, WORK, uri
 
-from onlymymodel import Judge, evaluate_models, load_black_box
+from onlymymodel import Judge, Pair, evaluate_models, load_black_box
 from onlymymodel.cli import main as omm
 from onlymymodel.data.atomic import write_atomic
+from onlymymodel.data.image_io import decode
 from onlymymodel.data.manifest import Manifest
-from onlymymodel.evaluate.judgment import ProtectedFolder
 from onlymymodel.protect.folder import MANIFEST
+from onlymymodel.protect.photo import Record
 from onlymymodel.protect.run_record import read
 
 AUTHORIZED = "resnet50"
@@ -54,10 +56,11 @@ def run_cell(recipe: str, epsilon: int) -> None:
     if code not in (0, 1):
         raise SystemExit(code)
     manifest = list(Manifest(out / MANIFEST).by_source().values())
+    protected = [record for record in manifest if record["status"] == "protected"]
     judges = [Judge("authorized", load_black_box(uri(AUTHORIZED)))]
     judges += [Judge("surrogate", load_black_box(uri(name))) for name in SURROGATES]
     judges += [Judge("held-out", load_black_box(uri(name))) for name in HELD_OUT]
-    rows = evaluate_models(judges, ProtectedFolder(PHOTOS, out).pairs())
+    rows = evaluate_models(judges, [pair_of(out, record) for record in manifest])
     content = {
         "schema": 1,
         "command": shlex.join(["omm", *command, "--out", "DST"]),
@@ -66,6 +69,9 @@ def run_cell(recipe: str, epsilon: int) -> None:
         "recipe": recipe,
         "epsilon": epsilon,
         "photos": len(manifest),
+        # all photos are judged: where nothing was written, the original is what leaves the person's hands
+        "judged": "all photos; originals in the place of those that are not protected",
+        "protected_right": sum(record["authorized"]["answer_after"] == record["label"] for record in protected),
         "statuses": Counter(record["status"] for record in manifest),
         "distortion": distortion(manifest),
         "seconds": round(sum(record["seconds"] or 0 for record in manifest), 1),
@@ -76,6 +82,13 @@ def run_cell(recipe: str, epsilon: int) -> None:
     write_atomic(target, (json.dumps(content, indent=1) + "\n").encode())
     for row in rows:
         print(f"{recipe} {epsilon}: {row.role} {row.model} {row.right_before} -> {row.right_after} of {row.photos}")
+
+
+def pair_of(out: Path, record: Record) -> Pair:
+    """Original and protected pixels, both decoded from their files; twice the original where nothing was written."""
+    original = decode((PHOTOS / record["source"]).read_bytes()).pixels
+    protected = decode((out / record["output"]).read_bytes()).pixels if record["output"] else original
+    return Pair(record["source"], original, protected, record["label"])
 
 
 def distortion(manifest: list[dict[str, Any]]) -> dict[str, float]:
