@@ -36,7 +36,7 @@ NOWHERE = "http://127.0.0.1:9"
         ("torchvision:resnet50@V3", "write resnet50@ and one of IMAGENET1K_V1"),
         ("hf-hub:no spaces@main", "write hf-hub:org/repo@revision"),
         ("facenet:vggface", "did you mean 'vggface2'?"),
-        ("zoo:identity-residul", "did you mean identity-residual"),
+        ("zoo:identity-residul", "did you mean 'identity-residual'"),
         ("zoo:../../secret", "no bundled model"),
         ("python:toys:mine", "add --allow-python"),
     ],

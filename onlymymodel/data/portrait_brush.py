@@ -15,7 +15,7 @@ Points = NDArray[np.float64]
 
 
 def tint(color: Color, gain: float) -> Color:
-    """Darken (gain below 1) or lighten (above 1) a colour."""
+    """Darken (gain below 1) or lighten (above 1) a color."""
     red, green, blue = (round(c * gain) if gain < 1 else round(255 - (255 - c) * (2 - gain)) for c in color)
     return red, green, blue
 

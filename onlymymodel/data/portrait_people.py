@@ -128,7 +128,7 @@ class Scene:
     light: tuple[float, float]  # where the light comes from
     contrast: float  # between the lit and the dark side
     exposure: float
-    cast: tuple[float, float, float]  # gain per colour channel
+    cast: tuple[float, float, float]  # gain per color channel
     background: tuple[Color, Color, Color]  # two ends of a gradient, and shapes
     shirt: Color
     noise: float  # standard deviation of the sensor's noise, in grey levels

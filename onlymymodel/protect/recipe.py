@@ -140,9 +140,9 @@ class Strength:
 
 
 STRENGTHS: dict[str, Strength] = {
-    "low": Strength(4, "next to invisible; misleads some unseen models"),
-    "medium": Strength(8, "visible on close inspection of flat areas; misleads most"),
-    "high": Strength(16, "visible as grain; misleads nearly all"),
+    "low": Strength(4, "hardest to see, weakest protection"),
+    "medium": Strength(8, "faint patterns in flat areas"),
+    "high": Strength(16, "visible patterns, strongest protection"),
 }
 
 # epsilon of the published methods where the user gives none

@@ -6,7 +6,6 @@ about people is nothing: they know the sixteen invented faces of `onlymymodel.da
 
 from __future__ import annotations
 
-import difflib
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from safetensors import safe_open
 from torch import nn
 
 from onlymymodel.errors import UserError
+from onlymymodel.surrogates.uri import did_you_mean
 from onlymymodel.surrogates.zoo.architectures import FAMILIES, build
 
 TASKS = ("identity", "emotion")
@@ -24,15 +24,14 @@ NAMES: tuple[str, ...] = tuple(f"{task}-{family}" for task in TASKS for family i
 def path(name: str) -> Path:
     """Return where the weights of a bundled model lie."""
     if name not in NAMES:
-        close = difflib.get_close_matches(name, NAMES, n=3, cutoff=0.4) or NAMES
-        raise UserError(f"no bundled model is called {name!r}; did you mean {', '.join(close)}?")
+        raise UserError(f"no bundled model is called {name!r}{did_you_mean(name, NAMES)}")
     return Path(__file__).parent / f"{name}.safetensors"
 
 
 def read(name: str) -> tuple[nn.Module, dict[str, Any]]:
     """Return a bundled model in eval mode, float32, and its record.
 
-    It takes (B, 3, 64, 64) pixels, normalised by the record's mean and std, and gives (B, labels) logits.
+    It takes (B, 3, 64, 64) pixels, normalized by the record's mean and std, and gives (B, labels) logits.
     The record has task, family, labels, size, mean, std, parent, accuracy, seed and licence.
     """
     with safe_open(path(name), framework="pt") as file:

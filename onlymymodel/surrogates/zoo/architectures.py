@@ -1,4 +1,4 @@
-"""Six families of tiny classifiers: (B, 3, 64, 64) normalised float32 in, (B, classes) logits out.
+"""Six families of tiny classifiers: (B, 3, 64, 64) normalized float32 in, (B, classes) logits out.
 
 Each has 100 to 200 thousand parameters. They are kept apart on purpose (no shared trunk), so that a model of
 one family says something about how well a picture holds against the other five.
