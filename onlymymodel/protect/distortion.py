@@ -1,5 +1,6 @@
 """How far two photos are apart, with the definitions that make the figures mean something."""
 
+from dataclasses import dataclass
 from importlib.metadata import version
 
 import torch
@@ -13,6 +14,36 @@ SSIM_DEFINITION = {
     "channels": "mean over the photo's channels",
     "library": f"kornia {version('kornia')}",
 }
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """How far a protected photo is from its original.
+
+    Attributes:
+        linf: largest change of any channel of any pixel, in 8-bit steps.
+        l2: Euclidean norm of the change over all channels and pixels, in pixels of [0, 1].
+        psnr: in dB; None where nothing changed.
+        ssim: see `SSIM_DEFINITION`.
+        lpips: None where it was not asked for.
+    """
+
+    linf: int
+    l2: float
+    psnr: float | None
+    ssim: float
+    lpips: float | None = None
+
+
+def measure(protected: Tensor, original: Tensor) -> Distortion:
+    """All distances of two (C,H,W) uint8 photos of one size but LPIPS."""
+    change = protected.int() - original.int()
+    return Distortion(
+        linf=int(change.abs().max()),
+        l2=round(float(change.double().square().sum().sqrt() / 255), 6),
+        psnr=psnr(protected, original),
+        ssim=ssim(protected, original),
+    )
 
 
 def psnr(first: Tensor, second: Tensor) -> float | None:

@@ -76,17 +76,26 @@ class EnsembleObjective:
         by_canvas: dict[Preprocess, tuple[Classifier, Tensor]] = {}
         surest = torch.zeros(len(rows), device=canvases.pixels.device)
         for model, targets in zip(self.surrogates, self.targets, strict=True):
-            leaf = canvases.of(model)
-            logits = model.logits(look(leaf, model.card.preprocess, self.recipe.views, generators))
-            loss = F.cross_entropy(logits, targets[rows], reduction="none")
-            surest = torch.maximum(surest, torch.exp(-loss.detach()))
-            (gradient,) = torch.autograd.grad(loss.sum(), leaf)
+            gradient, sureness = self._gradient(model, canvases.of(model), targets[rows], generators)
+            surest = torch.maximum(surest, sureness)
             gradient = unit(gradient) if self.recipe.normalize else gradient
             key = model.card.preprocess.resize_key
             by_canvas[key] = (model, by_canvas[key][1] + gradient if key in by_canvas else gradient)
         total = sum(canvases.to_pixels(model, gradient) for model, gradient in by_canvas.values())
         assert isinstance(total, Tensor)
         return total / len(self.surrogates), surest
+
+    def _gradient(
+        self, model: Classifier, leaf: Tensor, targets: Tensor, generators: Sequence[Generator]
+    ) -> tuple[Tensor, Tensor]:
+        """One surrogate's mean gradient over its views, and (B,) its largest probability of the target in them."""
+        total, surest = torch.zeros_like(leaf), torch.zeros(len(leaf), device=leaf.device)
+        for _ in range(self.recipe.copies):
+            logits = model.logits(look(leaf, model.card.preprocess, self.recipe.views, generators)).float()
+            loss = F.cross_entropy(logits, targets, reduction="none")
+            total += torch.autograd.grad(loss.sum(), leaf)[0]
+            surest = torch.maximum(surest, torch.exp(-loss.detach()))
+        return total / self.recipe.copies, surest
 
 
 class FeatureObjective:
@@ -114,8 +123,8 @@ class FeatureObjective:
         """The gradient of J. No surrogate takes part, so nobody else's certainty is known: it is given as 1."""
         leaf = canvases.of(self.authorized)
         with tapped(self.layer) as features:
-            logits = self.authorized.logits(self.authorized.card.preprocess.center(leaf))
-        distance = (features() - self.clean[rows]).square().flatten(1).mean(1)
+            logits = self.authorized.logits(self.authorized.card.preprocess.center(leaf)).float()
+        distance = (features().float() - self.clean[rows]).square().flatten(1).mean(1)
         held = F.cross_entropy(logits, self.labels[rows], reduction="none")
         (gradient,) = torch.autograd.grad((distance - self.weight * held).sum(), leaf)
         return canvases.to_pixels(self.authorized, gradient), torch.ones_like(held).detach()
@@ -131,7 +140,8 @@ class Guard:
     def margin(self, canvases: Canvases, rows: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """(B,) margins in logits, and a function that gives their pixel gradient for the photos of a (B,) bool."""
         leaf = canvases.of(self.authorized)
-        margins = margin(self.authorized.logits(self.authorized.card.preprocess.center(leaf)), self.labels[rows])
+        logits = self.authorized.logits(self.authorized.card.preprocess.center(leaf)).float()
+        margins = margin(logits, self.labels[rows])
 
         def raise_it(which: Tensor) -> Tensor:
             (gradient,) = torch.autograd.grad(margins[which].sum(), leaf)

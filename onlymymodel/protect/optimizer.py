@@ -141,6 +141,7 @@ def optimize(
     objective = _objective(originals, labels, authorized, surrogates, targets, recipe)
     guard = Guard(authorized, labels)
     models = [authorized, *surrogates] if recipe.objective == "ensemble" else [authorized]
+    passes = torch.autocast(originals.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
     step_size = recipe.step_share * budget.linf
 
     delta = _start(originals, budget, recipe, generators, mask)
@@ -150,11 +151,13 @@ def optimize(
     for step in range(recipe.steps):
         streams = [generators[row] for row in rows.tolist()]
         canvases = Canvases(originals[rows] + delta[rows], models, through_jpeg(recipe.jpeg_quality, streams))
-        push, surest = objective.push(canvases, rows, streams)
+        with passes:
+            push, surest = objective.push(canvases, rows, streams)
         push = unit(push)
         kept = torch.ones_like(surest, dtype=torch.bool)
         if recipe.guard:
-            margins, raise_margin = guard.margin(canvases, rows)
+            with passes:
+                margins, raise_margin = guard.margin(canvases, rows)
             kept = margins >= recipe.kappa
             fallback[rows[kept]] = delta[rows[kept]]
             push = push if kept.all() else steer(push, raise_margin(~kept))

@@ -11,7 +11,8 @@ from onlymymodel.surrogates.uri import did_you_mean
 
 Objective = Literal["ensemble", "feature"]
 Push = Literal["label", "own"]
-CHOICES = {"objective": get_args(Objective), "push": get_args(Push)}
+Precision = Literal["float32", "bfloat16"]
+CHOICES = {"objective": get_args(Objective), "push": get_args(Push), "precision": get_args(Precision)}
 
 
 def _knob(default: Any, help_text: str) -> Any:
@@ -51,6 +52,7 @@ class Recipe:
     views: tuple[str, ...] = _knob(
         ("block_shuffle",), f"random views to draw from, for each surrogate and step: {', '.join(VIEWS)}"
     )
+    copies: int = _knob(1, "views of each surrogate at each step, whose gradients are averaged")
     jpeg_quality: int = _knob(
         0, "look through JPEG of this quality or better at each step, so that it survives; 0: never"
     )
@@ -66,6 +68,9 @@ class Recipe:
     layer: str = _knob("auto", "module whose output the feature objective pushes; auto: the last feature map")
     feature_lambda: float = _knob(1.0, "weight of the authorized model's cross-entropy in the feature objective")
     working_size: int = _knob(512, "photos with a longer short side are optimized at this one and the change scaled up")
+    precision: Precision = _knob(
+        "float32", "of the networks' passes while optimizing; what is written is always judged in float32"
+    )
     seed: int = _knob(0, "of the random views; each photo's stream also depends on its own bytes")
 
     def __post_init__(self) -> None:
@@ -78,6 +83,7 @@ class Recipe:
             self.steps >= 0 and self.repair_steps >= 0 and self.patience >= 0,
             "steps and patience count from 0",
         )
+        _require(self.copies >= 1, "copies is at least 1")
         _require(bool(self.views), "views needs at least one name; `center` is the photo as it is")
         for name, allowed in CHOICES.items():
             _require(getattr(self, name) in allowed, f"{name} is one of {', '.join(allowed)}")
