@@ -2,8 +2,8 @@ import torch
 from toys import linear, photos
 
 from onlymymodel.protect.budget import Budget
+from onlymymodel.protect.guard import margin
 from onlymymodel.protect.lattice import from_lattice, settle, to_lattice
-from onlymymodel.protect.objective import margin
 
 
 def test_rounding_is_to_the_nearest_never_down() -> None:

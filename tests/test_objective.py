@@ -5,17 +5,13 @@ from torch import nn
 from toys import classifier, generators, linear, photos, small_cnn
 
 from onlymymodel.errors import UserError
+from onlymymodel.protect.budget import Budget
+from onlymymodel.protect.canvas import Canvases, unit
+from onlymymodel.protect.features import feature_layer
+from onlymymodel.protect.guard import Guard, margin, steer
 from onlymymodel.protect.lattice import from_lattice
-from onlymymodel.protect.objective import (
-    Canvases,
-    EnsembleObjective,
-    FeatureObjective,
-    Guard,
-    feature_layer,
-    margin,
-    steer,
-    unit,
-)
+from onlymymodel.protect.losses import CrossEntropy, FeatureDistance, Tap
+from onlymymodel.protect.objective import EnsembleObjective, FeatureObjective, VarianceReducedObjective
 from onlymymodel.protect.recipe import Recipe
 
 ROWS = torch.arange(3)
@@ -52,7 +48,9 @@ def test_ensemble_push_on_linear_models_is_the_softmax_gradient() -> None:
     model = linear(seed=3, classes=5, scale=0.01)
     pixels, targets = from_lattice(photos(3)), torch.tensor([0, 1, 2])
     recipe = Recipe(views=("center",), normalize=False)
-    push, surest = EnsembleObjective([model], [targets], recipe).push(Canvases(pixels, [model]), ROWS, generators(3))
+    push, surest = EnsembleObjective([model], [CrossEntropy(model, targets)], recipe).push(
+        Canvases(pixels, [model]), ROWS, generators(3)
+    )
     shares = model(pixels).softmax(1)
     weights = model.net.get_parameter("weights")
     expected = (shares - F.one_hot(targets, 5)) @ weights
@@ -66,7 +64,7 @@ def test_normalized_surrogates_count_alike_however_large_their_gradients_are() -
 
     def push_of(*models: object) -> torch.Tensor:
         team = [model for model in (small, large) if model in models]
-        objective = EnsembleObjective(team, [targets] * len(team), Recipe(views=("center",)))
+        objective = EnsembleObjective(team, [CrossEntropy(model, targets) for model in team], Recipe(views=("center",)))
         return objective.push(Canvases(pixels, team), ROWS, generators(3))[0]
 
     torch.testing.assert_close(push_of(small, large), (push_of(small) + push_of(large)) / 2)
@@ -132,3 +130,91 @@ def test_models_that_resize_alike_share_a_canvas() -> None:
     first, second = small_cnn(seed=0), small_cnn(seed=1)
     canvases = Canvases(torch.rand(1, 3, 40, 50), [first, second])
     assert canvases.of(first) is canvases.of(second)
+
+
+def test_the_feature_map_at_half_depth_is_the_middle_one() -> None:
+    model = small_cnn(seed=0)  # four maps: convolution, activation, convolution, activation
+    crop = torch.rand(1, 3, 16, 16)
+    for depth, module in ((0.01, "0"), (0.25, "0"), (0.5, "1"), (0.51, "2"), (1.0, "3")):
+        assert feature_layer(model, crop, "auto", depth) is model.net.get_submodule(module)
+
+
+def test_copies_are_averaged() -> None:
+    """One surrogate under `scales`: the mean of the gradients at x, x/2 and x/4, each through its own halving."""
+    model, targets = linear(seed=3, classes=5, scale=0.01), torch.tensor([0, 1, 2])
+    pixels = from_lattice(photos(3))
+    recipe = Recipe(views=("scales",), copies=3, normalize=False)
+    push, _ = EnsembleObjective([model], [CrossEntropy(model, targets)], recipe).push(
+        Canvases(pixels, [model]), ROWS, generators(3)
+    )
+    weights = model.net.get_parameter("weights")
+    expected = sum(
+        (model(pixels / 2**copy).softmax(1) - F.one_hot(targets, 5)) @ weights / 2**copy for copy in range(3)
+    )
+    torch.testing.assert_close(push.flatten(1), expected / 3)
+
+
+def test_nrdm_is_the_squared_distance_of_the_middle_features() -> None:
+    model, originals = small_cnn(seed=0), from_lattice(photos(3))
+    moved = originals + 0.02 * torch.randn_like(originals)
+    layers = model.net
+    assert isinstance(layers, nn.Sequential)
+    expected = (layers[:2](moved) - layers[:2](originals)).flatten(1).norm(dim=1) ** 2
+    torch.testing.assert_close(FeatureDistance(model, originals, depth=0.5)(moved, ROWS).loss, expected)
+    part = FeatureDistance(model, originals, depth=0.5)(moved[1:], ROWS[1:]).loss
+    torch.testing.assert_close(part, expected[1:])
+
+
+def test_tap_is_the_papers_formula() -> None:
+    model, originals, targets = small_cnn(seed=0), from_lattice(photos(3)), torch.tensor([0, 1, 2])
+    moved = originals + 0.02 * torch.randn_like(originals)
+    layers = model.net
+    assert isinstance(layers, nn.Sequential)
+
+    def root(features: torch.Tensor) -> torch.Tensor:
+        return features.sign() * features.abs().sqrt()
+
+    distances = [
+        (root(layers[:depth](moved)) - root(layers[:depth](originals))).flatten(1).square().sum(1)
+        for depth in (1, 2, 3, 4)
+    ]
+    box = F.conv2d(moved - originals, torch.full((3, 1, 3, 3), 1 / 9), padding=1, groups=3).abs().flatten(1).sum(1)
+    expected = F.cross_entropy(model(moved), targets, reduction="none") + 0.005 * sum(distances) + 0.01 * box
+    torch.testing.assert_close(Tap(model, originals, targets)(moved, ROWS).loss, expected)
+
+
+def test_tap_has_a_finite_gradient_at_the_clean_photo_and_at_dead_units() -> None:
+    model, originals = small_cnn(seed=0), from_lattice(photos(2))
+    leaf = originals.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(
+        Tap(model, originals, torch.zeros(2, dtype=torch.long))(leaf, ROWS[:2]).loss.sum(), leaf
+    )
+    assert torch.isfinite(gradient).all()
+
+
+def test_variance_reduction_with_one_surrogate_is_a_plain_inner_walk() -> None:
+    """With one surrogate the correction vanishes: the push is the sum of its gradients along momentum sign steps."""
+    model, targets = small_cnn(seed=2), torch.tensor([0, 1, 2])
+    originals, budget = from_lattice(photos(3)), Budget(8 / 255)
+    recipe = Recipe(objective="variance_reduced", views=("center",), normalize=False, step_share=0.1)
+    objective = VarianceReducedObjective([model], [CrossEntropy(model, targets)], recipe, originals, budget)
+    push, _ = objective.push(Canvases(originals, [model]), ROWS, generators(3))
+    place, total = originals.clone(), torch.zeros_like(originals)
+    for _ in range(4):
+        leaf = place.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(F.cross_entropy(model(leaf), targets, reduction="sum"), leaf)
+        total = total + gradient
+        place = (place + 0.8 / 255 * total.sign()).clamp(originals - 8 / 255, originals + 8 / 255)
+    torch.testing.assert_close(push, total)
+
+
+def test_variance_reduction_at_one_place_gives_the_ensembles_mean() -> None:
+    """Without a budget the walk stays where it is, and every corrected gradient is the mean over the surrogates."""
+    team, targets = [small_cnn(seed=2, name="a"), small_cnn(seed=3, name="b")], torch.tensor([0, 1, 2])
+    originals = from_lattice(photos(3))
+    recipe = Recipe(objective="variance_reduced", views=("center",), normalize=False)
+    losses = [CrossEntropy(model, targets) for model in team]
+    objective = VarianceReducedObjective(team, losses, recipe, originals, Budget(0.0))
+    push, _ = objective.push(Canvases(originals, team), ROWS, generators(3))
+    mean, _ = EnsembleObjective(team, losses, recipe).push(Canvases(originals, team), ROWS, generators(3))
+    torch.testing.assert_close(push, 8 * mean)

@@ -14,8 +14,8 @@ from onlymymodel.data.manifest import sha256
 from onlymymodel.data.portraits import render
 from onlymymodel.protect.budget import Budget
 from onlymymodel.protect.distortion import psnr, ssim
+from onlymymodel.protect.guard import margin
 from onlymymodel.protect.lattice import from_lattice
-from onlymymodel.protect.objective import margin
 from onlymymodel.protect.photo import Context, Format, Source, protect_bytes, protect_photos, to_tensor
 from onlymymodel.protect.recipe import make_recipe
 

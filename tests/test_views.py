@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from onlymymodel.protect.views import VIEWS, Frame, _place, center, look
+from onlymymodel.protect.views import GRIDS, VIEWS, Frame, _place, center, look, scales
 from onlymymodel.surrogates.classifier import Preprocess
 
 PREPROCESS = Preprocess(height=32, width=24, crop_pct=0.8)
@@ -22,7 +22,7 @@ def test_the_center_grid_read_by_interpolation_is_the_center_crop() -> None:
     torch.testing.assert_close(seen, PREPROCESS.center(canvas), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("name", GRIDS)
 def test_a_ramp_seen_through_a_view_is_the_views_own_grid(name: str) -> None:
     """Interpolation is exact on a linear image, so the pixels read must be the coordinates asked for."""
     height, width = 40, 37
@@ -36,14 +36,14 @@ def test_a_ramp_seen_through_a_view_is_the_views_own_grid(name: str) -> None:
     if name != "center":
         down, right = torch.rand(2, generator=numbers).tolist()
         top, left = _place(height - 32, down), _place(width - 24, right)
-    grid = VIEWS[name](Frame(top, left, 32, 24), numbers)
+    grid = GRIDS[name](Frame(top, left, 32, 24), numbers)
     inside = (grid[..., 0] > 0.5) & (grid[..., 0] < width - 0.5) & (grid[..., 1] > 0.5) & (grid[..., 1] < height - 0.5)
     assert inside.float().mean() > 0.5
     torch.testing.assert_close(seen[0][inside], grid[..., 0][inside], atol=1e-3, rtol=0)
     torch.testing.assert_close(seen[1][inside], grid[..., 1][inside], atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("name", [name for name in VIEWS if name != "admix"])
 def test_the_gradient_is_the_adjoint_of_the_view(name: str) -> None:
     """<view(a), b> = <a, view'(b)>, in double precision: the view is linear."""
     canvas = torch.rand(1, 3, 40, 37, dtype=torch.double, requires_grad=True)
@@ -53,7 +53,7 @@ def test_the_gradient_is_the_adjoint_of_the_view(name: str) -> None:
     torch.testing.assert_close((gradient * canvas).sum(), (seen * weights).sum())
 
 
-@pytest.mark.parametrize("name", [name for name in VIEWS if name != "center"])
+@pytest.mark.parametrize("name", [name for name in VIEWS if name not in ("center", "scales")])
 def test_views_differ_from_draw_to_draw(name: str) -> None:
     canvas, numbers = torch.rand(1, 3, 40, 37), stream(1)
     first, second = (look(canvas, PREPROCESS, [name], [numbers]) for _ in range(2))
@@ -79,7 +79,7 @@ def test_random_views_reach_every_corner_of_the_photo() -> None:
 def test_block_shuffle_reads_each_quadrant_from_inside_the_crop() -> None:
     frame = Frame(4, 6, 32, 24)
     for seed in range(20):
-        grid = VIEWS["block_shuffle"](frame, stream(seed))
+        grid = GRIDS["block_shuffle"](frame, stream(seed))
         assert torch.isfinite(grid).all()
         # rotated corners may look over the edge of their block, its middle never leaves the crop
         assert grid.flatten(0, 1).mean(0).sub(torch.tensor([6 + 12.0, 4 + 16.0])).abs().max() < 1e-3
@@ -88,3 +88,21 @@ def test_block_shuffle_reads_each_quadrant_from_inside_the_crop() -> None:
 def test_center_of_a_frame() -> None:
     points = center(Frame(2, 3, 2, 2), stream(0))
     assert points.tolist() == [[[3.5, 2.5], [4.5, 2.5]], [[3.5, 3.5], [4.5, 3.5]]]
+
+
+def test_scales_halve_the_center_crop_five_times_over() -> None:
+    canvas = torch.rand(1, 3, 40, 37)
+    crop = PREPROCESS.center(canvas)
+    for copy, factor in enumerate((1, 2, 4, 8, 16, 1)):
+        seen = look(canvas, PREPROCESS, ["scales"], [stream(0)], copy)
+        torch.testing.assert_close(seen, crop / factor, atol=1e-6, rtol=0)
+
+
+def test_admix_adds_a_fifth_of_one_picture_and_halves_the_sum() -> None:
+    """What is left of two copies of one draw, the photo taken out, is the same picture."""
+    canvas, other = torch.rand(1, 3, 40, 37), torch.rand(1, 3, 40, 37)
+    first, second = (look(c, PREPROCESS, ["admix"], [stream(3)]) - PREPROCESS.center(c) for c in (canvas, other))
+    torch.testing.assert_close(first, second, atol=1e-6, rtol=0)
+    assert 0 < first.min() < first.max() <= 0.2
+    halved = look(canvas, PREPROCESS, ["admix"], [stream(3)], copy=1)
+    torch.testing.assert_close(halved, scales(PREPROCESS.center(canvas) + first, stream(0), 1), atol=1e-6, rtol=0)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from onlymymodel.protect.budget import Budget
-from onlymymodel.protect.objective import Canvases, Guard
+from onlymymodel.protect.canvas import Canvases
+from onlymymodel.protect.guard import Guard
 from onlymymodel.surrogates.classifier import Classifier
 
 REPAIR_LEVELS = 2

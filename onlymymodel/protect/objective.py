@@ -1,52 +1,20 @@
-"""What a step climbs: the push away from other models, and the guard of the authorized one."""
+"""What a step climbs: the push away from other models."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from onlymymodel.errors import UserError
+from onlymymodel.protect.budget import Budget
+from onlymymodel.protect.canvas import Canvases, unit
+from onlymymodel.protect.features import feature_layer, tapped
+from onlymymodel.protect.losses import CrossEntropy, FeatureDistance, Loss, Tap
 from onlymymodel.protect.recipe import Recipe
 from onlymymodel.protect.views import look
 from onlymymodel.surrogates.classifier import Classifier, Preprocess
-from onlymymodel.surrogates.uri import did_you_mean
-
-
-class Canvases:
-    """One photo batch resized once for each distinct preprocessing, with the way back for gradients.
-
-    Args:
-        pixels: (B,C,H,W) in [0,1].
-        models: whose preprocessing is wanted; models that resize alike share a canvas.
-        through: what happens to the photo on its way to the models, differentiable.
-    """
-
-    def __init__(
-        self,
-        pixels: Tensor,
-        models: Sequence[Classifier],
-        through: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
-        self.pixels = pixels.detach().requires_grad_()
-        self.resized: dict[Preprocess, Tensor] = {}
-        received = self.pixels if through is None else through(self.pixels)
-        for model in models:
-            key = model.card.preprocess.resize_key
-            if key not in self.resized:
-                self.resized[key] = key.canvas(received)
-        self.leaves = {key: canvas.detach().requires_grad_() for key, canvas in self.resized.items()}
-
-    def of(self, model: Classifier) -> Tensor:
-        """The model's canvas, a leaf: gradients stop here until `to_pixels`."""
-        return self.leaves[model.card.preprocess.resize_key]
-
-    def to_pixels(self, model: Classifier, gradient: Tensor) -> Tensor:
-        """Carry a gradient on the model's canvas back to the photo's pixels, (B,C,H,W)."""
-        canvas = self.resized[model.card.preprocess.resize_key]
-        return torch.autograd.grad(canvas, self.pixels, gradient, retain_graph=True)[0]
 
 
 class Objective(Protocol):
@@ -56,29 +24,28 @@ class Objective(Protocol):
 
 
 class EnsembleObjective:
-    """Cross-entropy of each surrogate at what it is to be pushed from, under a random view each.
+    """The mean over the surrogates of the (normalized) gradients of their losses, under random views.
 
     Args:
         surrogates: at least one.
-        targets: (B,) long for each surrogate: the class that it is pushed from.
-        recipe: `views` and `normalize`.
+        losses: one for each surrogate.
+        recipe: `views`, `copies` and `normalize`.
     """
 
-    def __init__(self, surrogates: Sequence[Classifier], targets: Sequence[Tensor], recipe: Recipe) -> None:
+    def __init__(self, surrogates: Sequence[Classifier], losses: Sequence[Loss], recipe: Recipe) -> None:
         if not surrogates:
             raise UserError("this recipe needs at least one surrogate")
         self.surrogates = surrogates
-        self.targets = targets
+        self.losses = losses
         self.recipe = recipe
 
     def push(self, canvases: Canvases, rows: Tensor, generators: Sequence[Generator]) -> tuple[Tensor, Tensor]:
-        """The mean over the surrogates of the (normalized) gradients; the losses are summed over the batch."""
+        """See `Objective`; the losses are summed over the batch, so that no photo depends on its neighbors."""
         by_canvas: dict[Preprocess, tuple[Classifier, Tensor]] = {}
         surest = torch.zeros(len(rows), device=canvases.pixels.device)
-        for model, targets in zip(self.surrogates, self.targets, strict=True):
-            gradient, sureness = self._gradient(model, canvases.of(model), targets[rows], generators)
+        for index, model in enumerate(self.surrogates):
+            gradient, sureness = self._gradient(index, canvases, rows, generators)
             surest = torch.maximum(surest, sureness)
-            gradient = unit(gradient) if self.recipe.normalize else gradient
             key = model.card.preprocess.resize_key
             by_canvas[key] = (model, by_canvas[key][1] + gradient if key in by_canvas else gradient)
         total = sum(canvases.to_pixels(model, gradient) for model, gradient in by_canvas.values())
@@ -86,16 +53,65 @@ class EnsembleObjective:
         return total / len(self.surrogates), surest
 
     def _gradient(
-        self, model: Classifier, leaf: Tensor, targets: Tensor, generators: Sequence[Generator]
+        self, index: int, canvases: Canvases, rows: Tensor, generators: Sequence[Generator]
     ) -> tuple[Tensor, Tensor]:
-        """One surrogate's mean gradient over its views, and (B,) its largest probability of the target in them."""
-        total, surest = torch.zeros_like(leaf), torch.zeros(len(leaf), device=leaf.device)
-        for _ in range(self.recipe.copies):
-            logits = model.logits(look(leaf, model.card.preprocess, self.recipe.views, generators)).float()
-            loss = F.cross_entropy(logits, targets, reduction="none")
+        """One surrogate's mean gradient over its views, on its canvas, and (B,) its largest sureness in them."""
+        model, leaf = self.surrogates[index], canvases.of(self.surrogates[index])
+        total, surest = torch.zeros_like(leaf), torch.zeros(len(rows), device=leaf.device)
+        for copy in range(self.recipe.copies):
+            crop = look(leaf, model.card.preprocess, self.recipe.views, generators, copy)
+            loss, sureness = self.losses[index](crop, rows)
             total += torch.autograd.grad(loss.sum(), leaf)[0]
-            surest = torch.maximum(surest, torch.exp(-loss.detach()))
-        return total / self.recipe.copies, surest
+            surest = torch.maximum(surest, sureness)
+        total /= self.recipe.copies
+        return unit(total) if self.recipe.normalize else total, surest
+
+
+class VarianceReducedObjective(EnsembleObjective):
+    """SVRE (Xiong et al., CVPR 2022, algorithm 1): an inner walk on one random surrogate after the other, each gradient
+    corrected by what that surrogate and the whole ensemble said at the walk's start.
+
+    Official settings: 4 inner steps for each surrogate, of the outer step's size, inner momentum 1. The order of the
+    surrogates is drawn from the recipe's seed, equal for all photos, so that no photo depends on its batch.
+
+    Args:
+        originals: (photos,C,H,W) in [0,1].
+        budget: the walk stays inside it.
+    """
+
+    ROUNDS = 4
+
+    def __init__(
+        self,
+        surrogates: Sequence[Classifier],
+        losses: Sequence[Loss],
+        recipe: Recipe,
+        originals: Tensor,
+        budget: Budget,
+    ) -> None:
+        super().__init__(surrogates, losses, recipe)
+        self.originals, self.budget = originals, budget
+        self.order = Generator().manual_seed(recipe.seed)
+
+    def push(self, canvases: Canvases, rows: Tensor, generators: Sequence[Generator]) -> tuple[Tensor, Tensor]:
+        """See `Objective`; the sum of the corrected gradients of the walk."""
+        found = [self._on_pixels(index, canvases, rows, generators) for index in range(len(self.surrogates))]
+        at_start = [gradient for gradient, _ in found]
+        mean = torch.stack(at_start).mean(0)
+        surest = torch.stack([sureness for _, sureness in found]).amax(0)
+        step = self.recipe.step_share * self.budget.linf
+        original, place, total = self.originals[rows], canvases.pixels.detach(), torch.zeros_like(mean)
+        for index in torch.randint(len(at_start), (self.ROUNDS * len(at_start),), generator=self.order).tolist():
+            here, _ = self._on_pixels(index, canvases.at(place), rows, generators)
+            total = total + here - (at_start[index] - mean)
+            place = original + self.budget.project(place + step * total.sign() - original, original)
+        return total, surest
+
+    def _on_pixels(
+        self, index: int, canvases: Canvases, rows: Tensor, generators: Sequence[Generator]
+    ) -> tuple[Tensor, Tensor]:
+        gradient, sureness = self._gradient(index, canvases, rows, generators)
+        return canvases.to_pixels(self.surrogates[index], gradient), sureness
 
 
 class FeatureObjective:
@@ -105,7 +121,7 @@ class FeatureObjective:
         authorized: f; its own features are pushed away while its own answer is held.
         originals: (B,C,H,W) in [0,1], x.
         labels: (B,) long, y.
-        recipe: `layer` and `feature_lambda`.
+        recipe: `layer`, `depth` and `feature_lambda`.
     """
 
     def __init__(self, authorized: Classifier, originals: Tensor, labels: Tensor, recipe: Recipe) -> None:
@@ -114,7 +130,7 @@ class FeatureObjective:
         self.weight = recipe.feature_lambda
         crop = authorized.card.preprocess.center(authorized.card.preprocess.canvas(originals))
         with torch.no_grad():
-            self.layer = feature_layer(authorized, crop[:1], recipe.layer)
+            self.layer = feature_layer(authorized, crop[:1], recipe.layer, recipe.depth)
             with tapped(self.layer) as features:
                 authorized.logits(crop)
             self.clean = features()
@@ -130,86 +146,26 @@ class FeatureObjective:
         return canvases.to_pixels(self.authorized, gradient), torch.ones_like(held).detach()
 
 
-class Guard:
-    """The constraint: the authorized model's margin at the label, and the way to raise it."""
-
-    def __init__(self, authorized: Classifier, labels: Tensor) -> None:
-        self.authorized = authorized
-        self.labels = labels
-
-    def margin(self, canvases: Canvases, rows: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """(B,) margins in logits, and a function that gives their pixel gradient for the photos of a (B,) bool."""
-        leaf = canvases.of(self.authorized)
-        logits = self.authorized.logits(self.authorized.card.preprocess.center(leaf)).float()
-        margins = margin(logits, self.labels[rows])
-
-        def raise_it(which: Tensor) -> Tensor:
-            (gradient,) = torch.autograd.grad(margins[which].sum(), leaf)
-            return canvases.to_pixels(self.authorized, gradient)
-
-        return margins.detach(), raise_it
-
-
-def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """(B,) logit of the label less the largest other logit, from (B,C) and (B,) long. Positive means read right."""
-    own = logits.gather(1, labels[:, None])[:, 0]
-    others = logits.scatter(1, labels[:, None], -torch.inf)
-    return own - others.amax(1)
-
-
-def unit(gradient: Tensor) -> Tensor:
-    """Divide each photo's gradient by its own mean magnitude; a gradient of zero stays zero."""
-    size = gradient.abs().flatten(1).mean(1).view(-1, 1, 1, 1)
-    return gradient / size.clamp_min(torch.finfo(gradient.dtype).tiny)
-
-
-def steer(push: Tensor, keep: Tensor) -> Tensor:
-    """Bend a push so that it no longer lowers the authorized margin, then add twice the margin's own direction.
-
-    Args:
-        push: (B,C,H,W), mean magnitude 1 for each photo.
-        keep: (B,C,H,W), gradient of the authorized margin; zero for a photo that needs no help.
-    """
-    keep = unit(keep)
-    along = (push * keep).flatten(1).sum(1) / keep.square().flatten(1).sum(1).clamp_min(1e-12)
-    return push - along.clamp_max(0).view(-1, 1, 1, 1) * keep + 2 * keep
-
-
-@contextmanager
-def tapped(layer: nn.Module) -> Iterator[Callable[[], Tensor]]:
-    """While open, keep the last output of a module; the function given returns it."""
-    outputs: list[Tensor] = []
-    # a copy: the next module may work in place
-    handle = layer.register_forward_hook(lambda _module, _inputs, output: outputs.append(output.clone()))
-    try:
-        yield lambda: outputs[-1]
-    finally:
-        handle.remove()
-
-
-def feature_layer(model: Classifier, crop: Tensor, name: str) -> nn.Module:
-    """The module of that name, or with `auto` the last one in order of work whose output has more than one place.
-
-    Raises:
-        UserError: no such module, or no feature map at all.
-    """
-    modules: dict[str, nn.Module] = {path: module for path, module in model.net.named_modules() if path}
-    if name != "auto":
-        if name not in modules:
-            raise UserError(f"the authorized model has no layer {name!r}{did_you_mean(name, modules)}")
-        return modules[name]
-    found: list[nn.Module] = []
-
-    def note(module: nn.Module, _inputs: object, output: object) -> None:
-        if isinstance(output, Tensor) and output.ndim >= 3 and output[0, 0].numel() > 1:
-            found.append(module)
-
-    handles = [module.register_forward_hook(note) for module in modules.values()]
-    try:
-        model.logits(crop)
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not found:
-        raise UserError("the authorized model has no feature map; name one of its modules with --layer")
-    return found[-1]
+def make_objective(
+    originals: Tensor,
+    labels: Tensor,
+    *,
+    authorized: Classifier,
+    surrogates: Sequence[Classifier],
+    targets: Sequence[Tensor],
+    budget: Budget,
+    recipe: Recipe,
+) -> Objective:
+    """The objective that `recipe.objective` names; arguments as in `optimize`."""
+    if recipe.objective == "feature":
+        return FeatureObjective(authorized, originals, labels, recipe)
+    losses: list[Loss]
+    if recipe.objective == "surrogate_features":
+        losses = [FeatureDistance(model, originals, recipe.depth) for model in surrogates]
+    elif recipe.objective == "tap":
+        losses = [Tap(model, originals, target) for model, target in zip(surrogates, targets, strict=True)]
+    else:
+        losses = [CrossEntropy(model, target) for model, target in zip(surrogates, targets, strict=True)]
+    if recipe.objective == "variance_reduced":
+        return VarianceReducedObjective(surrogates, losses, recipe, originals, budget)
+    return EnsembleObjective(surrogates, losses, recipe)

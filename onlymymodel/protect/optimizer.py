@@ -8,17 +8,11 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from onlymymodel.protect.budget import Budget
+from onlymymodel.protect.canvas import Canvases, unit
+from onlymymodel.protect.guard import Guard, steer
 from onlymymodel.protect.jpeg import through_jpeg
 from onlymymodel.protect.lattice import Settled, from_lattice, settle
-from onlymymodel.protect.objective import (
-    Canvases,
-    EnsembleObjective,
-    FeatureObjective,
-    Guard,
-    Objective,
-    steer,
-    unit,
-)
+from onlymymodel.protect.objective import make_objective
 from onlymymodel.protect.recipe import Recipe
 from onlymymodel.surrogates.classifier import Classifier
 
@@ -73,7 +67,7 @@ def protect_batch(
         pixels: (B,C,H,W) uint8, C 3 (RGB) or 1 (gray, stays gray).
         labels: (B,) long, what the authorized model is to read.
         authorized: kept right; also pushed, in its features, by the `feature` objective.
-        surrogates: pushed by the `ensemble` objective.
+        surrogates: pushed by every other objective.
         generators: one for each photo, on the CPU, so that a photo's result does not depend on its batch.
         mask: (B,1,H,W) of 0 and 1; where it is 0 the photo stays as it is.
         on_step: called with (steps done, steps in all) after each step.
@@ -138,9 +132,17 @@ def optimize(
         originals: (B,C,H,W) in [0,1].
         targets: see `push_targets`; the others as in `protect_batch`.
     """
-    objective = _objective(originals, labels, authorized, surrogates, targets, recipe)
+    objective = make_objective(
+        originals,
+        labels,
+        authorized=authorized,
+        surrogates=surrogates,
+        targets=targets,
+        budget=budget,
+        recipe=recipe,
+    )
     guard = Guard(authorized, labels)
-    models = [authorized, *surrogates] if recipe.objective == "ensemble" else [authorized]
+    models = [authorized] if recipe.objective == "feature" else [authorized, *surrogates]
     passes = torch.autocast(originals.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
     step_size = recipe.step_share * budget.linf
 
@@ -151,8 +153,12 @@ def optimize(
     for step in range(recipe.steps):
         streams = [generators[row] for row in rows.tolist()]
         canvases = Canvases(originals[rows] + delta[rows], models, through_jpeg(recipe.jpeg_quality, streams))
+        ahead = canvases
+        if recipe.nesterov:
+            look_ahead = step_size * recipe.momentum * velocity[rows]
+            ahead = canvases.at(originals[rows] + delta[rows] + look_ahead)
         with passes:
-            push, surest = objective.push(canvases, rows, streams)
+            push, surest = objective.push(ahead, rows, streams)
         push = unit(push)
         kept = torch.ones_like(surest, dtype=torch.bool)
         if recipe.guard:
@@ -219,19 +225,6 @@ def scale_to(delta: Tensor, originals: Tensor) -> Tensor:
     if delta.shape[-2:] == size:
         return delta
     return F.interpolate(delta, size=size, mode="bilinear", align_corners=False)
-
-
-def _objective(
-    originals: Tensor,
-    labels: Tensor,
-    authorized: Classifier,
-    surrogates: Sequence[Classifier],
-    targets: Sequence[Tensor],
-    recipe: Recipe,
-) -> Objective:
-    if recipe.objective == "feature":
-        return FeatureObjective(authorized, originals, labels, recipe)
-    return EnsembleObjective(surrogates, targets, recipe)
 
 
 def _start(

@@ -15,8 +15,8 @@ from onlymymodel.data.image_io import MAX_PIXELS, Photo, PhotoError, decode, enc
 from onlymymodel.data.manifest import sha256
 from onlymymodel.protect.budget import Budget
 from onlymymodel.protect.distortion import psnr, ssim
+from onlymymodel.protect.guard import margin
 from onlymymodel.protect.lattice import from_lattice
-from onlymymodel.protect.objective import margin
 from onlymymodel.protect.optimizer import OnStep, Proposal, optimize, push_targets, settle_proposal
 from onlymymodel.protect.recipe import Recipe
 from onlymymodel.surrogates.classifier import Classifier

@@ -9,7 +9,7 @@ from onlymymodel.errors import UserError
 from onlymymodel.protect.views import VIEWS
 from onlymymodel.surrogates.uri import did_you_mean
 
-Objective = Literal["ensemble", "feature"]
+Objective = Literal["ensemble", "variance_reduced", "surrogate_features", "tap", "feature"]
 Push = Literal["label", "own"]
 Precision = Literal["float32", "bfloat16"]
 CHOICES = {"objective": get_args(Objective), "push": get_args(Push), "precision": get_args(Precision)}
@@ -42,11 +42,14 @@ class Recipe:
 
     name: str = "default"
     objective: Objective = _knob(
-        "ensemble", "what is pushed: the surrogates' answers, or the authorized model's features"
+        "ensemble",
+        "what is pushed: the surrogates' answers (ensemble; variance_reduced: SVRE; tap: with features), "
+        "surrogate_features: NRDM, feature: the authorized model's own features (FMD)",
     )
     steps: int = _knob(30, "sign steps")
     step_share: float = _knob(0.2, "size of a sign step, as a share of epsilon")
     momentum: float = _knob(1.0, "share of the last direction that is kept (MI-FGSM's mu)")
+    nesterov: bool = _knob(False, "push from where the momentum leads, not from where the photo is (NI-FGSM)")
     random_start: bool = _knob(False, "start at a random point of the budget")
     normalize: bool = _knob(True, "divide each surrogate's gradient by its own mean magnitude")
     views: tuple[str, ...] = _knob(
@@ -66,6 +69,7 @@ class Recipe:
     )
     patience: int = _knob(0, "stop a photo once all surrogates were misled in so many steps on end; 0: never")
     layer: str = _knob("auto", "module whose output the feature objective pushes; auto: the last feature map")
+    depth: float = _knob(1.0, "with layer auto: which of a network's feature maps, as a share of the way, 1 the last")
     feature_lambda: float = _knob(1.0, "weight of the authorized model's cross-entropy in the feature objective")
     working_size: int = _knob(512, "photos with a longer short side are optimized at this one and the change scaled up")
     precision: Precision = _knob(
@@ -89,6 +93,7 @@ class Recipe:
             _require(getattr(self, name) in allowed, f"{name} is one of {', '.join(allowed)}")
         _require(0 <= self.jpeg_quality <= 100, "jpeg-quality lies between 0 and 100")
         _require(self.working_size >= 64, "working-size is at least 64")
+        _require(0 < self.depth <= 1, "depth lies above 0 and is at most 1")
         _require(self.step_share > 0, "step-share is a share of epsilon greater than 0")
         _require(self.kappa >= 0, "kappa is not negative")
 
@@ -100,6 +105,10 @@ class Recipe:
         """Hash over all fields."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
+
+# MI-FGSM (Dong et al., CVPR 2018): N = 10, mu = 1, step = epsilon / N, on the mean loss of the surrogates; the methods
+# that others built on it keep these settings, and so do the recipes
+MI_FGSM = Recipe(name="ens", steps=10, step_share=0.1, normalize=False, views=("center",))
 
 RECIPES: dict[str, Recipe] = {
     "default": Recipe(),
@@ -117,8 +126,31 @@ RECIPES: dict[str, Recipe] = {
         views=("center",),
         guard=False,
     ),
-    # MI-FGSM (Dong et al., CVPR 2018): N = 10, mu = 1, step = epsilon / N, on the mean loss of the surrogates
-    "ens": Recipe(name="ens", steps=10, step_share=0.1, normalize=False, views=("center",)),
+    "ens": MI_FGSM,
+    # DI-FGSM (Xie et al., CVPR 2019): MI-FGSM whose photo is resized and padded with probability 1/2
+    "di": replace(MI_FGSM, name="di", views=("center", "resize_pad")),
+    # SI-NI-FGSM (Lin et al., ICLR 2020): m = 5 halvings of the photo, Nesterov momentum
+    "si": replace(MI_FGSM, name="si", views=("scales",), copies=5, nesterov=True),
+    # Admix (Wang et al., ICCV 2021): m1 = 5 halvings of m2 = 3 mixtures with eta = 0.2
+    "admix": replace(MI_FGSM, name="admix", views=("admix",), copies=15),
+    # BSR (Wang et al., CVPR 2024): 2x2 blocks, 24 degrees, N = 20 copies
+    "bsr": replace(MI_FGSM, name="bsr", views=("block_shuffle",), copies=20),
+    # SVRE (Xiong et al., CVPR 2022): see VarianceReducedObjective
+    "svre": replace(MI_FGSM, name="svre", objective="variance_reduced"),
+    # TAP (Zhou et al., ECCV 2018): see losses.Tap
+    "tap": replace(MI_FGSM, name="tap", objective="tap", momentum=0.0),
+    # NRDM (Naseer et al., 2018): a middle feature map of the surrogates, random start, no labels
+    "nrdm": Recipe(
+        name="nrdm",
+        objective="surrogate_features",
+        steps=100,
+        step_share=0.25,
+        momentum=0.0,
+        random_start=True,
+        normalize=True,
+        views=("center",),
+        depth=0.5,
+    ),
 }
 
 
@@ -152,4 +184,4 @@ STRENGTHS: dict[str, Strength] = {
 }
 
 # epsilon of the published methods where the user gives none
-RECIPE_EPSILON: dict[str, float] = {"fmd": 16.0, "ens": 16.0}
+RECIPE_EPSILON: dict[str, float] = {name: 16.0 for name in RECIPES if name not in ("default", "robust")}

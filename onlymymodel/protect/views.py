@@ -1,4 +1,5 @@
-"""Random views of a photo. A view is a sampling grid: where on the canvas each pixel of a network's input is read.
+"""Random views of a photo. A view is a sampling grid, which says where on the canvas each pixel of a network's input is
+read, or a shade, which changes the values of the center crop.
 
 Gradients that hold under many views belong to the photo rather than to one network, so they carry over to networks
 that nobody has seen. Every random number of a photo comes from that photo's own generator: its views do not depend
@@ -11,11 +12,13 @@ rotation follows BSR (Wang et al., CVPR 2024, sec. 3.2) with 2x2 blocks and 24 d
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from onlymymodel.data.portraits import EMOTIONS, render
 from onlymymodel.surrogates.classifier import Preprocess
 
 SMALLEST_RESIZE = 0.8
@@ -23,6 +26,9 @@ LARGEST_SHIFT = 0.1
 SCALES = (0.8, 1.2)
 AFFINE_DEGREES = 15.0
 BLOCK_DEGREES = 24.0
+SCALE_COPIES = 5
+ADMIX_SHARE = 0.2
+STRANGERS, STRANGER_SEED = 8, 3_000_000
 
 
 @dataclass(frozen=True)
@@ -78,15 +84,34 @@ def block_shuffle(frame: Frame, generator: Generator) -> Tensor:
     return out
 
 
-VIEWS: dict[str, Callable[[Frame, Generator], Tensor]] = {
+def scales(crop: Tensor, generator: Generator, copy: int) -> Tensor:  # noqa: ARG001 - every shade has the same signature
+    """The crop's values halved `copy` times, 5 scales in turn."""
+    return crop / float(2 ** (copy % SCALE_COPIES))
+
+
+def admix(crop: Tensor, generator: Generator, copy: int) -> Tensor:
+    """A fifth of another picture added, then `scales`.
+
+    The paper mixes in photos of the same batch. Here they are rendered: a photo's result must not depend on its batch.
+    """
+    others = _strangers(crop.shape[1], crop.shape[2]).to(crop)
+    other = others[int(_uniform(generator, 1)[0] * len(others))]
+    return scales(crop + ADMIX_SHARE * other, generator, copy)
+
+
+GRIDS: dict[str, Callable[[Frame, Generator], Tensor]] = {
     "center": center,
     "resize_pad": resize_pad,
     "affine": affine,
     "block_shuffle": block_shuffle,
 }
+SHADES: dict[str, Callable[[Tensor, Generator, int], Tensor]] = {"scales": scales, "admix": admix}
+VIEWS = (*GRIDS, *SHADES)
 
 
-def look(canvas: Tensor, preprocess: Preprocess, names: Sequence[str], generators: Sequence[Generator]) -> Tensor:
+def look(
+    canvas: Tensor, preprocess: Preprocess, names: Sequence[str], generators: Sequence[Generator], copy: int = 0
+) -> Tensor:
     """Draw one view for each photo and read the network's input through it.
 
     Args:
@@ -94,20 +119,36 @@ def look(canvas: Tensor, preprocess: Preprocess, names: Sequence[str], generator
         preprocess: size of the network's input.
         names: keys of `VIEWS` to draw from, each as likely as the others.
         generators: one for each photo, on the CPU.
+        copy: the how manieth look of this step it is, from 0.
 
     Returns:
-        (B,3,height,width) in [0,1], differentiable in `canvas`; black beyond the canvas.
+        (B,3,height,width), differentiable in `canvas`; black beyond the canvas. In [0,1] but for `admix`.
     """
     if tuple(names) == ("center",):
         return preprocess.center(canvas)
+    chosen = [_choose(names, stream) for stream in generators]
+    if not any(name in SHADES for name in chosen):
+        return _sampled(canvas, chosen, preprocess, generators)
+    # one by one, so that a photo is read in the same way whatever its neighbors drew
+    looks = [
+        SHADES[name](preprocess.center(photo), stream, copy)
+        if name in SHADES
+        else _sampled(photo[None], [name], preprocess, [stream])[0]
+        for name, photo, stream in zip(chosen, canvas, generators, strict=True)
+    ]
+    return torch.stack(looks)
+
+
+def _sampled(canvas: Tensor, names: Sequence[str], preprocess: Preprocess, generators: Sequence[Generator]) -> Tensor:
+    """Each photo read through the grid of its name."""
     height, width = canvas.shape[-2:]
-    grids = torch.stack([_grid(_choose(names, stream), preprocess, height, width, stream) for stream in generators])
-    grids = grids / torch.tensor([width / 2, height / 2]) - 1
-    return F.grid_sample(canvas, grids.to(canvas.device, canvas.dtype), padding_mode="zeros", align_corners=False)
+    grids = torch.stack([_grid(*both, preprocess, height, width) for both in zip(names, generators, strict=True)])
+    grids = (grids / torch.tensor([width / 2, height / 2]) - 1).to(canvas.device, canvas.dtype)
+    return F.grid_sample(canvas, grids, padding_mode="zeros", align_corners=False)
 
 
-def _grid(name: str, preprocess: Preprocess, height: int, width: int, generator: Generator) -> Tensor:
-    """The view's grid, of the center crop or, for all random views, of a crop anywhere on the canvas.
+def _grid(name: str, generator: Generator, preprocess: Preprocess, height: int, width: int) -> Tensor:
+    """The view's grid, of the center crop or, for all random grids, of a crop anywhere on the canvas.
 
     Unknown models cut photos elsewhere or not at all: the change has to reach the borders too.
     """
@@ -115,7 +156,18 @@ def _grid(name: str, preprocess: Preprocess, height: int, width: int, generator:
     if name != "center":
         down, right = _uniform(generator, 2)
         top, left = _place(height - preprocess.height, down), _place(width - preprocess.width, right)
-    return VIEWS[name](Frame(top, left, preprocess.height, preprocess.width), generator)
+    return GRIDS[name](Frame(top, left, preprocess.height, preprocess.width), generator)
+
+
+@cache
+def _strangers(height: int, width: int) -> Tensor:
+    """(8,3,height,width) rendered portraits in [0,1]."""
+    side = max(height, width)
+    pictures = [
+        torch.from_numpy(render(index, index % len(EMOTIONS), STRANGER_SEED + index, side))
+        for index in range(STRANGERS)
+    ]
+    return torch.stack(pictures).permute(0, 3, 1, 2)[..., :height, :width].float() / 255
 
 
 def _place(room: int, share: float) -> int:
