@@ -1,6 +1,7 @@
 """ONNX files as judges and as surrogates, and Classifiers that keep their gradients to themselves."""
 
 import copy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,17 @@ from toys import small_cnn
 
 from onlymymodel.data.manifest import sha256_file
 from onlymymodel.errors import UserError
-from onlymymodel.surrogates.black_box import ClassifierBlackBox, OnnxBlackBox, load_black_box, to_pixels
+from onlymymodel.surrogates.black_box import (
+    BlackBoxError,
+    CallableBlackBox,
+    ClassifierBlackBox,
+    load_black_box,
+    to_pixels,
+)
+from onlymymodel.surrogates.classifier import Classifier, ModelCard, Preprocess
 from onlymymodel.surrogates.doctor import examine
 from onlymymodel.surrogates.load import load_model
+from onlymymodel.surrogates.onnx_black_box import OnnxBlackBox
 
 
 def images(count: int = 4, channels: int = 3) -> list[NDArray[np.uint8]]:
@@ -174,6 +183,109 @@ def test_a_graph_without_gradients_can_still_judge(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no gradients: onnx2torch cannot convert it .* can still judge"):
         load_model("onnx:net.onnx", base=tmp_path)
     assert load_black_box("onnx:net.onnx", base=tmp_path).predict(images()).shape == (4, CLASSES)
+
+
+CARD = ModelCard("mine", "0", 4, Preprocess())
+
+
+@pytest.mark.parametrize(
+    ("answer", "scores"),
+    [
+        (2, [0, 0, 1, 0]),
+        (np.int64(0), [1, 0, 0, 0]),
+        (np.array(3, np.uint8), [0, 0, 0, 1]),
+        (torch.tensor(1), [0, 1, 0, 0]),
+        ([0.5, 2, -1, 0], [0.5, 2, -1, 0]),
+        (torch.tensor([1.0, 2.0, 3.0, 4.0]), [1, 2, 3, 4]),
+        (np.array([1, 2, 3, 4]), [1, 2, 3, 4]),
+    ],
+)
+def test_any_function_can_judge_with_a_label_or_scores(answer: Any, scores: list[float]) -> None:
+    said = CallableBlackBox(lambda _: answer, CARD).predict(images(2))
+    assert said.dtype == np.float32
+    assert said.tolist() == [scores, scores]
+    assert CallableBlackBox(lambda _: answer, CARD).predict([]).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [4, -1, 1.0, True, None, "cat", [1, 2, 3], [[1, 2, 3, 4]], [1, 2, 3, float("nan")], [1, 2, 3, 1e39],
+     [1, [2], 3, 4], [True] * 4, ["1"] * 4, [1j] * 4, torch.ones(4, requires_grad=True)],
+)  # fmt: skip
+def test_answers_that_are_no_scores_are_refused(answer: Any) -> None:
+    with pytest.raises(BlackBoxError, match="model mine"):
+        CallableBlackBox(lambda _: answer, CARD).predict(images(1))
+
+
+def test_a_function_gets_the_photo_and_cannot_change_it() -> None:
+    def blacken(image: NDArray[np.uint8]) -> int:
+        seen.append(image.copy())
+        image[:] = 0
+        return 0
+
+    seen: list[NDArray[np.uint8]] = []
+    given = images()
+    CallableBlackBox(blacken, CARD).predict(given)
+    for mine, other, again in zip(given, seen, images(), strict=True):
+        assert np.array_equal(mine, again)
+        assert np.array_equal(other, again)
+
+
+def make_callable() -> CallableBlackBox:
+    """For `python:test_black_box:make_callable`."""
+    return CallableBlackBox(lambda image: int(image[0, 0, 0]) % 4, CARD)
+
+
+def make_classifier() -> Classifier:
+    return small_cnn(seed=1)
+
+
+class Strange:
+    """Looks like a black box, but its card is none."""
+
+    card = "mine"
+
+    def predict(self, images: list[NDArray[np.uint8]]) -> None: ...
+
+
+@pytest.mark.usefixtures("_this_module")
+def test_a_factory_may_give_any_black_box() -> None:
+    judge = load_black_box("python:test_black_box:make_callable", allow_python=True)
+    assert judge.card == CARD
+    assert judge.predict(images()).argmax(1).tolist() == [int(image[0, 0, 0]) % 4 for image in images()]
+    network = load_black_box("python:test_black_box:make_classifier", allow_python=True)
+    assert np.array_equal(network.predict(images()), ClassifierBlackBox(small_cnn(seed=1)).predict(images()))
+
+
+@pytest.mark.usefixtures("_this_module")
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("python:test_black_box:make_callable?task=pets", "drop the options"),
+        ("python:test_black_box:Strange", "is no ModelCard"),
+        ("python:test_black_box:absent", "absent"),
+        ("python:no_such_module:make", "No module named 'no_such_module'"),
+        ("python:test_black_box", "write python:module:factory"),
+        ("python:test_black_box:CARD", "is not a function"),
+        ("python:test_black_box:Path", "must return"),
+    ],
+)
+def test_factories_that_give_no_black_box_are_named(uri: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_black_box(uri, allow_python=True)
+    assert said in str(caught.value)
+
+
+def test_no_factory_runs_without_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "omm_never_judged.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match="--allow-python"):
+        load_black_box("python:omm_never_judged:make")
+
+
+@pytest.fixture
+def _this_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "test_black_box", sys.modules[__name__])
 
 
 def nips(photos: list[NDArray[np.uint8]]) -> Tensor:

@@ -8,7 +8,14 @@ import pytest
 
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates.classifier import ModelCard, Preprocess
-from onlymymodel.surrogates.uri import SCHEMES, override_card, override_preprocess, parse_uri
+from onlymymodel.surrogates.uri import (
+    SCHEMES,
+    declared_classes,
+    foreign_query,
+    override_card,
+    override_preprocess,
+    parse_uri,
+)
 
 
 def card(classes: int = 3) -> ModelCard:
@@ -40,7 +47,13 @@ def test_colons_after_the_first_belong_to_the_rest() -> None:
         ("tim:resnet50", "unknown scheme 'tim'; did you mean 'timm'?"),
         ("Timm:resnet50", "did you mean 'timm'"),
         ("checkpiont:a.pt", "did you mean 'checkpoint'"),
-        ("https://example.org/net", "unknown scheme 'https'; known are timm, "),
+        ("ftp://example.org/net", "unknown scheme 'ftp'; did you mean 'http'"),
+        ("xyz:net", "unknown scheme 'xyz'; known are timm, "),
+        ("HTTP://example.org/v2/models/net", "unknown scheme 'HTTP'"),
+        ("http:?timeout=1", "names nothing after 'http'"),
+        ("http://h/v2/models/x?budgte=100", "unknown option 'budgte'; did you mean 'budget'"),
+        ("http://h/v2/models/x?=1", "unknown option ''"),
+        ("recorded:a.jsonl?size=64", "unknown option 'size'"),
         (":resnet50", "has no scheme"),
         ("", "has no scheme"),
         ("timm:", "names nothing after 'timm'; write it as timm:resnet50.a1_in1k"),
@@ -175,3 +188,36 @@ def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(UserError, match=r"there is no file 'absent\.onnx'"):
         parse_uri("onnx:absent.onnx").file()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("user", ["name:s3cret", "s3cret", ":s3cret", "a:s3cret@b"])
+def test_a_password_in_a_url_is_refused_and_not_shown(scheme: str, user: str) -> None:
+    with pytest.raises(UserError, match="OMM_HTTP_TOKEN") as caught:
+        parse_uri(f"{scheme}://{user}@example.org:8080/v2/models/net?badoption")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_urls_other_options_are_the_servers_as_they_were_written() -> None:
+    uri = parse_uri("http://h:1/v2/models/x?size=64&api-version=2%2B1+a&&key=s3cret%20x&budget=3&flag")
+    assert foreign_query(uri) == "api-version=2%2B1+a&key=s3cret%20x&flag"
+    assert uri.public == "http://h:1/v2/models/x"
+    assert uri.seen_from(Path()) == "http://h:1/v2/models/x?size=64&budget=3&api-version=2%2B1+a&key=s3cret%20x&flag"
+    assert parse_uri(uri.seen_from(Path())).options == uri.options
+    assert foreign_query(parse_uri("http://h/v2/models/x?size=64")) == ""
+    assert parse_uri("http://h/v2/models/x?arch=s3cret").public == "http://h/v2/models/x"
+
+
+def test_recorded_answers_are_a_file_like_others(tmp_path: Path) -> None:
+    uri = parse_uri("recorded:sub/a.jsonl?classes=3", tmp_path)
+    assert uri.rest == str(tmp_path / "sub" / "a.jsonl")
+    assert uri.public == "recorded:a.jsonl"
+    assert uri.seen_from(tmp_path / "out") == "recorded:../sub/a.jsonl?classes=3"
+
+
+def test_the_number_of_classes_is_declared_or_counted(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("cat\ndog\ncow\n")
+    for query, classes in (("", None), ("?classes=7", 7), ("?labels=names.txt", 3), ("?labels=names.txt&classes=4", 4)):
+        assert declared_classes(parse_uri(f"recorded:a.jsonl{query}", tmp_path)) == classes
+    with pytest.raises(UserError, match="1 classes leave nothing to tell apart"):
+        declared_classes(parse_uri("recorded:a.jsonl?classes=1"))

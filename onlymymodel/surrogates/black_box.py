@@ -1,20 +1,28 @@
 """Models that only answer: images in, scores out, no gradients. They judge; they never guide."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from onlymymodel.errors import UserError
-from onlymymodel.surrogates.classifier import Classifier, ModelCard
-from onlymymodel.surrogates.load import load_model
-from onlymymodel.surrogates.onnx_file import NEEDS_EXTRA, onnx_preprocess, onnx_sha256, require_one_each
-from onlymymodel.surrogates.uri import ModelUri, override_card, override_preprocess, parse_uri
+from onlymymodel.surrogates.classifier import Classifier, ModelCard, Preprocess
+from onlymymodel.surrogates.load import as_classifier, call_factory, from_factory, load_model
+from onlymymodel.surrogates.uri import WEB, ModelUri, parse_uri
 
 
+class BlackBoxError(UserError):
+    """A model gave no answer, or one that cannot be used."""
+
+
+class BudgetSpent(UserError):
+    """As many queries were sent as the user allows."""
+
+
+@runtime_checkable
 class BlackBox(Protocol):
     """Anything that answers. `card` says who it is; `predict` takes HWC uint8 images (C 1 or 3) of any sizes."""
 
@@ -26,9 +34,36 @@ class BlackBox(Protocol):
         ...
 
 
+@runtime_checkable
+class CountsQueries(Protocol):
+    """A black box that may send several queries for one image, as retries are.
+
+    Attributes:
+        on_query: called before each query leaves; what it raises keeps the query from being sent.
+        budget: the number of queries that the user allows in all, None for any.
+    """
+
+    on_query: Callable[[], None]
+    budget: int | None
+
+
 def to_pixels(image: NDArray[np.uint8], device: torch.device | str = "cpu") -> torch.Tensor:
     """One HWC uint8 image as (1,C,H,W) float32 in [0,1]."""
     return torch.tensor(np.ascontiguousarray(image), device=device).permute(2, 0, 1)[None].float() / 255
+
+
+def network_input(image: NDArray[np.uint8], preprocess: Preprocess) -> torch.Tensor:
+    """One HWC uint8 image (C 1 or 3) as (1,3,height,width) float32, resized, cropped and normalized."""
+    mean = torch.tensor(preprocess.mean).view(1, 3, 1, 1)
+    std = torch.tensor(preprocess.std).view(1, 3, 1, 1)
+    return (preprocess.center(preprocess.canvas(to_pixels(image))) - mean) / std
+
+
+def one_hot(label: int, classes: int) -> NDArray[np.float32]:
+    """A label as (classes,) scores: 1 at the label, 0 elsewhere."""
+    scores = np.zeros(classes, np.float32)
+    scores[label] = 1
+    return scores
 
 
 class ClassifierBlackBox:
@@ -46,65 +81,89 @@ class ClassifierBlackBox:
         return np.stack(rows) if rows else np.zeros((0, self.card.classes), np.float32)
 
 
-class OnnxBlackBox:
-    """An ONNX file run by ONNX Runtime on the CPU; the resize before it is ours (`Preprocess`)."""
+class CallableBlackBox:
+    """Any function that answers for one image.
 
-    def __init__(self, uri: ModelUri) -> None:
-        path = uri.file()
-        self.session = _session(uri, path)
-        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
-        require_one_each(uri, len(inputs), len(outputs))
-        self.input = inputs[0].name
-        preprocess = override_preprocess(onnx_preprocess(uri, inputs[0].shape[2:4]), uri)
-        try:
-            scores = self._scores(torch.zeros(1, 3, preprocess.height, preprocess.width))
-        except Exception as error:  # its exceptions share no public base class
-            raise UserError(f"model {uri.text!r}: ONNX Runtime fails on a photo: {_first_line(error)}") from error
-        if scores.ndim != 2 or scores.shape[0] != 1 or scores.shape[1] < 2:
-            raise UserError(f"model {uri.text!r} gives {scores.shape} for one photo, where (1, classes) are needed")
-        self.card = override_card(ModelCard(uri.public, onnx_sha256(uri, path), scores.shape[1], preprocess), uri)
+    Args:
+        function: takes an HWC uint8 image (a copy, its own to change); gives (classes,) scores or a class index.
+        card: who it is; nothing is resized or normalized before `function`.
+    """
+
+    def __init__(self, function: Callable[[NDArray[np.uint8]], ArrayLike], card: ModelCard) -> None:
+        self.function = function
+        self.card = card
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """See `BlackBox.predict`. Images go through one at a time, as many graphs take no more."""
-        preprocess = self.card.preprocess
-        mean = torch.tensor(preprocess.mean).view(1, 3, 1, 1)
-        std = torch.tensor(preprocess.std).view(1, 3, 1, 1)
-        crops = (preprocess.center(preprocess.canvas(to_pixels(image))) for image in images)
-        rows = [self._scores((crop - mean) / std)[0] for crop in crops]
+        """See `BlackBox.predict`.
+
+        Raises:
+            BlackBoxError: an answer is neither `classes` finite scores nor a class index.
+        """
+        rows = [self._scores(self.function(image.copy())) for image in images]
         return np.stack(rows) if rows else np.zeros((0, self.card.classes), np.float32)
 
-    def _scores(self, network_input: torch.Tensor) -> NDArray[np.float32]:
-        scores: NDArray[np.float32] = self.session.run(None, {self.input: network_input.numpy()})[0]
-        return scores.astype(np.float32, copy=False)
-
-
-def _session(uri: ModelUri, path: Path) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise UserError(NEEDS_EXTRA) from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only: they are raised, and the rest is of no use to a user
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions share no public base class
-        raise UserError(f"model {uri.text!r}: ONNX Runtime cannot run {path.name}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    def _scores(self, answer: ArrayLike) -> NDArray[np.float32]:
+        classes = self.card.classes
+        try:
+            said = np.asarray(answer)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise BlackBoxError(f"model {self.card.uri}: its answer is not numbers ({error})") from error
+        if said.ndim == 0 and said.dtype.kind in "iu" and 0 <= int(said) < classes:
+            return one_hot(int(said), classes)
+        if said.shape == (classes,) and said.dtype.kind in "iuf":
+            with np.errstate(over="ignore"):
+                scores = said.astype(np.float32)
+            if np.isfinite(scores).all():
+                return scores
+        shown = repr(answer) if said.ndim == 0 else f"shape {said.shape} of {said.dtype}"
+        raise BlackBoxError(
+            f"model {self.card.uri} answers {shown}, where {classes} finite scores "
+            f"or a class index from 0 to {classes - 1} are needed"
+        )
 
 
 def load_black_box(
     uri: str, *, base: Path | None = None, allow_python: bool = False, device: torch.device | str = "cpu"
 ) -> BlackBox:
-    """Load a model to judge with: `onnx:` by ONNX Runtime, all others as Classifiers without gradients.
+    """Load a model to judge with.
+
+    `onnx:` runs by ONNX Runtime, `http:` and `https:` ask a server, `recorded:` looks answers up, `python:` may
+    name a factory of any BlackBox; all others, and factories of networks, are Classifiers without gradients.
 
     Args:
         uri, base, allow_python: see `load_model`.
         device: of the Classifiers; ONNX Runtime stays on the CPU.
+
+    Raises:
+        UserError: see `load_model`; BlackBoxError where a server does not answer.
     """
     parsed = parse_uri(uri, base)
     if parsed.scheme == "onnx":
+        from onlymymodel.surrogates.onnx_black_box import OnnxBlackBox
+
         return OnnxBlackBox(parsed)
+    if parsed.scheme in WEB:
+        from onlymymodel.surrogates.http_black_box import HttpBlackBox
+
+        return HttpBlackBox(parsed)
+    if parsed.scheme == "recorded":
+        from onlymymodel.surrogates.recorded import RecordedBlackBox
+
+        return RecordedBlackBox(parsed)
+    if parsed.scheme == "python" and allow_python:
+        made = call_factory(parsed)
+        if isinstance(made, BlackBox):
+            return _ready(parsed, made)
+        return ClassifierBlackBox(as_classifier(parsed, from_factory(parsed, made)).to(device))
     return ClassifierBlackBox(load_model(uri, base=base, allow_python=allow_python, device=device))
+
+
+def _ready(uri: ModelUri, made: BlackBox) -> BlackBox:
+    """A factory's own black box as it is: there is nothing around it that options could change."""
+    if uri.options:
+        raise UserError(
+            f"model {uri.text!r}: its factory gives a black box, whose card is made there: drop the options"
+        )
+    if not isinstance(made.card, ModelCard):
+        raise UserError(f"model {uri.text!r}: the card of its black box is no ModelCard")
+    return made

@@ -109,6 +109,14 @@ class ModelCard:
         del fields["labels"]
         return fields
 
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "ModelCard":
+        """The card of which `to_json` gave the fields, without class names."""
+        preprocess: dict[str, Any] = {**fields["preprocess"]}
+        for key in ("mean", "std"):
+            preprocess[key] = tuple(preprocess[key])
+        return cls(**{**fields, "preprocess": Preprocess(**preprocess)})
+
 
 class Classifier(nn.Module):
     """A frozen network with its preprocessing inside.

@@ -14,7 +14,14 @@ from onlymymodel.surrogates import zoo
 from onlymymodel.surrogates.classifier import Classifier, ModelCard, Preprocess
 from onlymymodel.surrogates.hub import downloads
 from onlymymodel.surrogates.loaded import Loaded
-from onlymymodel.surrogates.uri import ModelUri, did_you_mean, override_card, override_preprocess, parse_uri
+from onlymymodel.surrogates.uri import (
+    BLACK_BOX_ONLY,
+    ModelUri,
+    did_you_mean,
+    override_card,
+    override_preprocess,
+    parse_uri,
+)
 
 
 def load_model(
@@ -38,16 +45,26 @@ def load_model(
     parsed = parse_uri(uri, base)
     if parsed.scheme == "python" and not allow_python:
         raise UserError(f"model {uri!r} runs code of your own: add --allow-python if you trust it")
-    loaded = LOADERS[parsed.scheme](parsed)
-    preprocess = override_preprocess(loaded.preprocess, parsed)
+    if parsed.scheme in BLACK_BOX_ONLY:
+        raise UserError(f"model {parsed.public!r} is a black box: it can judge, not guide (use it with --heldout)")
+    return as_classifier(parsed, LOADERS[parsed.scheme](parsed)).to(device)
+
+
+def as_classifier(uri: ModelUri, loaded: Loaded) -> Classifier:
+    """What a loader found, with what the user declares, run once to see that it works.
+
+    Raises:
+        UserError: it does not, or not as declared.
+    """
+    preprocess = override_preprocess(loaded.preprocess, uri)
     card = ModelCard(
-        uri=parsed.public,
+        uri=uri.public,
         sha256=loaded.sha256 or parameters_sha256(loaded.net),
-        classes=_count_classes(uri, loaded.net, preprocess),
+        classes=_count_classes(uri.text, loaded.net, preprocess),
         preprocess=preprocess,
         **loaded.record,
     )
-    return Classifier(loaded.net, override_card(card, parsed)).to(device)
+    return Classifier(loaded.net, override_card(card, uri))
 
 
 def parameters_sha256(net: nn.Module) -> str:
@@ -83,7 +100,8 @@ def _zoo(uri: ModelUri) -> Loaded:
     return Loaded(net, preprocess, {**kept, "labels": tuple(record["labels"])}, sha256_file(zoo.path(uri.rest)))
 
 
-def _python(uri: ModelUri) -> Loaded:
+def call_factory(uri: ModelUri) -> object:
+    """What the factory of a `python:` URI returns; this runs the user's code."""
     module, _, name = uri.rest.partition(":")
     if not module or not name:
         raise UserError(f"model {uri.text!r}: write python:module:factory")
@@ -93,7 +111,11 @@ def _python(uri: ModelUri) -> Loaded:
         raise UserError(f"model {uri.text!r}: {error}") from error
     if not callable(factory):
         raise UserError(f"model {uri.text!r}: {name} is not a function")
-    made = factory()
+    return factory()
+
+
+def from_factory(uri: ModelUri, made: object) -> Loaded:
+    """A factory's network or Classifier as loaded."""
     if isinstance(made, Classifier):
         kept = {key: getattr(made.card, key) for key in ("task", "labels", "family", "parent", "licence")}
         return Loaded(made.net, made.card.preprocess, kept)
@@ -122,7 +144,7 @@ LOADERS: dict[str, Callable[[ModelUri], Loaded]] = {
     "onnx": _from("onnx_file", "load_onnx"),
     "facenet": _facenet,
     "zoo": _zoo,
-    "python": _python,
+    "python": lambda uri: from_factory(uri, call_factory(uri)),
 }
 
 

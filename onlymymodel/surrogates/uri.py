@@ -21,11 +21,23 @@ SCHEMES = {
     "facenet": "facenet:vggface2",
     "zoo": "zoo:identity-residual",
     "python": "python:module:factory (needs --allow-python)",
+    "http": "http://localhost:8080/v2/models/NAME (only judges)",
+    "https": "https://example.org/v2/models/NAME/versions/1 (only judges)",
+    "recorded": "recorded:answers.jsonl?classes=1000 (only judges)",
 }
+WEB = ("http", "https")
+BLACK_BOX_ONLY = (*WEB, "recorded")
 CARD_KEYS = ("task", "family", "parent", "licence", "labels", "classes")
 PREPROCESS_KEYS = ("size", "crop_pct", "fit", "interpolation", "mean", "std")
-ON_DISK = ("checkpoint", "onnx")
-OWN_KEYS = {"checkpoint": ("arch",)}
+ON_DISK = ("checkpoint", "onnx", "recorded")
+WEB_KEYS = ("input", "output", "timeout", "retries", "budget")
+OWN_KEYS = {
+    "checkpoint": (*PREPROCESS_KEYS, "arch"),
+    "http": (*PREPROCESS_KEYS, *WEB_KEYS),
+    "https": (*PREPROCESS_KEYS, *WEB_KEYS),
+    "recorded": ("model",),
+}
+ALMOST = 0.8  # of difflib: above it a word is taken for a slip
 
 
 @dataclass(frozen=True)
@@ -45,9 +57,9 @@ class ModelUri:
 
     @property
     def public(self) -> str:
-        """The URI without this machine's folders, fit for a manifest or a results file."""
+        """The URI without this machine's folders and a server's own options, fit for a manifest or a results file."""
         rest = Path(self.rest).name if self.scheme in ON_DISK else self.rest
-        arch = f"?arch={self.options['arch']}" if "arch" in self.options else ""
+        arch = f"?arch={self.options['arch']}" if "arch" in self.options and self.scheme not in WEB else ""
         return f"{self.scheme}:{rest}{arch}"
 
     def seen_from(self, folder: Path) -> str:
@@ -56,7 +68,8 @@ class ModelUri:
         if "labels" in options:
             options["labels"] = _relative(options["labels"], folder)
         rest = _relative(self.rest, folder) if self.scheme in ON_DISK else self.rest
-        query = "&".join(f"{key}={quote(value, safe=':/,@+ ')}" for key, value in options.items())
+        own = [f"{key}={quote(options[key], safe=':/,@+ ')}" for key in options if key in own_keys(self.scheme)]
+        query = "&".join(filter(None, [*own, foreign_query(self)]))
         return f"{self.scheme}:{rest}" + (f"?{query}" if query else "")
 
     def file(self) -> Path:
@@ -83,11 +96,13 @@ def parse_uri(text: str, base: Path | None = None) -> ModelUri:
     rest, _, query = rest.partition("?")
     if not rest:
         raise UserError(f"model {text!r} names nothing after {scheme!r}; write it as {SCHEMES[scheme]}")
-    known = (*CARD_KEYS, *PREPROCESS_KEYS, *OWN_KEYS.get(scheme, ()))
+    if scheme in WEB and "@" in rest.removeprefix("//").partition("/")[0]:
+        raise UserError("a model's URL may not hold a user or a password: put a token into OMM_HTTP_TOKEN")
+    known = own_keys(scheme)
     options: dict[str, str] = {}
     for part in filter(None, query.split("&")):
         key, _, value = part.partition("=")
-        if key not in known:
+        if key not in known and not (scheme in WEB and _is_foreign(key, known)):
             raise UserError(f"model {text!r}: unknown option {key!r}{did_you_mean(key, known)}")
         if key in options:
             raise UserError(f"model {text!r}: option {key!r} stands there twice")
@@ -97,6 +112,30 @@ def parse_uri(text: str, base: Path | None = None) -> ModelUri:
     if base is not None and "labels" in options:
         options["labels"] = str(base / Path(options["labels"]).expanduser())
     return ModelUri(text, scheme, rest, options)
+
+
+def own_keys(scheme: str) -> tuple[str, ...]:
+    """The options of a scheme that mean something here."""
+    return (*CARD_KEYS, *OWN_KEYS.get(scheme, PREPROCESS_KEYS))
+
+
+def foreign_query(uri: ModelUri) -> str:
+    """What of a URL's query is the server's and not ours, as it was written; empty when there is none."""
+    query = uri.text.partition("?")[2]
+    return "&".join(part for part in query.split("&") if part and part.partition("=")[0] not in own_keys(uri.scheme))
+
+
+def declared_classes(uri: ModelUri) -> int | None:
+    """The number of classes that `classes` or else the label file declares, None where neither does."""
+    if "classes" in uri.options:
+        classes = int(number(uri, "classes", uri.options["classes"], int))
+    elif "labels" in uri.options:
+        classes = len(_read_names(uri, uri.options["labels"]))
+    else:
+        return None
+    if classes < 2:
+        raise UserError(f"model {uri.text!r}: {classes} classes leave nothing to tell apart")
+    return classes
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -165,6 +204,11 @@ def override_card(card: ModelCard, uri: ModelUri) -> ModelCard:
     if (card.labels or "labels" in options) and len(card.labels) != card.classes:
         raise UserError(f"model {uri.text!r} has {card.classes} classes but {len(card.labels)} class names")
     return card
+
+
+def _is_foreign(key: str, known: Iterable[str]) -> bool:
+    """Whether an option is the server's own: a slip in one of ours (`budgte`) must not be sent off in silence."""
+    return bool(key) and not difflib.get_close_matches(key, known, n=1, cutoff=ALMOST)
 
 
 def _relative(name: str, folder: Path) -> str:

@@ -1,0 +1,228 @@
+"""One model's address on a server: requests with a time limit, a size limit and retries."""
+
+import http.client
+import ipaddress
+import json
+import math
+import os
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from onlymymodel.errors import UserError
+from onlymymodel.surrogates.black_box import BlackBoxError
+from onlymymodel.surrogates.uri import ModelUri, foreign_query
+from onlymymodel.version import __version__
+
+TOKEN = "OMM_HTTP_TOKEN"
+MAX_ANSWER = 16 * 2**20  # bytes
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds
+_PATH = re.compile(r"(/[^?#]*)?/v2/models/[^/?#]+(/versions/[^/?#]+)?/?")
+_TEXT = re.compile(r"[!-~]+")  # printable ASCII without the space
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class _Retry(Exception):
+    """A failure that may pass: what it was, and for how long the server asks to wait."""
+
+    def __init__(self, reason: str, wait: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+class Endpoint:
+    """Where a model lives.
+
+    Attributes:
+        address: the URL without its query, host in lower case.
+        query: what the server, not we, gets of the URI's options.
+
+    Args:
+        uri: with the scheme http or https.
+        timeout: seconds for connecting, and again for one request with its whole answer.
+        retries: further tries after a time-out, a connection error, a status of 429 or from 500 on.
+        sleep: waits some seconds; 0.5, 1, 2, ... between tries, longer where Retry-After says so, never above 30.
+    """
+
+    def __init__(
+        self, uri: ModelUri, timeout: float, retries: int, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.public, self.timeout, self.retries, self.sleep = uri.public, timeout, retries, sleep
+        self.query = foreign_query(uri)
+        try:
+            parts = urlsplit(f"{uri.scheme}:{uri.rest}")
+            self.host, self.port = parts.hostname or "", parts.port
+            self.host.encode("idna")
+        except ValueError as error:
+            raise UserError(f"model {uri.public!r}: {error}") from error
+        if not self.host or not _PATH.fullmatch(parts.path) or not _TEXT.fullmatch(uri.rest + self.query):
+            raise UserError(f"model {uri.public!r}: write it as {uri.scheme}://host:port/v2/models/NAME")
+        if "#" in uri.rest + self.query:
+            raise UserError(f"model {uri.public!r}: a fragment (#) means nothing to a server")
+        self.tls = ssl.create_default_context() if uri.scheme == "https" else None
+        self.path = parts.path.rstrip("/")
+        shown = f"[{self.host}]" if ":" in self.host else self.host
+        self.address = f"{uri.scheme}://{shown}" + (f":{self.port}" if self.port else "") + self.path
+        self._headers = {
+            "Accept": "application/json",
+            "Connection": "close",
+            "User-Agent": f"onlymymodel/{__version__}",
+        }
+        self._token = os.environ.get(TOKEN, "").strip()
+        if self._token:
+            if not _TEXT.fullmatch(self._token):
+                raise UserError(f"{TOKEN} holds characters that no token has")
+            if self.tls is None and not _is_loopback(self.host):
+                raise UserError(f"model {uri.public!r}: {TOKEN} is set, and over http anybody could read it; use https")
+            self._headers["Authorization"] = f"Bearer {self._token}"
+
+    def metadata(self) -> dict[str, object]:
+        """What the server says of the model. Raises as `infer` does."""
+        return self._ask("GET", "", None, lambda: None)
+
+    def infer(self, body: bytes, before: Callable[[], None]) -> dict[str, object]:
+        """Ask once, or more often where that fails.
+
+        Args:
+            body: JSON.
+            before: called for each try, once the server is connected and before it gets the request.
+
+        Raises:
+            BlackBoxError: no answer, an error, a redirect, too large an answer or one that is not a JSON object.
+        """
+        return self._ask("POST", "/infer", body, before)
+
+    def _ask(self, method: str, verb: str, body: bytes | None, before: Callable[[], None]) -> dict[str, object]:
+        for attempt in range(self.retries + 1):
+            try:
+                status, headers, data = self._send(method, verb, body, before)
+                self._require_ok(status, headers, data)
+                break
+            except _Retry as error:
+                if attempt == self.retries:
+                    tries = f" ({self.retries + 1} tries)" if self.retries else ""
+                    raise BlackBoxError(f"model {self.public}: {error}{tries}") from error
+                self.sleep(min(max(FIRST_WAIT * 2**attempt, error.wait), LONGEST_WAIT))
+        try:
+            answer = json.loads(data)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            raise BlackBoxError(f"model {self.public}: the server's answer is not a JSON object")
+        return answer
+
+    def _send(
+        self, method: str, verb: str, body: bytes | None, before: Callable[[], None]
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        """One request.
+
+        Raises:
+            _Retry: no connection, none any more, or no whole answer in time.
+        """
+        connection = self._connection()
+        expired = threading.Event()
+        timer: threading.Timer | None = None
+        try:
+            with self._failures(expired):
+                connection.connect()
+            before()
+            # A time-out of the socket alone would begin again with each byte of a slow answer.
+            timer = threading.Timer(self.timeout, _stop, (connection.sock, expired))
+            timer.start()
+            with self._failures(expired):
+                target = self.path + verb + (f"?{self.query}" if self.query else "")
+                content = {"Content-Type": "application/json"} if body is not None else {}
+                connection.request(method, target, body, {**self._headers, **content})
+                response = connection.getresponse()
+                data = response.read(MAX_ANSWER + 1)
+                if len(data) <= MAX_ANSWER and response.length:
+                    raise http.client.IncompleteRead(data, response.length)
+                if expired.is_set():
+                    raise TimeoutError
+            return response.status, response.headers, data
+        finally:
+            if timer is not None:
+                timer.cancel()
+            connection.close()
+
+    @contextmanager
+    def _failures(self, expired: threading.Event) -> Iterator[None]:
+        """Turn what goes wrong on the way into `_Retry`, or into an error where another try is of no use."""
+        try:
+            yield
+        except ssl.SSLCertVerificationError as error:
+            raise BlackBoxError(f"model {self.public}: its certificate is not valid: {error.verify_message}") from error
+        except (OSError, http.client.HTTPException) as error:
+            if expired.is_set() or isinstance(error, TimeoutError):
+                raise _Retry(f"no answer in {self.timeout:g} s") from error
+            if isinstance(error, (OSError, http.client.IncompleteRead)):
+                raise _Retry(f"no connection ({_said(error)})") from error
+            raise BlackBoxError(f"model {self.public}: the server does not speak HTTP ({_said(error)})") from error
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self.tls is not None:
+            return http.client.HTTPSConnection(self.host, self.port, timeout=self.timeout, context=self.tls)
+        return http.client.HTTPConnection(self.host, self.port, timeout=self.timeout)
+
+    def _require_ok(self, status: int, headers: http.client.HTTPMessage, data: bytes) -> None:
+        if status == 429 or status >= 500:
+            raise _Retry(f"the server fails with status {status}{self._error_in(data)}", _retry_after(headers))
+        if 300 <= status < 400:
+            where = _host(headers.get("Location", ""))
+            raise BlackBoxError(f"model {self.public}: the server redirects to {where!r}; name the address itself")
+        if status in (401, 403):
+            raise BlackBoxError(f"model {self.public}: the server denies access ({status}); put a token into {TOKEN}")
+        if status != 200:
+            raise BlackBoxError(f"model {self.public}: the server says {status}{self._error_in(data)}")
+        if len(data) > MAX_ANSWER:
+            raise BlackBoxError(f"model {self.public}: the server's answer is larger than {MAX_ANSWER >> 20} MiB")
+
+    def _error_in(self, data: bytes) -> str:
+        """`: text` of the server's error, in one line and never with the token; empty when it gives none."""
+        try:
+            said = json.loads(data)["error"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return ""
+        text = " ".join(str(said).split())
+        if self._token:
+            text = text.replace(self._token, "***")
+        return ": " + "".join(character for character in text if character.isprintable())[:200]
+
+
+def _stop(connected: socket.socket, expired: threading.Event) -> None:
+    expired.set()
+    with suppress(OSError):  # it may be over already
+        socket.socket.shutdown(connected, socket.SHUT_RDWR)  # of TLS too: the plain one wakes a reader in any case
+
+
+def _host(location: str) -> str:
+    try:
+        return urlsplit(location).netloc.rpartition("@")[2][:200] or "another path"
+    except ValueError:
+        return "no address"
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _retry_after(headers: http.client.HTTPMessage) -> float:
+    """Seconds that the server asks to wait, 0 where it does not say."""
+    text = headers.get("Retry-After", "")
+    try:
+        seconds = float(text) if text.strip().isdigit() else parsedate_to_datetime(text).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+    return seconds if math.isfinite(seconds) else 0.0
