@@ -1,20 +1,24 @@
-"""Write the README's figures from the JSON in results/, between their markers.
+"""Write the figures of README.md and results/README.md from the JSON in results/, between their markers.
 
 uv run python benchmarks/tables.py           # write
-uv run python benchmarks/tables.py --check   # exit 1 where the README says something else
+uv run python benchmarks/tables.py --check   # exit 1 where a page says something else
 """
 
 import argparse
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from assets import RESULTS, ROOT
 
-README = ROOT / "README.md"
-ORDER = ("default", "ens", "fmd")
+from onlymymodel.evaluate.results import CLEAN, Results, Row, read_results
+
+PAGES = (ROOT / "README.md", RESULTS / "README.md")
+RECIPES = ("default", "robust", "ens", "fmd")  # first in a table; peers follow
+TEAMS = ("resnet50", "vit_tiny", "mobilenet_v2")
 
 
 def main() -> int:
@@ -22,12 +26,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    text = README.read_text(encoding="utf-8")
-    made = rewrite(text)
+    differing = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        made = rewrite(text)
+        if made != text:
+            differing.append(page.name)
+            if not arguments.check:
+                page.write_text(made, encoding="utf-8")
     if arguments.check:
-        print("README.md is as results/ says" if made == text else "README.md differs: run benchmarks/tables.py")
-        return int(made != text)
-    README.write_text(made, encoding="utf-8")
+        print(
+            f"differ: {', '.join(differing)}; run benchmarks/tables.py"
+            if differing
+            else "all pages are as results/ says"
+        )
+        return int(bool(differing))
     return 0
 
 
@@ -39,49 +52,138 @@ def rewrite(text: str) -> str:
     return text
 
 
-def photos() -> str:
-    """Recipes and budgets on the real photos: what each model still reads."""
-    cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / "photos").glob("*.json"))]
-    cells.sort(key=lambda cell: (-cell["epsilon"], ORDER.index(cell["recipe"])))
-    held_out = [short(row) for row in cells[0]["rows"] if row["role"] == "held-out"]
-    lines = [
-        f"| epsilon | recipe | protected | authorized | surrogates (mean) | {' | '.join(held_out)} | PSNR | SSIM |",
-        "|---" * (7 + len(held_out) - 1) + "|",
-        f"| 0 | clean photos | - | {before(cells[0], 'authorized')} | {before(cells[0], 'surrogate')} | "
-        + " | ".join(share(row["right_before"], row["photos"]) for row in rows_of(cells[0], "held-out"))
-        + " | - | - |",
-    ]
-    for cell in cells:
-        shares = " | ".join(share(row["right_after"], row["photos"]) for row in rows_of(cell, "held-out"))
-        distortion = cell["distortion"]
-        lines.append(
-            f"| {cell['epsilon']} | `{cell['recipe']}` | {cell['statuses'].get('protected', 0)} of {cell['photos']} | "
-            f"{after(cell, 'authorized')} | {after(cell, 'surrogate')} | {shares} | "
-            f"{distortion['psnr_mean']:.1f} | {distortion['ssim_mean']:.3f} |"
-        )
+class Cell:
+    """One JSON of benchmarks/transfer.py: a team, a recipe and a budget."""
+
+    def __init__(self, path: Path) -> None:
+        self.results: Results = read_results(path)
+        (self.run,) = self.results.runs
+        self.team = path.stem.rsplit("-", 2)[0]
+
+    @property
+    def epsilon(self) -> float:
+        """In 1/255."""
+        return self.run.epsilon or 0.0
+
+    def kept(self, channel: str = "png") -> str:
+        """Of the photos that the authorized model read when clean, those it still reads."""
+        score = self.results.authorized.score(self.run.name, channel)
+        return share(score.still_right, score.readable)
+
+    def heldout(self, version: str | None = None, channel: str = "png") -> str:
+        """Mean of the independent held-out models."""
+        mean = self.results.heldout_mean(version or self.run.name, channel)
+        return "-" if mean is None else f"{100 * mean:.1f} %"
+
+    def mean(self, rows: Sequence[Row]) -> str:
+        """Mean share that some models read."""
+        return f"{100 * fmean(row.score(self.run.name).share for row in rows):.1f} %" if rows else "-"
+
+
+def cells(images: str) -> list[Cell]:
+    """All cells of a set of images: by team, the largest budget first, then by recipe."""
+    found = [Cell(path) for path in (RESULTS / "transfer" / images).glob("*.json")]
+    order = [*RECIPES, *sorted({cell.run.recipe for cell in found} - set(RECIPES))]
+    return sorted(found, key=lambda cell: (cell.team, -cell.epsilon, order.index(cell.run.recipe)))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join(lines) + "\n"
 
 
-def rows_of(cell: dict[str, Any], role: str) -> list[dict[str, Any]]:
-    """The rows of one role."""
-    return [row for row in cell["rows"] if row["role"] == role]
+def transfer() -> str:
+    """For each authorized model and budget: what it keeps under `default`, and what held-out models read, by recipe."""
+    found = [cell for cell in cells("nips2017") if cell.team in TEAMS]
+    recipes = list(dict.fromkeys(cell.run.recipe for cell in found if cell.run.recipe != "robust"))
+    recipes.sort(key=lambda name: RECIPES.index(name) if name in RECIPES else len(RECIPES))
+    head = ["authorized", "epsilon", "kept by `default`", "held-out: clean", *(f"`{recipe}`" for recipe in recipes)]
+    rows = []
+    for team in TEAMS:
+        for epsilon in sorted({cell.epsilon for cell in found if cell.team == team}, reverse=True):
+            here = {cell.run.recipe: cell for cell in found if (cell.team, cell.epsilon) == (team, epsilon)}
+            if "default" in here:
+                main_cell = here["default"]
+                shares = [here[recipe].heldout() if recipe in here else "-" for recipe in recipes]
+                rows.append([team, f"{epsilon:g}", main_cell.kept(), main_cell.heldout(CLEAN), *shares])
+    return table(head, rows)
 
 
-def before(cell: dict[str, Any], role: str) -> str:
-    """Mean share read right on the clean photos."""
-    rows = rows_of(cell, role)
-    return share(sum(row["right_before"] for row in rows), sum(row["photos"] for row in rows))
+def details(images: str) -> str:
+    """Every cell with every model; `*` marks a held-out model that enters no mean."""
+    lines = []
+    for cell in cells(images):
+        run = cell.run.name
+        others = [f"{short(row)}{'*' if row.remark else ''} {counted(row, run)}" for row in cell.results.of("held-out")]
+        seen = [f"{short(row)} {counted(row, run)}" for row in cell.results.of("surrogate")]
+        protected = f"{cell.run.statuses.get('protected', 0)} of {len(cell.results.photos)}"
+        psnr = fmean(distortion.psnr for distortion in cell.run.distortion if distortion.psnr is not None)
+        ssim = fmean(distortion.ssim for distortion in cell.run.distortion)
+        lines.append(
+            [
+                cell.team, f"{cell.epsilon:g}", f"`{cell.run.recipe}`", protected, cell.kept(),
+                "; ".join(others), cell.heldout(), "; ".join(seen), f"{psnr:.1f}", f"{ssim:.3f}",
+            ]
+        )  # fmt: skip
+    head = [
+        "team", "epsilon", "recipe", "protected", "authorized kept", "held-out read", "their mean", "surrogates read",
+        "PSNR", "SSIM",
+    ]  # fmt: skip
+    return table(head, lines)
 
 
-def after(cell: dict[str, Any], role: str) -> str:
-    """Mean share read right on the protected photos."""
-    rows = rows_of(cell, role)
-    return share(sum(row["right_after"] for row in rows), sum(row["photos"] for row in rows))
+def channels() -> str:
+    """Authorized kept and held-out mean after each channel, for the cells that were asked."""
+    found = [cell for cell in cells("nips2017") if len(cell.results.channels) > 1]
+    if not found:
+        return ""
+    head = ["channel", "held-out, clean"]
+    head += [f"`{cell.run.recipe}` at {cell.epsilon:g}: authorized kept, held-out" for cell in found]
+    rows = [
+        [
+            channel,
+            found[0].heldout(CLEAN, channel),
+            *(f"{cell.kept(channel)}, {cell.heldout(None, channel)}" for cell in found),
+        ]
+        for channel in found[0].results.channels
+    ]
+    return table(head, rows)
 
 
-def short(row: dict[str, Any]) -> str:
+def peers() -> str:
+    """Every method with and without the authorized constraint."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in (RESULTS / "peers").glob("*.json")]
+    methods: dict[str, dict[bool, dict[str, Any]]] = {}
+    for content in found:
+        methods.setdefault(content["method"], {})[content["constrained"]] = content
+    both = {name: pair for name, pair in methods.items() if len(pair) == 2}
+    ordered = sorted(both.items(), key=lambda item: item[1][True]["unknown_log_probability"])
+    rows = []
+    for name, pair in ordered:
+        cols = [f"`{name}`", str(pair[True]["passes"])]
+        for constrained in (True, False):
+            content = pair[constrained]
+            authorized = content["right"][next(iter(content["right"]))]
+            unknown = f"{content['unknown_right']} ({content['unknown_log_probability']:.2f})"
+            cols += [f"{authorized}", unknown]
+        rows.append([*cols, f"{pair[True]['cpu_seconds_per_photo']:.1f} s"])
+    head = [
+        "method", "passes", "constrained: authorized reads", "unknown model reads (mean log-probability)",
+        "free: authorized reads", "unknown model reads (mean log-probability)", "CPU time a photo",
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def short(row: Row) -> str:
     """A model's file name without its ending."""
-    return Path(str(row["model"]).partition(":")[2].partition("?")[0]).stem
+    adapted = " (adapted)" if row.model.endswith("(adapted)") else ""
+    return Path(row.model.removesuffix(" (adapted)").partition(":")[2].partition("?")[0]).stem + adapted
+
+
+def counted(row: Row, run: str) -> str:
+    """How many photos a model reads."""
+    return str(row.score(run).right)
 
 
 def share(hits: int, total: int) -> str:
@@ -96,8 +198,14 @@ def overhead() -> str:
     return f"A whole step takes {ratio:.2f} times the bare forward and backward passes of its models.\n"
 
 
-TABLES: dict[str, Callable[[], str]] = {"photos": photos, "overhead": overhead}
-
+TABLES: dict[str, Callable[[], str]] = {
+    "transfer": transfer,
+    "transfer-details": lambda: details("nips2017"),
+    "photos-details": lambda: details("photos"),
+    "channels": channels,
+    "peers": peers,
+    "overhead": overhead,
+}
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -16,7 +16,8 @@ Call `configure` once before: it sets the process-wide switches that make optimi
 """
 
 from onlymymodel.errors import UserError
-from onlymymodel.evaluate.harness import Judge, Pair, Row, evaluate_models
+from onlymymodel.evaluate.harness import Judge, Pair, evaluate_models
+from onlymymodel.evaluate.results import Results, Row, read_results
 from onlymymodel.evaluate.verify import verify_folder
 from onlymymodel.protect.budget import Budget
 from onlymymodel.protect.folder import Job, protect_folder
@@ -42,6 +43,7 @@ __all__ = [
     "Pair",
     "Preprocess",
     "Recipe",
+    "Results",
     "Row",
     "UserError",
     "__version__",
@@ -56,5 +58,6 @@ __all__ = [
     "protect_bytes",
     "protect_folder",
     "protect_photos",
+    "read_results",
     "verify_folder",
 ]

@@ -1,4 +1,4 @@
-"""The command line: omm protect, verify, models, demo."""
+"""The command line: omm protect, verify, evaluate, models, demo."""
 
 import argparse
 import sys
@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from onlymymodel import commands
+from onlymymodel.data.datasets import KINDS
 from onlymymodel.data.image_io import MAX_PIXELS
 from onlymymodel.errors import UserError
+from onlymymodel.evaluate.channels import CHANNELS
 from onlymymodel.protect.recipe import CHOICES, RECIPES, STRENGTHS, Recipe
 from onlymymodel.runtime import configure
 from onlymymodel.version import __version__
 
 USAGE, INTERRUPTED = 2, 130
+LABELS = f"a CSV with columns file,label, or a labelled set as KIND:PATH (KIND: {', '.join(KINDS)})"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_protect(subparsers)
     _add_verify(subparsers)
+    _add_evaluate(subparsers)
     _add_models(subparsers)
     _add_demo(subparsers)
     return parser
@@ -65,8 +69,7 @@ def _add_protect(subparsers: Any) -> None:
     )
     parser.add_argument("source", type=Path, metavar="SRC", help="a folder of photos, or one photo; never changed")
     parser.add_argument("--out", type=Path, required=True, metavar="DST", help="folder for the protected photos")
-    labels = "columns file,label; other photos get the authorized model's own answer"
-    parser.add_argument("--labels", type=Path, metavar="CSV", help=labels)
+    parser.add_argument("--labels", metavar="CSV", help=f"{LABELS}; other photos get the authorized model's own answer")
     parser.add_argument("--run", dest="run_file", type=Path, metavar="TOML", help="file that names models and settings")
     _add_roles(parser.add_argument_group("models, by their URIs (see omm models)"))
     _add_budget(parser.add_argument_group("how much may change, and how it is found"))
@@ -154,6 +157,37 @@ def _add_verify(subparsers: Any) -> None:
     parser.add_argument("--authorized", metavar="URI", help="the authorized model, where it has moved")
     _add_common(parser)
     parser.set_defaults(run=commands.verify)
+
+
+def _add_evaluate(subparsers: Any) -> None:
+    channels = "\n".join(f"  {channel.name:9} {channel.meaning}" for channel in CHANNELS.values())
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="measure who still reads protected photos",
+        description="Ask the authorized model, the surrogates and models that took no part about originals and "
+        "protected\nfiles, and write results.json, results.csv, results.md and report.html to DIR. Stopped and begun "
+        f"again, it asks\nnothing twice.\n\nchannels (what happens to the files before they are read):\n{channels}",
+    )
+    parser.add_argument("--original", type=Path, required=True, metavar="SRC", help="the originals")
+    several = "folders of protected photos, each with the names of the originals; by omm protect or another tool"
+    parser.add_argument("--protected", type=Path, required=True, nargs="+", metavar="DST", help=several)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    truth = "else those recorded when the photos were protected, else what the authorized model reads in the originals"
+    parser.add_argument("--labels", metavar="CSV", help=f"{LABELS}; {truth}")
+    parser.add_argument("--run", dest="run_file", type=Path, metavar="TOML", help="file that names the models")
+    roles = parser.add_argument_group("models, by their URIs (see omm models)")
+    recorded = "by default what the first protected folder was made with"
+    several_uris: dict[str, Any] = {"action": "extend", "nargs": "+", "default": [], "metavar": "URI"}
+    roles.add_argument("--authorized", metavar="URI", help=f"the model that must still read the photos; {recorded}")
+    roles.add_argument("--surrogate", help=f"models that were used to make them; {recorded}", **several_uris)
+    roles.add_argument("--heldout", help="models that took no part: the evidence", **several_uris)
+    how = parser.add_argument_group("what is measured")
+    how.add_argument("--channels", nargs="+", default=["png"], metavar="NAME", help="see above, or all; png by default")
+    adapt = "also judge by held-out models that are trained further on protected photos (those with gradients)"
+    how.add_argument("--adapt", action="store_true", help=adapt)
+    how.add_argument("--lpips", action="store_true", help="measure LPIPS too (pip install 'onlymymodel[lpips]')")
+    _add_common(parser)
+    parser.set_defaults(run=commands.evaluate)
 
 
 def _add_models(subparsers: Any) -> None:

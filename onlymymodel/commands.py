@@ -7,11 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from onlymymodel.data.folder import scan
+import torch
+
+from onlymymodel.data.datasets import KINDS, labels_for, open_dataset
+from onlymymodel.data.folder import check_destination, scan
 from onlymymodel.data.labels import read_labels
 from onlymymodel.errors import UserError
-from onlymymodel.evaluate.harness import check_independence
-from onlymymodel.evaluate.judgment import judge_folder, panel, table
+from onlymymodel.evaluate.channels import CHANNELS, get_channels
+from onlymymodel.evaluate.harness import Judge, check_independence
+from onlymymodel.evaluate.judgment import PAGE, RESULTS, Evaluation, judge_folders, panel
+from onlymymodel.evaluate.results import Results
+from onlymymodel.evaluate.tables import to_text
+from onlymymodel.protect import run_record
 from onlymymodel.protect.budget import Budget
 from onlymymodel.protect.folder import Job, Summary, protect_folder
 from onlymymodel.protect.photo import Context
@@ -61,9 +68,46 @@ def protect(arguments: argparse.Namespace) -> int:
     summary = protect_folder(job, progress=not arguments.quiet)
     _report(summary, arguments.out)
     if judges and summary.counts["protected"]:
-        command = shlex.join(["omm", *arguments.words])
-        print(table(judge_folder(job, judges, arguments.out, command, progress=not arguments.quiet)))
+        evaluation = Evaluation(job.source, (job.out,), tuple(panel(context, judges)))
+        print(to_text(_judged(evaluation, arguments, context.device)))
     return OK if summary.all_protected else NOT_ALL_WELL
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """`omm evaluate`."""
+    run = read_run_file(arguments.run_file) if arguments.run_file else RunFile()
+    roles = _evaluated_roles(arguments, run)
+    device = pick_device(arguments.device)
+
+    def load(uri: str) -> BlackBox:
+        return load_black_box(uri, allow_python=arguments.allow_python, device=device)
+
+    judges = [
+        Judge("authorized", load(roles.authorized)),
+        *(Judge("surrogate", load(uri)) for uri in roles.surrogates),
+        *(Judge("held-out", load(uri)) for uri in roles.heldout),
+    ]
+    photos = [str(entry.relative) for entry in scan(arguments.original) if entry.status == "photo"]
+    evaluation = Evaluation(
+        source=arguments.original,
+        protected=tuple(arguments.protected),
+        judges=tuple(judges),
+        labels=_labels(arguments, photos, judges[0].model.card) or None,
+        channels=tuple(get_channels(list(CHANNELS) if arguments.channels == ["all"] else arguments.channels)),
+        adapt=arguments.adapt,
+        lpips=arguments.lpips,
+    )
+    check_destination(arguments.original, arguments.out)
+    results = _judged(evaluation, arguments, device)
+    print(to_text(results))
+    if not roles.heldout:
+        print("no held-out model took part: nothing here says what unknown models read (--heldout URI ...)")
+    print(f"\nfigures, tables and pictures: {arguments.out / PAGE} and beside it")
+    if results.failures:
+        print(
+            f"omm: {len(results.failures)} questions were not answered (counted; {arguments.out / RESULTS} says which)"
+        )
+    return NOT_ALL_WELL if results.failures else OK
 
 
 def verify(arguments: argparse.Namespace) -> int:
@@ -151,10 +195,36 @@ def _load(
     return context, judges
 
 
+def _evaluated_roles(arguments: argparse.Namespace, run: RunFile) -> Roles:
+    """Flags over the run file over what the first protected folder was made with."""
+    authorized, surrogates = arguments.authorized or run.authorized, tuple(arguments.surrogate) or run.surrogates
+    first = arguments.protected[0]
+    if (authorized is None or not surrogates) and (first / run_record.NAME).exists():
+        recorded = run_record.read(first)["models"]
+        authorized = authorized or _seen_from_here(recorded["authorized"], first)
+        surrogates = surrogates or tuple(_seen_from_here(uri, first) for uri in recorded["surrogates"])
+    if authorized is None:
+        raise UserError(f"{first} does not say for which model it was made: name it by --authorized URI")
+    return Roles(authorized, surrogates, tuple(arguments.heldout) or run.heldout)
+
+
+def _seen_from_here(uri: str, folder: Path) -> str:
+    return parse_uri(uri, folder).seen_from(Path())
+
+
+def _judged(evaluation: Evaluation, arguments: argparse.Namespace, device: torch.device) -> Results:
+    command = shlex.join(["omm", *arguments.words])
+    return judge_folders(evaluation, arguments.out, command=command, device=device, progress=not arguments.quiet)
+
+
 def _labels(arguments: argparse.Namespace, known: Sequence[str], card: ModelCard) -> Mapping[str, int]:
+    """Labels from a CSV or a labelled set, KIND:PATH."""
     if arguments.labels is None:
         return {}
-    return read_labels(arguments.labels, known=known, classes=card.labels or None, n_classes=card.classes)
+    names = card.labels or None
+    if arguments.labels.partition(":")[0] in KINDS:
+        return labels_for(open_dataset(arguments.labels), known=known, classes=names, n_classes=card.classes)
+    return read_labels(Path(arguments.labels), known=known, classes=names, n_classes=card.classes)
 
 
 def _recipe(arguments: argparse.Namespace, run: RunFile) -> Recipe:

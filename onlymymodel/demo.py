@@ -9,7 +9,8 @@ from PIL import Image
 
 from onlymymodel.data.portraits import EMOTIONS, IDENTITY_NAMES, render
 from onlymymodel.errors import UserError
-from onlymymodel.evaluate.judgment import PAGE, judge_folder, table
+from onlymymodel.evaluate.judgment import PAGE, Evaluation, judge_folders, panel
+from onlymymodel.evaluate.tables import to_text
 from onlymymodel.protect.budget import Budget
 from onlymymodel.protect.folder import Job, protect_folder
 from onlymymodel.protect.photo import Context
@@ -72,8 +73,9 @@ def run_demo(
     if not summary.counts["protected"]:
         raise UserError(f"no portrait could be protected with epsilon {epsilon:g}; try a greater --strength")
     command = shlex.join(["omm", "demo", *(["--pretrained"] if pretrained else [])])
-    judges = [ClassifierBlackBox(model) for model in heldout]
-    print(table(judge_folder(job, judges, out, command, progress=progress)))
+    judges = panel(job.context, [ClassifierBlackBox(model) for model in heldout])
+    evaluation = Evaluation(job.source, (job.out,), tuple(judges))
+    print(to_text(judge_folders(evaluation, out, command=command, device=device, progress=progress)))
     print(f"\nopen {out / PAGE} to see them side by side")
     return 0 if summary.all_protected else 1
 

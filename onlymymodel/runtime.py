@@ -45,7 +45,7 @@ def pick_device(name: str = "auto") -> torch.device:
 
 def environment(device: torch.device | None = None) -> dict[str, Any]:
     """What a result depends on besides its inputs: versions, machine kind, threads, device."""
-    libraries = ("torchvision", "timm", "kornia", "numpy", "pillow")
+    libraries = ("torchvision", "timm", "kornia", "numpy", "pillow", "matplotlib")
     return {
         "onlymymodel": __version__,
         "python": platform.python_version(),

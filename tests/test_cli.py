@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from PIL import Image
 from onlymymodel.cli import main
 from onlymymodel.data.manifest import Manifest
 from onlymymodel.data.portraits import render
+from onlymymodel.evaluate.results import read_results
 from onlymymodel.protect.folder import MANIFEST
 from onlymymodel.protect.recipe import RECIPES, STRENGTHS, Recipe
 
@@ -63,9 +63,9 @@ def test_held_out_models_judge_the_written_files(
     command = ["protect", str(photos), "--out", str(out), *models, *QUICK, "--heldout", "python:toys:others"]
     assert main(command) == 0
     assert "held-out" in capsys.readouterr().out
-    rows = json.loads((out / "results.json").read_text())["rows"]
-    assert [row["role"] for row in rows] == ["authorized", "surrogate", "held-out"]
-    assert rows[0]["right_after"] == rows[0]["photos"] == 3
+    results = read_results(out / "results.json")
+    assert [row.role for row in results.rows] == ["authorized", "surrogate", "held-out"]
+    assert results.authorized.score("out").right == len(results.photos) == 3
     assert "python:toys:others" in (out / "report.html").read_text()
     assert main(["verify", str(out), "--allow-python", "--quiet"]) == 0
     assert main([*command, "python:toys:theirs"]) == 2

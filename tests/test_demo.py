@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +6,7 @@ from PIL import Image
 from onlymymodel.cli import main
 from onlymymodel.data.manifest import Manifest
 from onlymymodel.demo import BUNDLED
+from onlymymodel.evaluate.results import read_results
 from onlymymodel.surrogates import zoo
 
 
@@ -18,12 +18,12 @@ def test_the_demo_protects_judges_and_shows(tmp_path: Path, capsys: pytest.Captu
     records = Manifest(out / "protected" / "manifest.jsonl").load()
     assert [record["status"] for record in records] == ["protected"] * 4
     assert all(record["label_source"] == "given" for record in records)
-    rows = {row["model"]: row for row in json.loads((out / "results.json").read_text())["rows"]}
-    assert list(rows) == [BUNDLED.authorized, *BUNDLED.surrogates, *BUNDLED.heldout]
-    authorized = rows[BUNDLED.authorized]
-    assert authorized["right_after"] == authorized["photos"] == 4
-    for name in rows:
-        assert name in printed
+    results = read_results(out / "results.json")
+    assert [row.model for row in results.rows] == [BUNDLED.authorized, *BUNDLED.surrogates, *BUNDLED.heldout]
+    assert results.authorized.score("protected").right == len(results.photos) == 4
+    assert [row.model for row in results.counted()] == list(BUNDLED.heldout)
+    for row in results.rows:
+        assert row.model in printed
     page = (out / "report.html").read_text(encoding="utf-8")
     for record in records:
         assert record["source"] in page

@@ -1,73 +1,215 @@
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from toys import PLAIN
 
 from onlymymodel.errors import UserError
-from onlymymodel.evaluate.harness import Judge, Pair, evaluate_models, wilson
+from onlymymodel.evaluate.channels import CHANNELS, Channel
+from onlymymodel.evaluate.harness import Judge, Pair, check_independence, evaluate_models, kinship
+from onlymymodel.surrogates.answer_book import AnswerBook
+from onlymymodel.surrogates.black_box import BlackBox, BudgetSpent, CallableBlackBox
 from onlymymodel.surrogates.classifier import ModelCard
 
 
 class ByBrightness:
-    """A black box that answers the first pixel's value."""
+    """A black box that answers the first pixel's value, and counts what it is asked."""
 
-    def __init__(self, name: str, task: str = "toy", parent: str = "") -> None:
-        self.card = ModelCard(name, sha256=name, classes=256, preprocess=PLAIN, task=task, parent=parent)
+    def __init__(self, name: str, task: str = "toy", parent: str = "", family: str = "") -> None:
+        self.card = ModelCard(name, sha256=name, classes=256, preprocess=PLAIN, task=task, parent=parent, family=family)
+        self.asked = 0
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        self.asked += len(images)
         return np.eye(256, dtype=np.float32)[[image[0, 0, 0] for image in images]]
 
 
-def pair(before: int, after: int, label: int) -> Pair:
-    return Pair("x.png", np.full((2, 2, 3), before, np.uint8), np.full((2, 2, 3), after, np.uint8), label)
+class Moody(ByBrightness):
+    """Crashes on the brightness given."""
+
+    def __init__(self, name: str, crash_at: int) -> None:
+        super().__init__(name)
+        self.crash_at = crash_at
+
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        if images[0][0, 0, 0] == self.crash_at:
+            raise RuntimeError("out of luck\nsecond line")
+        return super().predict(images)
+
+
+def flat(value: int) -> NDArray[np.uint8]:
+    return np.full((16, 16, 3), value, np.uint8)
+
+
+def pair(before: int, after: int, label: int, name: str = "x.png") -> Pair:
+    return Pair(name, flat(before), {"run": flat(after)}, label)
 
 
 PAIRS = [pair(5, 5, 5), pair(5, 9, 5), pair(7, 5, 5), pair(7, 8, 5)]
+DARKER = Channel("darker", lambda image: image - 2, "for tests")
+
+
+def authorized(model: BlackBox | None = None) -> Judge:
+    return Judge("authorized", model or ByBrightness("a"))
 
 
 def test_counts() -> None:
-    (row,) = evaluate_models([Judge("authorized", ByBrightness("a"))], PAIRS, progress=False)
-    assert (row.photos, row.right_before, row.right_after, row.right_before_and_after) == (4, 2, 2, 1)
-    assert row.answers_before == (5, 5, 7, 7)
-    assert row.answers_after == (5, 9, 5, 8)
-    assert row.truth == "label"
+    results = evaluate_models([authorized()], PAIRS, progress=False)
+    (row,) = results.rows
+    assert row.answers == {"clean": {"png": (5, 5, 7, 7)}, "run": {"png": (5, 9, 5, 8)}}
+    score = row.score("run")
+    assert (score.photos, score.right, score.failed, score.readable, score.still_right) == (4, 2, 0, 2, 1)
+    assert (score.share, score.kept) == (0.5, 0.5)
+    assert row.score("clean").right == 2
+    assert results.photos == ("x.png",) * 4
+    assert results.labels == (5, 5, 5, 5)
+    assert [distortion.linf for distortion in results.runs[0].distortion] == [0, 4, 2, 1]
+
+
+def test_a_channel_is_what_both_versions_go_through() -> None:
+    results = evaluate_models([authorized()], [pair(7, 5, 5), pair(5, 7, 5)], channels=[DARKER], progress=False)
+    (row,) = results.rows
+    assert results.channels == ("png", "darker")  # as written comes first, also unasked
+    assert row.answers["clean"] == {"png": (7, 5), "darker": (5, 3)}
+    assert row.answers["run"] == {"png": (5, 7), "darker": (3, 5)}
+    score = row.score("run", "darker")
+    assert (score.right, score.readable, score.still_right) == (1, 1, 1)  # readable: when clean, as the file was
+
+
+def test_several_runs_share_the_answers_to_the_originals() -> None:
+    model = ByBrightness("a")
+    pairs = [Pair("x.png", flat(5), {"weak": flat(6), "strong": flat(9)}, 5)]
+    results = evaluate_models([authorized(model)], pairs, progress=False)
+    assert [run.name for run in results.runs] == ["weak", "strong"]
+    assert model.asked == 3
+    assert results.rows[0].answers == {"clean": {"png": (5,)}, "weak": {"png": (6,)}, "strong": {"png": (9,)}}
 
 
 def test_a_model_of_another_task_is_measured_against_its_own_clean_answers() -> None:
-    judges = [Judge("authorized", ByBrightness("a")), Judge("held-out", ByBrightness("b", task="other"))]
-    row = evaluate_models(judges, PAIRS, progress=False)[1]
-    assert (row.truth, row.right_before, row.right_after) == ("own", 4, 1)
+    judges = [authorized(), Judge("held-out", ByBrightness("b", task="other"))]
+    row = evaluate_models(judges, PAIRS, progress=False).rows[1]
+    assert (row.truth, row.truths) == ("own", (5, 5, 7, 7))
+    assert (row.score("clean").right, row.score("run").right) == (4, 1)
 
 
-@pytest.mark.parametrize(("hits", "total"), [(0, 40), (2, 40), (40, 40), (1, 3), (500, 1000)])
-def test_wilson_against_scipy(hits: int, total: int) -> None:
-    expected = binomtest(hits, total).proportion_ci(method="wilson")
-    assert wilson(hits, total) == pytest.approx((expected.low, expected.high), abs=1e-12)
+def test_a_crash_on_one_photo_is_counted_and_costs_no_more_than_its_answer() -> None:
+    judges = [authorized(), Judge("held-out", Moody("moody", crash_at=9))]
+    results = evaluate_models(judges, PAIRS, progress=False)
+    row = results.rows[1]
+    assert row.answers["run"]["png"] == (5, None, 5, 8)
+    score = row.score("run")
+    assert (score.photos, score.right, score.failed) == (4, 2, 1)
+    assert score.share == 0.5
+    assert score.unprotected == 0.75, "what was not answered may have been read"
+    (failure,) = results.failures
+    assert (failure.model, failure.photo, failure.version, failure.channel) == ("moody", "x.png", "run", "png")
+    assert failure.reason == "out of luck"
+    assert results.heldout_mean("run") == 0.75
 
 
-def test_wilson_of_nothing_says_nothing() -> None:
-    assert wilson(0, 0) == (0.0, 1.0)
+def test_a_wrong_answer_of_any_callable_is_a_failure() -> None:
+    card = ModelCard("f", sha256="f", classes=256, preprocess=PLAIN, task="toy")
+    results = evaluate_models(
+        [authorized(), Judge("held-out", CallableBlackBox(lambda _image: 999, card))], PAIRS, progress=False
+    )
+    assert results.rows[1].score("clean").failed == 4
+    assert len(results.failures) == 8
 
 
-def test_what_took_part_is_no_judge() -> None:
-    authorized, surrogate = Judge("authorized", ByBrightness("a")), Judge("surrogate", ByBrightness("s", parent="p"))
+def test_a_held_out_model_that_is_related_is_marked_and_enters_no_mean() -> None:
+    used = Judge("surrogate", ByBrightness("s", parent="p", family="net"))
+    judges = [
+        authorized(),
+        used,
+        Judge("held-out", ByBrightness("s")),
+        Judge("held-out", ByBrightness("child", parent="p")),
+        Judge("held-out", ByBrightness("cousin", family="net")),
+        Judge("held-out", ByBrightness("stranger", parent="q", family="other")),
+    ]
+    results = evaluate_models(judges, PAIRS, progress=False)
+    assert [row.remark for row in results.of("held-out")] == [
+        "not independent: the same weights as s",
+        "not independent: the same parent as s",
+        "not independent: the same family as s",
+        "",
+    ]
+    assert [row.model for row in results.counted()] == ["stranger"]
+    assert results.heldout_mean("run") == 0.5
+
+
+def test_models_that_made_the_photos_count_though_they_do_not_judge() -> None:
+    maker = ModelCard("maker", sha256="m", classes=256, preprocess=PLAIN, parent="p")
+    judges = [authorized(), Judge("held-out", ByBrightness("child", parent="p"))]
+    results = evaluate_models(judges, PAIRS, took_part=[maker], progress=False)
+    assert results.rows[1].remark == "not independent: the same parent as maker"
+    assert results.heldout_mean("run") is None
+
+
+def test_undeclared_parents_and_families_are_not_equal_ones() -> None:
+    first, second = (ModelCard(name, sha256=name, classes=2, preprocess=PLAIN) for name in "ab")
+    assert kinship(first, [second]) is None
+
+
+def test_what_took_part_is_refused_before_the_work() -> None:
+    surrogate = Judge("surrogate", ByBrightness("s", parent="p", family="net"))
     with pytest.raises(UserError, match="same weights"):
-        evaluate_models([authorized, surrogate, Judge("held-out", ByBrightness("s"))], PAIRS, progress=False)
-    with pytest.raises(UserError, match="parent in common"):
-        evaluate_models(
-            [authorized, surrogate, Judge("held-out", ByBrightness("h", parent="p"))], PAIRS, progress=False
-        )
+        check_independence([authorized(), surrogate, Judge("held-out", ByBrightness("s"))])
+    with pytest.raises(UserError, match="same parent"):
+        check_independence([authorized(), surrogate, Judge("held-out", ByBrightness("h", parent="p"))])
+    check_independence([authorized(), surrogate, Judge("held-out", ByBrightness("h", family="net"))])
+
+
+def test_a_book_spares_every_question_of_an_earlier_run(tmp_path: Path) -> None:
+    first, again = ByBrightness("a"), ByBrightness("a")
+    found = evaluate_models([authorized(first)], PAIRS, book=AnswerBook(tmp_path / "b.jsonl"), progress=False)
+    assert first.asked == len({5, 7, 9, 8})  # equal pictures are one question
+    repeated = evaluate_models([authorized(again)], PAIRS, book=AnswerBook(tmp_path / "b.jsonl"), progress=False)
+    assert again.asked == 0
+    assert repeated == found
+
+
+def test_a_spent_budget_ends_the_evaluation_and_keeps_what_was_said(tmp_path: Path) -> None:
+    class Limited(ByBrightness):
+        budget: int | None = 2
+
+        def on_query(self) -> None:
+            """Replaced by the book."""
+
+        def predict(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+            self.on_query()
+            return super().predict(images)
+
+    model = Limited("held")
+    judges = [authorized(), Judge("held-out", model)]
+    for _ in range(2):
+        with pytest.raises(BudgetSpent):
+            evaluate_models(judges, PAIRS, book=AnswerBook(tmp_path / "b.jsonl"), progress=False)
+    assert model.asked == 2
 
 
 def test_an_evaluation_of_nothing_is_refused() -> None:
-    authorized = Judge("authorized", ByBrightness("a"))
     with pytest.raises(UserError, match="no pair"):
-        evaluate_models([authorized], [], progress=False)
+        evaluate_models([authorized()], [], progress=False)
     with pytest.raises(UserError, match="one authorized"):
         evaluate_models([], PAIRS, progress=False)
-    odd = Pair("odd.png", np.zeros((2, 2, 3), np.uint8), np.zeros((3, 2, 3), np.uint8), 0)
-    with pytest.raises(UserError, match=r"odd\.png"):
-        evaluate_models([authorized], [odd], progress=False)
+    with pytest.raises(UserError, match="one authorized"):
+        evaluate_models([authorized(), authorized()], PAIRS, progress=False)
+    odd = Pair("odd.png", flat(0), {"run": np.zeros((17, 16, 3), np.uint8)}, 0)
+    with pytest.raises(UserError, match=r"odd\.png.*16x17.*16x16"):
+        evaluate_models([authorized()], [odd], progress=False)
+
+
+def test_a_gray_photo_and_its_three_channel_copy_are_compared() -> None:
+    gray, colored = np.full((16, 16, 1), 9, np.uint8), flat(9)
+    results = evaluate_models([authorized()], [Pair("g.png", gray, {"run": colored}, 9)], progress=False)
+    assert results.runs[0].distortion[0].linf == 0
+
+
+def test_every_bundled_channel_can_be_asked() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    pairs = [Pair("n.png", noise, {"run": noise}, 0)]
+    results = evaluate_models([authorized()], pairs, channels=list(CHANNELS.values()), progress=False)
+    assert results.channels == tuple(CHANNELS)
+    assert not results.failures

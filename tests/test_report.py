@@ -1,122 +1,50 @@
 """The report: it shows the pixels and figures that it was given, asks nothing of the network, and trusts no name."""
 
-from __future__ import annotations
-
-import base64
-import hashlib
-import io
 import re
-from dataclasses import dataclass, field, replace
-from html.parser import HTMLParser
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
+from results_toys import REMARK, Page, alone, toy_page, toy_picture, toy_pictures, toy_results
 
-from onlymymodel.evaluate import report
-from onlymymodel.evaluate.harness import Pair, Role, Row
-from onlymymodel.evaluate.report import amplified, write_report
-
-LABELS = ("Ada", "Ben & Co", "<b>Cem</b>")
-HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>'{{ 7 * 7 }}.png"
-VOID = {"meta", "img", "br", "link", "input"}
+from onlymymodel.evaluate.report import amplified
+from onlymymodel.evaluate.tables import QUANTILES, change
+from onlymymodel.protect.distortion import Distortion
 
 
-@dataclass
-class Page(HTMLParser):
-    """What a browser would make of the page, as far as the tests ask."""
-
-    text: str
-    tags: list[tuple[str, dict[str, str]]] = field(default_factory=list)
-    words: list[tuple[str, str]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-        self.inside: list[str] = []
-        self.feed(self.text)
-        self.close()
-        assert not self.inside, f"left open: {self.inside}"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in VOID:
-            self.inside.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.inside.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append((self.inside[-1] if self.inside else "", data))
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    def pictures(self) -> list[NDArray[np.uint8]]:
-        sources = [image["src"].removeprefix("data:image/png;base64,") for image in self.all("img")]
-        return [np.asarray(Image.open(io.BytesIO(base64.b64decode(source, validate=True)))) for source in sources]
-
-    def prose(self) -> str:
-        return " ".join(" ".join(data for tag, data in self.words if tag not in {"style", "script"}).split())
+@pytest.fixture(scope="module")
+def page() -> Page:
+    return toy_page(toy_results())
 
 
-def _pair(name: str, label: int, shape: tuple[int, ...] = (20, 30, 3)) -> Pair:
-    random = np.random.default_rng(abs(hash((label, shape))) % 2**32)
-    original = random.integers(0, 256, shape, dtype=np.uint8)
-    change = random.integers(-8, 9, shape)
-    return Pair(name, original, np.clip(original + change, 0, 255).astype(np.uint8), label)
+def _matrix(page: Page, label: str) -> dict[str, list[tuple[str, str]]]:
+    """(step of the color, text of the cell) of every line of a heat map, by the name of its line."""
+    (table,) = re.findall(rf'<table class="heat[^"]*" aria-label="{label}">(.*?)</table>', page.text, re.S)
+    lines = {}
+    for line in re.findall(r"<tr data-role.*?</tr>", table, re.S):
+        (name,) = re.findall(r'<th scope="row"[^>]*>(.*?)</th>', line, re.S)
+        cells = re.findall(r'<td(?: class="s(\d+)")?[^>]*>(.*?)</td>', line, re.S)
+        lines[_text(name)] = [(step, _text(cell)) for step, cell in cells]
+    return lines
 
 
-def _row(model: str, role: Role, before: tuple[int, ...], after: tuple[int, ...], labels: tuple[int, ...]) -> Row:
-    right = [(b == t, a == t) for b, a, t in zip(before, after, labels, strict=True)]
-    hits = (sum(b for b, _ in right), sum(a for _, a in right), sum(b and a for b, a in right))
-    sha256 = hashlib.sha256(model.encode()).hexdigest()
-    return Row(model, role, sha256, "label", len(labels), *hits, before, after, LABELS)
+def _text(html: str) -> str:
+    return " ".join(re.sub("<[^>]*>", " ", html).split())
 
 
-PAIRS = [_pair("one.png", 0), _pair(HOSTILE, 1), _pair("sub/three.jpg", 2, (9, 7, 1))]
-ROWS = [
-    _row("zoo:mine", "authorized", (0, 1, 2), (0, 1, 2), (0, 1, 2)),
-    _row("zoo:helper", "surrogate", (0, 1, 2), (1, 2, 0), (0, 1, 2)),
-    _row("zoo:judge", "held-out", (0, 1, 0), (0, 0, 0), (0, 1, 2)),
-    _row("zoo:other-judge", "held-out", (0, 1, 2), (2, 2, 0), (0, 1, 2)),
-]
-OWN = replace(_row("onnx:far.onnx", "held-out", (3, 3, 0), (3, 0, 1), (3, 3, 0)), truth="own", names=())
-
-
-def _write(path: Path, **changes: Any) -> Page:
-    arguments: dict[str, Any] = {
-        "title": "A <title>",
-        "summary": "3 of 3 photos & no more.",
-        "rows": ROWS,
-        "pairs": PAIRS,
-        "label_names": LABELS,
-        "epsilon": 8,
-        "distortion": [(33.333, 0.91234)] * len(changes.get("pairs", PAIRS)),
-        "command": "omm demo --out 'a b'",
-        "environment": {"python": "3.13", "device": {"kind": "cpu"}},
-    }
-    write_report(path / "report.html", **(arguments | changes))
-    return Page((path / "report.html").read_text(encoding="utf-8"))
-
-
-def test_pictures_are_the_very_pixels_and_the_difference_is_the_formula(tmp_path: Path) -> None:
-    page = _write(tmp_path, amplify=5)
-    pictures = page.pictures()
-    assert len(pictures) == 3 * len(PAIRS)
-    for index, pair in enumerate(PAIRS):
-        original, protected, difference = (
-            picture.reshape(pair.original.shape) for picture in pictures[3 * index :][:3]
-        )
-        np.testing.assert_array_equal(original, pair.original)
-        np.testing.assert_array_equal(protected, pair.protected)
-        change = pair.protected.astype(float) - pair.original.astype(float)
-        np.testing.assert_array_equal(difference, np.clip(128 + 5 * change, 0, 255))
+def test_pictures_are_the_very_pixels_and_the_difference_is_the_formula() -> None:
+    results = toy_results()
+    shown = [*toy_pictures(results)[:3], toy_picture("four.png", ["eps8", "eps16"], (9, 7, 1))]
+    found = iter(toy_page(results, shown, amplify=5).pictures())
+    for picture in shown:
+        np.testing.assert_array_equal(next(found).reshape(picture.original.shape), picture.original)
+        for run in results.runs:
+            protected = picture.protected[run.name]
+            np.testing.assert_array_equal(next(found).reshape(protected.shape), protected)
+            difference = np.clip(128 + 5 * (protected.astype(float) - picture.original.astype(float)), 0, 255)
+            np.testing.assert_array_equal(next(found).reshape(protected.shape), difference)
+    assert next(found, None) is None
 
 
 def test_amplified_difference_clips_and_does_not_wrap() -> None:
@@ -126,187 +54,159 @@ def test_amplified_difference_clips_and_does_not_wrap() -> None:
     assert amplified(white, white, 8).tolist() == [[[128] * 3]]
 
 
-def test_large_photo_is_scaled_down_after_the_difference_was_taken(tmp_path: Path) -> None:
-    tall, wide = _pair("tall.png", 0, (1100, 700, 3)), _pair("wide.png", 1, (3, 2000, 3))
-    page = _write(tmp_path, pairs=[tall, wide, PAIRS[2]])
-    pictures = page.pictures()
+def test_large_photo_is_scaled_down_after_the_difference_was_taken(page: Page) -> None:
+    results = alone(toy_results())
+    shapes = ((1100, 700, 3), (3, 2000, 3), (9, 7, 1))
+    shown = [toy_picture(name, ["eps8"], shape) for name, shape in zip(results.photos, shapes, strict=False)]
+    large = toy_page(results, shown)
+    pictures = large.pictures()
     assert [picture.shape[:2] for picture in pictures] == [(512, 326)] * 3 + [(1, 512)] * 3 + [(9, 7)] * 3
-    full = Image.fromarray(amplified(tall.original, tall.protected, 8))
+    full = Image.fromarray(amplified(shown[0].original, shown[0].protected["eps8"], 8))
     np.testing.assert_array_equal(pictures[2], np.asarray(full.resize((326, 512), Image.Resampling.LANCZOS)))
-    assert "700 \N{MULTIPLICATION SIGN} 1100, shown at 326 \N{MULTIPLICATION SIGN} 512" in page.prose()
-    assert "scaled down here" in page.prose()
-    assert "scaled down here" not in _write(tmp_path).prose()
+    assert "700 \N{MULTIPLICATION SIGN} 1100, shown at 326 \N{MULTIPLICATION SIGN} 512" in large.prose()
+    assert "scaled down here" in large.prose()
+    assert "scaled down here" not in page.prose()
 
 
-def test_every_pair_appears_with_its_figures(tmp_path: Path) -> None:
-    page = _write(tmp_path, distortion=[(33.333, 0.91234), (None, 1.0), (40.0, 0.99)])
+def test_every_photo_appears_with_its_figures(page: Page) -> None:
     prose = page.prose()
-    for pair in PAIRS:
-        assert pair.name in prose
-        alts = [image["alt"] for image in page.all("img") if image["alt"].endswith(f" of {pair.name}")]
-        assert len(alts) == 3
-        change = np.abs(pair.protected.astype(int) - pair.original.astype(int)).max()
-        assert f"Largest change {change}/255" in prose
-    for figure in ("PSNR 33.3 dB", "SSIM 0.9123", "PSNR no change", "SSIM 1.0000", "PSNR 40.0 dB"):
+    for name in toy_results().photos:
+        assert name in prose
+        alts = [image["alt"] for image in page.all("img") if f" of {name}" in image["alt"]]
+        assert len(alts) == 1 + 2 * 2
+        assert len(set(alts)) == len(alts)
+    for figure in ("PSNR 36.0 dB SSIM 0.9400", "PSNR no change SSIM 1.0000", "Largest change 16/255"):
         assert figure in prose
 
 
-def test_change_beyond_the_budget_is_told(tmp_path: Path) -> None:
-    assert "over budget" not in _write(tmp_path).prose()
-    assert "over budget: 8/255" in _write(tmp_path, epsilon=4).prose()
+def test_change_beyond_the_budget_is_told(page: Page) -> None:
+    assert "over budget" not in page.prose()
+    toy = alone(toy_results())
+    assert "over budget: 8/255" in toy_page(replace(toy, runs=(replace(toy.runs[0], epsilon=7.5),))).prose()
+    assert "over budget" not in toy_page(replace(toy, runs=(replace(toy.runs[0], epsilon=None),))).prose()
 
 
-def test_table_has_the_rows_figures(tmp_path: Path) -> None:
-    html = _write(tmp_path, rows=[*ROWS, OWN]).text
-    for row in [*ROWS, OWN]:
-        (line,) = re.findall(
-            rf'<tr role="row" data-role="{row.role}">\s*<th[^>]*><bdi[^>]*>{row.model}<.*?</tr>', html, re.S
-        )
-        cells = [" ".join(re.sub("<[^>]*>", " ", cell).split()) for cell in re.findall("<td.*?</td>", line, re.S)]
-        low, high = row.interval_after
-        assert cells[:3] == [
-            f"{row.right_before / row.photos:.1%} {row.right_before} of {row.photos}",
-            f"{row.right_after / row.photos:.1%} {row.right_after} of {row.photos}",
-            f"{low:.1%} \N{EN DASH} {high:.1%}",
-        ]
-        widths = [float(width) for width in re.findall(r'class="(?:was|is)"[^>]* width="([\d.]+)"', line)]
-        assert widths == pytest.approx(
-            [100 * row.right_before / row.photos, 100 * row.right_after / row.photos], abs=0.01
-        )
-
-
-def test_headline_has_the_figures_that_matter(tmp_path: Path) -> None:
-    prose = _write(tmp_path).prose()
-    # judges: 2/3 and 3/3 right before, 1/3 and 0/3 after
-    assert "The authorized model still reads 3 of 3 photos right." in prose
-    assert "The 2 held-out models read, on average, 83.3% right before and 16.7% after." in prose
-    one = _write(tmp_path, rows=ROWS[:3]).prose()
-    assert "The held-out model reads 66.7% right before and 33.3% after." in one
-    nobody = _write(tmp_path, rows=ROWS[:2]).prose()
-    assert "No held-out model was asked, so this says nothing about unseen models." in nobody
-
-
-def test_authorized_model_that_was_not_always_right_is_told(tmp_path: Path) -> None:
-    row = _row("zoo:mine", "authorized", (0, 1, 0), (0, 1, 2), (0, 1, 2))
-    assert "still reads 3 of 3 photos right (2 before)." in _write(tmp_path, rows=[row]).prose()
-
-
-def test_models_of_another_language_are_explained_and_kept_out_of_the_mean(tmp_path: Path) -> None:
-    assert 'id="own"' not in _write(tmp_path).text
-    page = _write(tmp_path, rows=[*ROWS, OWN])
-    assert "The 2 held-out models read, on average, 83.3% right before and 16.7% after." in page.prose()
-    assert "The held-out model with other classes keeps its answer for 33.3% of the photos." in page.prose()
-    assert page.text.count('id="own"') == 1
-
-
-def test_answers_are_marked_by_more_than_color(tmp_path: Path) -> None:
-    html = _write(tmp_path, rows=[ROWS[3], OWN]).text
-    said = re.findall(r'<td><span class="(\w+)">(.*?)</span></td>', html)
-    texts = [(verdict, re.sub("<[^>]*>", "", text)) for verdict, text in said]
-    assert texts[:2] == [("right", "✓ right: Ada"), ("wrong", "✗ wrong: &lt;b&gt;Cem&lt;/b&gt;")]
-    assert texts[2:4] == [("reference", "3"), ("right", "✓ right: 3")]
-    assert texts[6:8] == [("reference", "3"), ("wrong", "✗ wrong: 0")]
-    assert len(texts) == 12
-
-
-def test_hostile_names_stay_text(tmp_path: Path) -> None:
-    hostile = replace(ROWS[0], model=HOSTILE, names=(HOSTILE,) * 3, sha256=HOSTILE)
-    plain = _write(tmp_path)
-    page = _write(
-        tmp_path,
-        rows=[hostile, *ROWS[1:]],
-        label_names=(HOSTILE,) * 3,
-        title=HOSTILE,
-        summary=HOSTILE,
-        command=HOSTILE,
-        environment={HOSTILE: {HOSTILE: HOSTILE}, "device": HOSTILE},
-    )
-    for tag in ("script", "img", "b", "style", "svg", "meta"):
-        assert len(page.all(tag)) == len(plain.all(tag)), tag
-    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
-    assert HOSTILE in page.prose()
-
-
-def test_undecodable_name_and_missing_class_names_do_no_harm(tmp_path: Path) -> None:
-    page = _write(tmp_path, pairs=[_pair("caf\udce9.png", 0), *PAIRS[1:]], label_names=())
-    assert "caf?.png" in page.prose()
-    assert "labeled class 0" in page.prose()
-
-
-def test_nothing_is_asked_of_the_network(tmp_path: Path) -> None:
-    page = _write(tmp_path)
-    assert not re.search(r"https?:|@import|url\(", page.text)
-    for _, attributes in page.tags:
-        assert attributes.get("src", "data:").startswith("data:")
-        assert attributes.get("href", "#").startswith("#")
-    assert not page.all("link")
-
-
-def test_policy_admits_this_style_and_this_script_only(tmp_path: Path) -> None:
-    page = _write(tmp_path)
-    (policy,) = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
-    assert policy.startswith("default-src 'none'; img-src data:; ")
-    for tag in ("style", "script"):
-        (content,) = [data for name, data in page.words if name == tag]
-        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-        assert f"{tag}-src 'sha256-{digest}'" in policy
-    assert not [attributes for _, attributes in page.tags if "style" in attributes]
-
-
-def test_gallery_stops_at_its_bounds_and_says_how_many_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "MAX_PAIRS", 2)
-    page = _write(tmp_path)
-    assert len(page.all("article")) == 2
-    assert "1 more pair was judged and counted above; the first 2 are shown" in page.prose()
-    monkeypatch.setattr(report, "MAX_PICTURE_BYTES", 1)
-    page = _write(tmp_path)
-    assert len(page.all("article")) == 1
-    assert "2 more pairs were judged" in page.prose()
-
-
-def test_command_environment_weights_and_limits_are_told(tmp_path: Path) -> None:
-    prose = _write(tmp_path).prose()
-    for words in (
-        "omm demo --out 'a b'",
-        "python 3.13",
-        "device.kind cpu",
-        ROWS[0].sha256,
-        "not a promise about every",
-    ):
-        assert words in prose
-    assert "What this does not promise" in prose
-
-
-def test_ids_are_unique_and_references_lead_somewhere(tmp_path: Path) -> None:
-    page = _write(tmp_path, rows=[*ROWS, OWN])
-    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
-    assert len(set(ids)) == len(ids)
-    wanted = {
-        attributes[key].lstrip("#")
-        for _, attributes in page.tags
-        for key in ("href", "aria-labelledby")
-        if key in attributes
+def test_heat_map_of_versions_has_the_figures(page: Page) -> None:
+    lines = _matrix(page, "Share read right by model and version")
+    assert lines["zoo:judge"] == [
+        ("20", "100.0% 4/4 51\N{EN DASH}100%"),
+        ("5", "25.0% 1/4 5\N{EN DASH}70%"),
+        ("0", "0.0% 0/4 0\N{EN DASH}49%"),
+    ]
+    assert lines["of those it reads when clean"][2] == ("15", "75.0% 3/4 30\N{EN DASH}95%")
+    assert set(lines) == {
+        "zoo:mine",
+        "of those it reads when clean",
+        "zoo:judge",
+        "zoo:cousin †",
+        "onnx:far.onnx *",
+        "zoo:helper",
+        "zoo:second-helper",
     }
-    assert wanted <= set(ids)
+    assert "1 of 4, 95% interval 4.6% \N{EN DASH} 69.9%, 1 without an answer" in page.text
+    assert "Mean of 2, without † 100.0% 50.0% 12.5%" in page.prose()
 
 
-def test_same_input_gives_the_same_bytes_and_an_older_report_is_replaced(tmp_path: Path) -> None:
-    first = _write(tmp_path / "deep" / "folder").text
-    (tmp_path / "report.html").write_text("old")
-    assert _write(tmp_path).text == first
+def test_heat_map_of_channels_is_there_for_each_run_where_there_are_several(page: Page) -> None:
+    lines = _matrix(page, "Share read right by model and channel, eps16")
+    assert lines["zoo:judge"] == [("0", "0.0%"), ("0", "0.0%"), ("5", "25.0%")]
+    assert "Mean of 2, without † 12.5% 12.5% 37.5%" in page.prose()
+    assert page.text.count("by model and channel, eps8") == 2  # of the region and of its table
+    assert "by model and channel" not in toy_page(alone(toy_results())).text
 
 
-def test_answers_to_other_pairs_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="at least one pair"):
-        _write(tmp_path, pairs=[])
-    with pytest.raises(ValueError, match="1 distortions for 3 pairs"):
-        _write(tmp_path, distortion=[(None, 1.0)])
-    with pytest.raises(ValueError, match="answers of zoo:mine are not those"):
-        _write(tmp_path, pairs=[*PAIRS, PAIRS[0]], distortion=[(None, 1.0)] * 4)
-    assert not list(tmp_path.iterdir())
+def test_headline_has_the_figures_that_matter(page: Page) -> None:
+    assert (
+        "2 protected versions: the authorized model still reads 3 to 4 of 4 photos right. The 2 independent held-out "
+        "models read, on average, 100.0% when clean and 12.5% to 50.0% when protected."
+    ) in page.prose()
+    one = alone(toy_results())
+    prose = toy_page(replace(one, rows=(*one.rows[:4],))).prose()
+    assert (
+        "The authorized model still reads 4 of 4 photos right. The independent held-out model reads 100.0% when clean "
+        "and 50.0% when protected."
+    ) in prose
+    for rows in (one.rows[:3], one.rows[:3] + one.rows[4:5]):
+        nobody = toy_page(replace(one, rows=rows)).prose()
+        assert "No independent held-out model was asked, so this says nothing about unseen models." in nobody
 
 
-def test_figures_are_of_all_photos_where_only_the_first_are_shown(tmp_path: Path) -> None:
-    page = _write(tmp_path, pairs=PAIRS[:2], distortion=[(None, 1.0)] * 2).text
-    assert "1 more pair was judged" in page
-    assert "3 photos" in page
+def test_authorized_model_that_was_not_always_right_is_told() -> None:
+    toy = alone(toy_results())
+    mine = replace(toy.rows[0], truths=(0, 1, 2, 1))
+    prose = toy_page(replace(toy, rows=(mine, *toy.rows[1:]))).prose()
+    assert "still reads 3 of 4 photos right (3 when clean)." in prose
+
+
+def test_models_that_are_another_matter_are_marked_and_explained(page: Page) -> None:
+    assert f"† zoo:cousin is not independent, and in no mean: {REMARK}" in page.prose()
+    assert "* This model has other classes than the authorized one" in page.prose()
+    plain = toy_page(replace(toy_results(), rows=toy_results().rows[:4])).text
+    assert 'id="own"' not in plain
+    assert 'id="remarks"' not in plain
+
+
+def test_failures_are_counted_with_their_reasons(page: Page) -> None:
+    assert "✗ 9 answers are missing" in page.prose()
+    assert "6 times zoo:judge: out of memory" in page.prose()
+    whole = replace(toy_results(), rows=toy_results().rows[:3], failures=())
+    assert "missing, over all" not in toy_page(whole).prose()
+
+
+def test_distortion_is_told_by_quantiles_and_statuses(page: Page) -> None:
+    prose = page.prose()
+    assert " ".join(("Version Measure", *QUANTILES)) in prose
+    for run in toy_results().runs:
+        for line in change(run):
+            assert " ".join(line) in prose
+    assert "budget 8/255 momentum 3 protected , 1 unchanged" in prose
+    assert "LPIPS" not in prose
+    toy = alone(toy_results())
+    run = replace(toy.runs[0], distortion=(Distortion(8, 1.0, 40.0, 0.98, 0.125),) * 4)
+    assert "LPIPS 0.1250 0.1250" in toy_page(replace(toy, runs=(run,))).prose()
+
+
+def test_answers_are_marked_by_more_than_color() -> None:
+    html = toy_page(alone(toy_results())).text
+    said = re.findall(r'<td(?: data-run="0")?><span class="(\w+)">(.*?)</span></td>', html)
+    texts = [(verdict, re.sub("<[^>]*>", "", text)) for verdict, text in said]
+    assert len(texts) == 4 * 6 * 2
+    # of the second photo: authorized, judge, cousin, far, helper, second helper
+    second = texts[12:24]
+    assert second[2:4] == [("right", "✓ right: Ben &amp; Co"), ("missing", "\N{EN DASH} no answer")]
+    assert second[6:8] == [("reference", "3"), ("wrong", "✗ wrong: 0")]
+    assert second[8:10] == [("right", "✓ right: Ben &amp; Co"), ("wrong", "✗ wrong: &lt;b&gt;Cem&lt;/b&gt;")]
+    # what has no clean answer of its own to be measured by is neither right nor wrong
+    assert texts[36 + 6 : 36 + 8] == [("missing", "\N{EN DASH} no answer"), ("reference", "1")]
+
+
+def test_plots_are_shown_and_told(page: Page) -> None:
+    images = [image for image in page.all("img") if image["src"].startswith("data:image/svg+xml;base64,")]
+    assert [image["alt"].split(". ")[0] for image in images] == [
+        "Share read right by the largest allowed change",
+        "Share read right of eps8 by channel",
+        "Share read right of eps16 by channel",
+    ]
+    assert "mean of held-out: 50.0% through png" in images[1]["alt"]
+    assert len(page.all("source")) == 3
+    assert "image/svg" not in toy_page(alone(toy_results())).text
+
+
+def test_class_without_a_name_is_shown_by_its_index() -> None:
+    toy = alone(toy_results())
+    assert "labeled 2" in toy_page(replace(toy, rows=(replace(toy.rows[0], names={}), *toy.rows[1:]))).prose()
+
+
+def test_header_weights_limits_and_data_are_told(page: Page) -> None:
+    for words in (
+        "omm evaluate --out 'a b'",
+        "environment.python 3.13",
+        "environment.device.kind cpu",
+        "settings.seed 0",
+        toy_results().rows[0].sha256,
+        "results.json and results.csv",
+        "What this does not promise",
+        "no evidence about other models",
+    ):
+        assert words in page.prose()
+    toy_page(replace(alone(toy_results()), header={}))

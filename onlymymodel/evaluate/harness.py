@@ -1,29 +1,39 @@
 """The judge: what every model says of original and protected photos. It never sees a gradient."""
 
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from onlymymodel.errors import UserError
-from onlymymodel.surrogates.black_box import BlackBox
+from onlymymodel.evaluate.channels import CHANNELS, Channel
+from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Answer, Failure, Results, Role, Row, Run
+from onlymymodel.protect.distortion import Distortion, measure
+from onlymymodel.protect.photo import to_tensor
+from onlymymodel.surrogates.answer_book import AnswerBook, AskedOnce
+from onlymymodel.surrogates.black_box import BlackBox, BudgetSpent
 from onlymymodel.surrogates.classifier import ModelCard
 
-Role = Literal["authorized", "surrogate", "held-out"]
-WILSON_Z = 1.959963984540054  # two-sided 95 %
+Pixels = NDArray[np.uint8]
+# what two models may have in common, the closest first, and the field of the card that says so
+KINSHIP = {"weights": "sha256", "parent": "parent", "family": "family"}
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A photo before and after, as decoded from the files: HWC uint8, and the authorized model's label."""
+    """A photo before and after, as decoded from the files.
+
+    Attributes:
+        original: HWC uint8.
+        protected: the protected version of each run by the run's name, HWC uint8 of the original's size.
+        label: the authorized model's right class.
+    """
 
     name: str
-    original: NDArray[np.uint8]
-    protected: NDArray[np.uint8]
+    original: Pixels
+    protected: Mapping[str, Pixels]
     label: int
 
 
@@ -35,118 +45,152 @@ class Judge:
     model: BlackBox
 
 
-@dataclass(frozen=True)
-class Row:
-    """One model's answers to all pairs.
+@dataclass
+class _Said:
+    """A model's answers as they come in, by version and channel."""
 
-    Attributes:
-        truth: `label` where the model speaks the authorized model's language; else `own`, its own clean answer,
-            which is then right by definition on the originals.
-        right_before, right_after: how many of `photos` it reads right.
-        right_before_and_after: of those read right before, how many still are.
-        answers_before, answers_after: its class index for each pair.
-    """
+    answers: dict[str, dict[str, list[Answer]]] = field(default_factory=dict)
 
-    model: str
-    role: Role
-    sha256: str
-    truth: Literal["label", "own"]
-    photos: int
-    right_before: int
-    right_after: int
-    right_before_and_after: int
-    answers_before: tuple[int, ...]
-    answers_after: tuple[int, ...]
-    names: tuple[str, ...] = ()
-
-    @property
-    def interval_after(self) -> tuple[float, float]:
-        """Wilson 95 % interval of the share read right after protection."""
-        return wilson(self.right_after, self.photos)
-
-    def name_of(self, answer: int) -> str:
-        """What the model calls a class."""
-        return self.names[answer] if answer < len(self.names) else str(answer)
-
-    def to_json(self) -> dict[str, Any]:
-        """The row with its interval, without class names."""
-        fields = asdict(self)
-        del fields["names"]
-        return {**fields, "interval_after": self.interval_after}
+    def add(self, version: str, channel: str, answer: Answer) -> None:
+        self.answers.setdefault(version, {}).setdefault(channel, []).append(answer)
 
 
-def evaluate_models(judges: Sequence[Judge], pairs: Iterable[Pair], *, progress: bool = True) -> list[Row]:
-    """Ask every model about every pair.
+def evaluate_models(
+    judges: Sequence[Judge],
+    pairs: Iterable[Pair],
+    *,
+    channels: Sequence[Channel] = (CHANNELS[AS_WRITTEN],),
+    took_part: Sequence[ModelCard] = (),
+    book: AnswerBook | None = None,
+    perceptual: Callable[[Pixels, Pixels], float] | None = None,
+    progress: bool = True,
+) -> Results:
+    """Ask every model about every version of every photo, through every channel.
 
     Args:
-        judges: exactly one of them authorized; a held-out model may not share weights with any other.
-        pairs: at least one; read one at a time, so that a folder need not fit into memory.
+        judges: exactly one of them authorized. A held-out model that is not independent gets a remark.
+        pairs: at least one, all with the same runs; read one at a time, so that a folder need not fit into memory.
+        channels: `png` is always asked first; originals and protected photos go the same way.
+        took_part: cards of models that the photos were made with, beside those of the judges.
+        book: answers that are known already are taken from it, new ones are written to it.
+        perceptual: LPIPS of an original and a protected photo, where it is wanted.
+
+    Returns:
+        Results whose runs carry no more than their names and distortion.
 
     Raises:
-        UserError: no pairs, sizes that differ within a pair, a held-out model that is not independent.
+        UserError: no pairs, sizes that differ within a pair, not one authorized model.
+        BudgetSpent: a black box may not be asked any more; with a book, a later call goes on from there.
     """
-    authorized = [judge.model.card for judge in judges if judge.role == "authorized"]
-    if len(authorized) != 1:
-        raise UserError(f"an evaluation needs one authorized model, not {len(authorized)}")
-    check_independence(judges)
+    if sum(judge.role == "authorized" for judge in judges) != 1:
+        count = sum(judge.role == "authorized" for judge in judges)
+        raise UserError(f"an evaluation needs one authorized model, not {count}")
+    channels = [CHANNELS[AS_WRITTEN], *(channel for channel in channels if channel.name != AS_WRITTEN)]
+    said, failures = [_Said() for _ in judges], list[Failure]()
+    answerers = [judge.model if book is None else AskedOnce(judge.model, book) for judge in judges]
+    names: list[str] = []
     labels: list[int] = []
-    answers: list[list[tuple[int, int]]] = [[] for _ in judges]
+    distortion: dict[str, list[Distortion]] = {}
     for pair in tqdm(pairs, unit="photo", desc="judging", disable=None if progress else True):
-        if pair.original.shape[:2] != pair.protected.shape[:2]:
-            raise UserError(f"{pair.name}: the protected photo has another size than the original")
+        for run, pixels in pair.protected.items():
+            distortion.setdefault(run, []).append(_distortion(pair, pixels, perceptual))
+        names.append(pair.name)
         labels.append(pair.label)
-        for judge, said in zip(judges, answers, strict=True):
-            before, after = judge.model.predict([pair.original, pair.protected]).argmax(1).tolist()
-            said.append((before, after))
-    if not labels:
+        for version, pixels in {CLEAN: pair.original, **pair.protected}.items():
+            for channel in channels:
+                image = channel.apply(pixels)
+                for model, sayings in zip(answerers, said, strict=True):
+                    answer = _ask(model, image, (pair.name, version, channel.name), failures)
+                    sayings.add(version, channel.name, answer)
+    if not names:
         raise UserError("there is no pair of an original and a protected photo to judge")
-    return [_row(judge, said, labels, authorized[0]) for judge, said in zip(judges, answers, strict=True)]
+    used = [*(judge.model.card for judge in judges if judge.role != "held-out"), *took_part]
+    authorized = next(judge.model.card for judge in judges if judge.role == "authorized")
+    return Results(
+        photos=tuple(names),
+        labels=tuple(labels),
+        runs=tuple(Run(run, tuple(found)) for run, found in distortion.items()),
+        channels=tuple(channel.name for channel in channels),
+        rows=tuple(_row(judge, sayings, labels, authorized, used) for judge, sayings in zip(judges, said, strict=True)),
+        failures=tuple(failures),
+    )
 
 
-def _row(judge: Judge, said: Sequence[tuple[int, int]], labels: Sequence[int], authorized: ModelCard) -> Row:
+def _distortion(pair: Pair, protected: Pixels, perceptual: Callable[[Pixels, Pixels], float] | None) -> Distortion:
+    if pair.original.shape[:2] != protected.shape[:2]:
+        was, now = (f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (pair.original, protected))
+        raise UserError(f"{pair.name}: the protected photo is {now} pixels, its original {was}")
+    original = np.broadcast_to(pair.original, protected.shape)  # WebP gives a gray photo back as three equal channels
+    found = measure(to_tensor(protected), to_tensor(original))
+    if perceptual is None:
+        return found
+    return Distortion(found.linf, found.l2, found.psnr, found.ssim, perceptual(original, protected))
+
+
+def _ask(model: BlackBox, image: Pixels, where: tuple[str, str, str], failures: list[Failure]) -> Answer:
+    """A model's answer. Whatever a stranger's model raises costs that answer, not the evaluation; it is counted."""
+    try:
+        return int(model.predict([image])[0].argmax())
+    except BudgetSpent:
+        raise
+    except Exception as error:  # noqa: BLE001
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        failures.append(Failure(model.card.uri, *where, reason))
+        return None
+
+
+def _row(judge: Judge, said: _Said, labels: Sequence[int], authorized: ModelCard, used: Sequence[ModelCard]) -> Row:
     card = judge.model.card
     speaks = card.speaks_like(authorized)
-    truth = labels if speaks else [before for before, _ in said]
-    marks = [(before == true, after == true) for (before, after), true in zip(said, truth, strict=True)]
+    answers = {
+        version: {channel: tuple(given) for channel, given in channels.items()}
+        for version, channels in said.answers.items()
+    }
+    truths: tuple[Answer, ...] = tuple(labels) if speaks else answers[CLEAN][AS_WRITTEN]
+    occurring = {answer for channels in answers.values() for given in channels.values() for answer in given} | {*truths}
     return Row(
         model=card.uri,
         role=judge.role,
         sha256=card.sha256,
+        family=card.family,
+        parent=card.parent,
         truth="label" if speaks else "own",
-        photos=len(labels),
-        right_before=sum(before for before, _ in marks),
-        right_after=sum(after for _, after in marks),
-        right_before_and_after=sum(before and after for before, after in marks),
-        answers_before=tuple(before for before, _ in said),
-        answers_after=tuple(after for _, after in said),
-        names=card.labels,
+        truths=truths,
+        answers=answers,
+        remark=_remark(card, used) if judge.role == "held-out" else "",
+        names={index: card.name_of(index) for index in sorted(index for index in occurring if index is not None)},
     )
 
 
-def wilson(hits: int, total: int) -> tuple[float, float]:
-    """Wilson score interval, 95 %, of a share (Wilson, JASA 1927)."""
-    if total == 0:
-        return 0.0, 1.0
-    share, z2 = hits / total, WILSON_Z**2
-    middle = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = WILSON_Z / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
+def _remark(card: ModelCard, used: Sequence[ModelCard]) -> str:
+    found = kinship(card, used)
+    return f"not independent: the same {found[0]} as {found[1].uri}" if found else ""
+
+
+def kinship(card: ModelCard, used: Iterable[ModelCard]) -> tuple[str, ModelCard] | None:
+    """How a model depends on those that took part, and on which of them; None where it is independent."""
+    others = list(used)
+    for kind, attribute in KINSHIP.items():
+        value = getattr(card, attribute)
+        for other in others:
+            if value and getattr(other, attribute) == value:
+                return kind, other
+    return None
 
 
 def check_independence(judges: Sequence[Judge]) -> None:
-    """Refuse a held-out model that would judge itself.
+    """Refuse, before any work is done, a held-out model that would judge itself.
+
+    One that only is of the same family is let in: its row will be marked.
 
     Raises:
         UserError: it has the weights or the declared parent of a model that took part.
     """
     used = [judge.model.card for judge in judges if judge.role != "held-out"]
     for judge in judges:
-        card = judge.model.card
-        if judge.role != "held-out":
-            continue
-        if any(card.sha256 == other.sha256 for other in used):
-            raise UserError(f"held-out model {card.uri} took part in the protection (the same weights)")
-        if card.parent and any(card.parent == other.parent for other in used):
+        found = kinship(judge.model.card, used) if judge.role == "held-out" else None
+        if found is not None and found[0] != "family":
+            kind, other = found
             raise UserError(
-                f"held-out model {card.uri} has a parent in common with a model that took part: {card.parent}"
+                f"held-out model {judge.model.card.uri} has the same {kind} as {other.uri}, which took part"
             )

@@ -1,46 +1,55 @@
-"""A protected folder before its judges: a table, `results.json` and a page with the pictures."""
+"""An evaluation of folders: who reads what, before and after, written down as figures, tables and a page."""
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from onlymymodel.data.atomic import write_atomic
-from onlymymodel.data.image_io import decode
-from onlymymodel.data.manifest import Manifest
-from onlymymodel.evaluate.harness import Judge, Pair, Row, evaluate_models
-from onlymymodel.protect.folder import MANIFEST, Job
-from onlymymodel.protect.photo import Context, Record
+from onlymymodel.data.folder import Entry
+from onlymymodel.errors import UserError
+from onlymymodel.evaluate.adaptive import adapted_rows
+from onlymymodel.evaluate.channels import CHANNELS, Channel
+from onlymymodel.evaluate.harness import Judge, evaluate_models
+from onlymymodel.evaluate.protected_folder import ProtectedFolder, open_folders, read_pairs, read_photo
+from onlymymodel.evaluate.results import AS_WRITTEN, Results
+from onlymymodel.protect.photo import Context
 from onlymymodel.runtime import environment
+from onlymymodel.surrogates.answer_book import AnswerBook, AskedOnce
 from onlymymodel.surrogates.black_box import BlackBox, ClassifierBlackBox
 
-RESULTS, PAGE = "results.json", "report.html"
-SHOWN = 24  # pictures on the page
-HALF_SCALE = 64  # the largest allowed change is shown as a quarter of the range of gray
+RESULTS, CSV, MARKDOWN, PAGE, ANSWERS = "results.json", "results.csv", "results.md", "report.html", "answers.jsonl"
+SHOWN = 24  # photos on the page
+HALF_SCALE = 64  # the largest change is shown as a quarter of the range of gray
+MISSING_SHOWN = 5
 
 
 @dataclass(frozen=True)
-class ProtectedFolder:
-    """The pairs of a folder, read from the files each time they are asked for."""
+class Evaluation:
+    """What is to be judged, and by whom.
+
+    Attributes:
+        source: the originals, a folder or one photo.
+        protected: folders with one protected version of them each.
+        judges: exactly one of them authorized.
+        labels: class index of each photo by its path below the source; None to take them from the manifests, or else
+            from what the authorized model reads in the originals.
+        channels: what happens to the files before they are read.
+        adapt: let each held-out model that has gradients be trained further on protected photos, as rows of their own.
+        lpips: measure LPIPS too.
+    """
 
     source: Path
-    out: Path
-
-    def records(self) -> list[Record]:
-        """The manifest lines of the protected photos."""
-        lines = Manifest(self.out / MANIFEST).by_source().values()
-        return [record for record in lines if record["status"] == "protected"]
-
-    def pairs(self) -> Iterator[Pair]:
-        """Originals and protected photos as a reader of the files sees them."""
-        for record in self.records():
-            original = self.source / record["source"] if self.source.is_dir() else self.source
-            yield Pair(
-                name=record["source"],
-                original=decode(original.read_bytes()).pixels,
-                protected=decode((self.out / record["output"]).read_bytes()).pixels,
-                label=record["label"],
-            )
+    protected: tuple[Path, ...]
+    judges: tuple[Judge, ...]
+    labels: Mapping[str, int] | None = None
+    channels: tuple[Channel, ...] = (CHANNELS[AS_WRITTEN],)
+    adapt: bool = False
+    lpips: bool = False
 
 
 def panel(context: Context, heldout: Sequence[BlackBox]) -> list[Judge]:
@@ -52,47 +61,122 @@ def panel(context: Context, heldout: Sequence[BlackBox]) -> list[Judge]:
     ]
 
 
-def judge_folder(job: Job, heldout: Sequence[BlackBox], target: Path, command: str, *, progress: bool) -> list[Row]:
-    """Judge what a job wrote; write `results.json` and `report.html` to the folder `target`.
+def judge_folders(
+    evaluation: Evaluation, target: Path, *, command: str, device: torch.device, progress: bool = True
+) -> Results:
+    """Judge the files as they are; write `results.json`, and from it a CSV, Markdown and a page, to `target`.
+
+    What the models said is kept in `answers.jsonl` there: the same evaluation, stopped and begun again, asks nothing
+    twice.
 
     Raises:
-        UserError: nothing is protected, or a held-out model took part.
+        UserError: see `open_folders` and `evaluate_models`; photos without a label; folders that were made for another
+            authorized model.
     """
+    photos, folders = open_folders(evaluation.source, evaluation.protected)
+    authorized = next(judge.model for judge in evaluation.judges if judge.role == "authorized")
+    _check_authorized(authorized, folders)
+    book = AnswerBook(target / ANSWERS)
+    labels = _labels(evaluation, photos, folders, AskedOnce(authorized, book))
+    results = evaluate_models(
+        evaluation.judges,
+        read_pairs(photos, folders, labels),
+        channels=evaluation.channels,
+        took_part=[card for folder in folders for card in folder.took_part()],
+        book=book,
+        perceptual=_perceptual(evaluation),
+        progress=progress,
+    )
+    if evaluation.adapt:
+        pairs = list(read_pairs(photos, folders, labels))
+        rows = adapted_rows(results, evaluation.judges, pairs, progress=progress)
+        results = replace(results, rows=(*results.rows, *rows))
+    results = replace(
+        results,
+        runs=tuple(
+            replace(run, statuses=dict(folder.statuses), epsilon=folder.epsilon, recipe=folder.recipe)
+            for run, folder in zip(results.runs, folders, strict=True)
+        ),
+        header={
+            "command": command,
+            "environment": environment(device),
+            "settings": {folder.name: folder.settings for folder in folders},
+        },
+    )
+    write_results(target, results)
+    _write_page(target, results, photos, folders, labels)
+    return results
+
+
+def write_results(target: Path, results: Results) -> None:
+    """Write `results.json`, and the CSV and Markdown that follow from it."""
+    from onlymymodel.evaluate.tables import to_csv, to_markdown
+
+    content = json.dumps(results.to_json(), indent=1, ensure_ascii=False)
+    for name, text in ((RESULTS, content + "\n"), (CSV, to_csv(results)), (MARKDOWN, to_markdown(results))):
+        # a file name that is not UTF-8 reaches us with lone surrogates
+        write_atomic(target / name, text.encode("utf-8", "replace"))
+
+
+def _write_page(
+    target: Path,
+    results: Results,
+    photos: Sequence[Entry],
+    folders: Sequence[ProtectedFolder],
+    labels: Mapping[str, int],
+) -> None:
     from onlymymodel.evaluate.report import write_report
 
-    folder = ProtectedFolder(job.source, job.out)
-    records = folder.records()
-    rows = evaluate_models(panel(job.context, heldout), folder.pairs(), progress=progress)
-    shown = [pair for pair, _ in zip(folder.pairs(), range(SHOWN), strict=False)]
+    largest = max(distortion.linf for run in results.runs for distortion in run.distortion)
+    protected = sum(any(folder.files[name] is not None for folder in folders) for name in results.photos)
     write_report(
         target / PAGE,
+        results,
+        list(islice(read_pairs(photos, folders, labels), SHOWN)),
         title="onlymymodel",
-        summary=f"{len(records)} photos are protected.",
-        rows=rows,
-        pairs=shown,
-        label_names=job.context.authorized.card.labels,
-        epsilon=job.context.budget.linf * 255,
-        amplify=max(1, round(HALF_SCALE / max(job.context.budget.linf * 255, 1))),
-        distortion=[(record["psnr"], record["ssim"]) for record in records[: len(shown)]],
-        command=command,
-        environment=environment(job.context.device),
+        summary=f"{protected} of {len(results.photos)} photos are protected.",
+        amplify=max(1, round(HALF_SCALE / max(largest, 1))),
     )
-    content = {
-        "schema": 1,
-        "command": command,
-        "environment": environment(job.context.device),
-        "rows": [row.to_json() for row in rows],
-    }
-    write_atomic(target / RESULTS, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
-    return rows
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows as text, one line a model."""
-    width = max(len(row.model) for row in rows)
-    lines = [f"{'':11} {'model':{width}}  right before  right after"]
-    for row in rows:
-        before, after = f"{row.right_before / row.photos:.1%}", f"{row.right_after / row.photos:.1%}"
-        mark = "" if row.truth == "label" else "  (of its own clean answers)"
-        lines.append(f"{row.role:11} {row.model:{width}}  {before:>12}  {after:>11}{mark}")
-    return "\n".join(lines)
+def _perceptual(evaluation: Evaluation) -> Any:
+    if not evaluation.lpips:
+        return None
+    from onlymymodel.protect.perceptual import lpips
+
+    return lpips
+
+
+def _check_authorized(authorized: BlackBox, folders: Sequence[ProtectedFolder]) -> None:
+    for folder in folders:
+        made_for = folder.settings["authorized"] if folder.settings else None
+        if made_for is not None and made_for["sha256"] != authorized.card.sha256:
+            raise UserError(
+                f"{folder.path} was made for {made_for['uri']}, whose weights are not those of the authorized model "
+                f"{authorized.card.uri}"
+            )
+
+
+def _labels(
+    evaluation: Evaluation, photos: Sequence[Entry], folders: Sequence[ProtectedFolder], authorized: AskedOnce
+) -> dict[str, int]:
+    """The right class of every photo: given, or recorded, or what the authorized model reads in the original.
+
+    Raises:
+        UserError: labels are given, but not for all photos; two runs recorded different ones.
+    """
+    paths = {str(entry.relative): entry.path for entry in photos}
+    if evaluation.labels is not None:
+        missing = [path for path in paths if path not in evaluation.labels]
+        if missing:
+            named = ", ".join(missing[:MISSING_SHOWN]) + (", ..." if len(missing) > MISSING_SHOWN else "")
+            raise UserError(f"{len(missing)} of {len(paths)} photos have no label: {named}")
+        return {path: evaluation.labels[path] for path in paths}
+    labels = {}
+    for path, file in paths.items():
+        recorded = {folder.records[path]["label"] for folder in folders if path in folder.records}
+        if len(recorded) > 1:
+            raise UserError(f"{path} was protected with different labels in different folders; say which by --labels")
+        label = recorded.pop() if recorded else authorized.answer(read_photo(file))
+        labels[path] = int(label)
+    return labels

@@ -1,4 +1,4 @@
-"""One HTML file that shows what an evaluation found: figures, pictures, and what they do not promise."""
+"""One HTML file that shows what an evaluation found: figures, plots, pictures, and what they do not promise."""
 
 import base64
 import hashlib
@@ -14,17 +14,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from onlymymodel.data.atomic import write_atomic
-from onlymymodel.evaluate.harness import Pair, Role, Row
-from onlymymodel.protect.distortion import SSIM_DEFINITION
+from onlymymodel.evaluate import plots, tables
+from onlymymodel.evaluate.harness import Pair
+from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Results, Role, Row, Run
+from onlymymodel.protect.distortion import Distortion
 
 MAX_SIDE = 512
-MAX_PAIRS = 60
-# noise compresses badly: sixty pairs of 512x512 would make a page that no phone opens
+MAX_PICTURES = 60
+# noise compresses badly: sixty photos of 512x512 would make a page that no phone opens
 MAX_PICTURE_BYTES = 48 * 2**20
+STEPS = 20  # of the heat map
+# (at 0 %, at 100 %) of the heat map, on a light and on a dark page
+HEAT = {"light": ((244, 240, 232), (38, 84, 124)), "dark": ((36, 34, 31), (150, 196, 232))}
 
 Pixels = NDArray[np.uint8]
-Verdict = Literal["right", "wrong", "reference"]
-Distortion = tuple[float | None, float]
+Verdict = Literal["right", "wrong", "reference", "missing"]
 
 # in the order of the page: role, heading, what the models of this role stand for
 GROUPS: tuple[tuple[Role, str, str], ...] = (
@@ -43,23 +47,28 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What one model says of a photo before and after."""
+class Version:
+    """A protected version of a photo as the gallery shows it; the pictures are data URIs."""
 
-    row: Row
-    before: Said
-    after: Said
+    run: Run
+    protected: str
+    difference: str
+    distortion: Distortion
+
+    @property
+    def over_budget(self) -> bool:
+        """Whether a value changed by more than the run allowed."""
+        return self.run.epsilon is not None and self.distortion.linf > self.run.epsilon
 
 
 @dataclass(frozen=True)
 class Card:
-    """A pair as the gallery shows it.
+    """A photo as the gallery shows it.
 
     Attributes:
         size, shown: (width, height) of the photo, and of the pictures on the page.
-        original, protected, difference: data URIs.
-        linf: largest change, in 8-bit steps.
-        psnr: None where both are equal.
+        original: data URI.
+        answers: each model's of the original, then of every version.
     """
 
     name: str
@@ -67,75 +76,65 @@ class Card:
     size: tuple[int, int]
     shown: tuple[int, int]
     original: str
-    protected: str
-    difference: str
-    linf: int
-    psnr: float | None
-    ssim: float
-    answers: tuple[Answers, ...]
+    versions: tuple[Version, ...]
+    answers: tuple[tuple[Row, tuple[Said, ...]], ...]
 
     @property
     def reduced(self) -> bool:
         """Whether the pictures are smaller than the photo."""
         return self.shown != self.size
 
+    @property
+    def weight(self) -> int:
+        """Bytes of the pictures on the page."""
+        return len(self.original) + sum(len(one.protected) + len(one.difference) for one in self.versions)
+
 
 @dataclass(frozen=True)
-class Mean:
-    """The mean over some held-out models of the share that each reads right."""
+class Plot:
+    """A plot as data URIs for a light and a dark page, with its caption and what it shows in words."""
 
-    models: int
-    before: float
-    after: float
+    light: str
+    dark: str
+    caption: str
+    run: str
+    told: str
 
 
 def write_report(
-    path: Path,
-    *,
-    title: str,
-    summary: str,
-    rows: Sequence[Row],
-    pairs: Sequence[Pair],
-    label_names: Sequence[str],
-    epsilon: float,
-    amplify: int = 8,
-    distortion: Sequence[Distortion],
-    command: str,
-    environment: Mapping[str, Any],
+    path: Path, results: Results, pictures: Sequence[Pair], *, title: str, summary: str, amplify: int = 8
 ) -> None:
-    """Write one self-contained HTML file: no request leaves it, and it reads the same without scripts.
-
-    Args:
-        title, summary: plain text; a few words, and a sentence of the caller's own below the headline.
-        rows: as `evaluate_models` gives them, all of the same photos.
-        pairs: the first of these photos, in the same order, at least one; (H,W,3) or (H,W,1) uint8 each. 60 at most
-            are shown; the figures are of all photos.
-        label_names: the authorized model's class names; indices are shown where it has none.
-        epsilon: the budget in 1/255.
-        amplify: how many times the shown difference is larger than the real one.
-        distortion: (PSNR in dB or None where nothing changed, SSIM) of each pair.
-        command, environment: what makes this report again, and what it depends on besides its inputs.
-
-    Raises:
-        ValueError: no pairs, or rows or distortions that do not fit them.
-        OSError: the file cannot be written.
-    """
-    _check(rows, pairs, distortion)
-    cards = _gallery(rows, pairs, label_names, distortion, amplify)
-    told = {"title": title, "summary": summary, "command": command, "environment": environment}
-    figures = {"photos": rows[0].photos, "classes": len(label_names), "epsilon": epsilon, "amplify": amplify}
-    html = _template().render(**told, **figures, **_by_role(rows), cards=cards)
+    """Write `render`'s page. Raises ValueError as it does, and OSError where the file cannot be written."""
+    html = render(results, pictures, title=title, summary=summary, amplify=amplify)
     # a file name that is not UTF-8 reaches us with lone surrogates
     write_atomic(path, html.encode("utf-8", "replace"))
 
 
-def mean_of(rows: Sequence[Row]) -> Mean | None:
-    """The mean share read right, every model counting the same; None without models."""
-    if not rows:
-        return None
-    before = sum(row.right_before / row.photos for row in rows) / len(rows)
-    after = sum(row.right_after / row.photos for row in rows) / len(rows)
-    return Mean(len(rows), before, after)
+def render(results: Results, pictures: Sequence[Pair], *, title: str, summary: str, amplify: int = 8) -> str:
+    """One self-contained HTML page: no request leaves it, and all of it can be read without scripts.
+
+    Args:
+        pictures: of the first photos, in their order, at least one, with every run. 60 at most are shown; the figures
+            are of all photos.
+        title, summary: plain text; a few words, and a sentence of the caller's own below the headline.
+        amplify: how many times the shown difference is larger than the real one.
+
+    Raises:
+        ValueError: no pictures, or pictures that are not those of these results.
+    """
+    _check(results, pictures)
+    return _template().render(
+        title=title,
+        summary=summary,
+        amplify=amplify,
+        results=results,
+        versions=tables.versions(results),
+        groups=[(*group, results.of(group[0])) for group in GROUPS if results.of(group[0])],
+        missing=tables.failed(results),
+        reasons=tables.reasons(results, str),
+        plots=list(_plots(results)),
+        cards=_gallery(results, pictures, amplify),
+    )
 
 
 def amplified(original: Pixels, protected: Pixels, amplify: int) -> Pixels:
@@ -145,82 +144,94 @@ def amplified(original: Pixels, protected: Pixels, amplify: int) -> Pixels:
     return shown
 
 
-def _by_role(rows: Sequence[Row]) -> dict[str, Any]:
-    """The models as the headline and the table ask for them."""
-    groups = [(*group, [row for row in rows if row.role == group[0]]) for group in GROUPS]
-    heldout = [row for row in rows if row.role == "held-out"]
-    return {
-        "rows": rows,
-        "groups": [group for group in groups if group[-1]],
-        "authorized": [row for row in rows if row.role == "authorized"],
-        "heldout": mean_of([row for row in heldout if row.truth == "label"]),
-        "heldout_own": mean_of([row for row in heldout if row.truth == "own"]),
-    }
+def heat(scheme: str) -> list[tuple[str, str]]:
+    """(background, ink) of each of the heat map's steps, as CSS colors; their contrast is 4.5 at least."""
+    low, high = HEAT[scheme]
+    colors = [
+        tuple(round(a + (b - a) * step / STEPS) for a, b in zip(low, high, strict=True)) for step in range(STEPS + 1)
+    ]
+    return [
+        ("#{:02x}{:02x}{:02x}".format(*color), "#000" if _luminance(color) > 0.1791 else "#fff") for color in colors
+    ]
 
 
-def _check(rows: Sequence[Row], pairs: Sequence[Pair], distortion: Sequence[Distortion]) -> None:
-    if not pairs:
-        raise ValueError("a report needs at least one pair")
-    if len(distortion) != len(pairs):
-        raise ValueError(f"{len(distortion)} distortions for {len(pairs)} pairs")
-    for row in rows:
-        counts = {row.photos, len(row.answers_before), len(row.answers_after)}
-        if counts != {rows[0].photos} or row.photos < len(pairs):
-            raise ValueError(f"the answers of {row.model} are not those to these {len(pairs)} pairs")
+def _luminance(color: Sequence[int]) -> float:
+    """Relative luminance (WCAG 2.2); above 0.1791 black has the better contrast, and either has 4.58 there."""
+    linear = [(part / 255 / 12.92) if part <= 10 else ((part / 255 + 0.055) / 1.055) ** 2.4 for part in color]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def _gallery(
-    rows: Sequence[Row],
-    pairs: Sequence[Pair],
-    label_names: Sequence[str],
-    distortion: Sequence[Distortion],
-    amplify: int,
-) -> list[Card]:
-    """The first pairs, as many as fit; always one."""
-    ordered = [row for role, _, _ in GROUPS for row in rows if row.role == role]
+def _check(results: Results, pictures: Sequence[Pair]) -> None:
+    if not pictures:
+        raise ValueError("a report needs at least one picture")
+    if [picture.name for picture in pictures] != list(results.photos[: len(pictures)]):
+        raise ValueError("the pictures are not those of the first photos of these results")
+    for picture in pictures:
+        if {run.name for run in results.runs} != set(picture.protected):
+            raise ValueError(f"the pictures of {picture.name} are not of these runs")
+        if any(pixels.shape != picture.original.shape for pixels in picture.protected.values()):
+            raise ValueError(f"the pictures of {picture.name} are not of one shape")
+
+
+def _plots(results: Results) -> Iterator[Plot]:
+    by_epsilon = plots.accuracy_by_epsilon(results)
+    if by_epsilon is not None:
+        yield _plot(by_epsilon, "By the strength of the change", "", plots.told_by_epsilon(results))
+    for run in results.runs:
+        by_channel = plots.accuracy_by_channel(results, run.name)
+        if by_channel is not None:
+            yield _plot(by_channel, "By the channel", run.name, plots.told_by_channel(results, run.name))
+
+
+def _plot(svg: str, caption: str, run: str, told: str) -> Plot:
+    light, dark = (_data_uri(text.encode(), "svg+xml") for text in (svg, plots.on_dark(svg)))
+    return Plot(light, dark, caption, run, told)
+
+
+def _gallery(results: Results, pictures: Sequence[Pair], amplify: int) -> list[Card]:
+    """The first photos, as many as fit; always one."""
     cards: list[Card] = []
     weight = 0
-    for index, pair in enumerate(pairs[:MAX_PAIRS]):
-        label = label_names[pair.label] if pair.label < len(label_names) else f"class {pair.label}"
-        answers = tuple(_answers(row, index, pair) for row in ordered)
-        card = _card(pair, label, distortion[index], answers, amplify)
-        weight += len(card.original) + len(card.protected) + len(card.difference)
+    for index, picture in enumerate(pictures[:MAX_PICTURES]):
+        card = _card(results, index, picture, amplify)
+        weight += card.weight
         if cards and weight > MAX_PICTURE_BYTES:
             break
         cards.append(card)
     return cards
 
 
-def _card(pair: Pair, label: str, distortion: Distortion, answers: tuple[Answers, ...], amplify: int) -> Card:
-    # the difference first, at full size: that of two shrunk photos would be another
-    pictures = [pair.original, pair.protected, amplified(pair.original, pair.protected, amplify)]
-    shrunk = [_shrink(picture) for picture in pictures]
-    original, protected, difference = (_data_uri(picture) for picture in shrunk)
-    height, width = pair.original.shape[:2]
+def _card(results: Results, index: int, picture: Pair, amplify: int) -> Card:
+    original = _shrink(picture.original)
+    versions = []
+    for run in results.runs:
+        protected = picture.protected[run.name]
+        # the difference first, at full size: that of two shrunk photos would be another
+        difference = amplified(picture.original, protected, amplify)
+        versions.append(Version(run, _png(_shrink(protected)), _png(_shrink(difference)), run.distortion[index]))
+    ordered = [row for role, _, _ in GROUPS for row in results.of(role)]
+    height, width = picture.original.shape[:2]
     return Card(
-        name=pair.name,
-        label=label,
+        name=picture.name,
+        label=results.authorized.name_of(results.labels[index]),
         size=(width, height),
-        shown=shrunk[0].size,
-        original=original,
-        protected=protected,
-        difference=difference,
-        linf=int(np.abs(pair.protected.astype(np.int16) - pair.original).max()),
-        psnr=distortion[0],
-        ssim=distortion[1],
-        answers=answers,
+        shown=original.size,
+        original=_png(original),
+        versions=tuple(versions),
+        answers=tuple(
+            (row, tuple(_said(row, version, index) for version in tables.versions(results))) for row in ordered
+        ),
     )
 
 
-def _answers(row: Row, index: int, pair: Pair) -> Answers:
-    before, after = row.answers_before[index], row.answers_after[index]
-    own = row.truth == "own"
-    truth = before if own else pair.label
-
-    def said(answer: int, *, reference: bool = False) -> Said:
-        return Said(row.name_of(answer), "reference" if reference else "right" if answer == truth else "wrong")
-
-    return Answers(row, said(before, reference=own), said(after))
+def _said(row: Row, version: str, index: int) -> Said:
+    answer, truth = row.answers[version][AS_WRITTEN][index], row.truths[index]
+    verdict: Verdict = "right" if answer == truth else "wrong"
+    if answer is None:
+        verdict = "missing"
+    elif row.truth == "own" and (version == CLEAN or truth is None):
+        verdict = "reference"
+    return Said(row.name_of(answer), verdict)
 
 
 def _shrink(pixels: Pixels) -> Image.Image:
@@ -233,14 +244,14 @@ def _shrink(pixels: Pixels) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _data_uri(image: Image.Image) -> str:
+def _png(image: Image.Image) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return _data_uri(buffer.getvalue(), "png")
 
 
-def _percent(share: float) -> str:
-    return f"{share:.1%}"
+def _data_uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def _csp_hash(text: str) -> str:
@@ -266,6 +277,13 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    jinja.globals |= {"max_side": MAX_SIDE, "ssim": SSIM_DEFINITION}
-    jinja.filters |= {"percent": _percent, "csp_hash": _csp_hash, "flat": _flat}
+    told = {"own_note": tables.OWN_NOTE, "mean_note": tables.MEAN_NOTE, "unchanged_note": tables.UNCHANGED_NOTE}
+    jinja.globals |= {"max_side": MAX_SIDE, "ssim": tables.ssim_words(), "limits": tables.LIMITS, "heat": heat, **told}
+    jinja.globals |= {"quantiles": tables.QUANTILES, "change": tables.change, "summaries": tables.summaries}
+    jinja.filters |= {
+        "percent": tables.percent,
+        "csp_hash": _csp_hash,
+        "flat": _flat,
+        "step": lambda x: round(x * STEPS),
+    }
     return jinja.get_template("report.html.j2")

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from onlymymodel.data.image_io import PhotoError, decode
 from onlymymodel.data.manifest import Manifest, sha256
 from onlymymodel.errors import UserError
-from onlymymodel.evaluate.judgment import PAGE, RESULTS
+from onlymymodel.evaluate.judgment import ANSWERS, CSV, MARKDOWN, PAGE, RESULTS
 from onlymymodel.protect import run_record
 from onlymymodel.protect.folder import MANIFEST
 from onlymymodel.protect.photo import Context, look_at, to_tensor
@@ -18,7 +18,7 @@ from onlymymodel.surrogates.load import load_model
 
 # logits; another machine or thread count sums in another order
 MARGIN_TOLERANCE = 1e-3
-OURS = {MANIFEST, run_record.NAME, RESULTS, PAGE}
+OURS = {MANIFEST, run_record.NAME, RESULTS, CSV, MARKDOWN, PAGE, ANSWERS}
 
 
 @dataclass(frozen=True)

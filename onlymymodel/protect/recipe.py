@@ -46,8 +46,8 @@ class Recipe:
         "what is pushed: the surrogates' answers (ensemble; variance_reduced: SVRE; tap: with features), "
         "surrogate_features: NRDM, feature: the authorized model's own features (FMD)",
     )
-    steps: int = _knob(30, "sign steps")
-    step_share: float = _knob(0.2, "size of a sign step, as a share of epsilon")
+    steps: int = _knob(60, "sign steps")
+    step_share: float = _knob(0.4, "size of a sign step, as a share of epsilon")
     momentum: float = _knob(1.0, "share of the last direction that is kept (MI-FGSM's mu)")
     nesterov: bool = _knob(False, "push from where the momentum leads, not from where the photo is (NI-FGSM)")
     random_start: bool = _knob(False, "start at a random point of the budget")
@@ -125,6 +125,7 @@ RECIPES: dict[str, Recipe] = {
         normalize=False,
         views=("center",),
         guard=False,
+        depth=0.4,  # the paper's layer is not known here; chosen on images and a model that no table uses
     ),
     "ens": MI_FGSM,
     # DI-FGSM (Xie et al., CVPR 2019): MI-FGSM whose photo is resized and padded with probability 1/2

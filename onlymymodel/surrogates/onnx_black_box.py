@@ -19,6 +19,7 @@ class OnnxBlackBox:
     """An ONNX file run by ONNX Runtime on the CPU; the resize before it is ours (`Preprocess`)."""
 
     def __init__(self, uri: ModelUri) -> None:
+        self.uri = uri
         path = uri.file()
         self.session = _session(uri, path)
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()

@@ -1,0 +1,203 @@
+"""An unauthorized party who adapts: it trains its own model further, on protected photos with their right labels.
+
+Cross-fitted, so that memory does not pass for skill: every photo is judged by a copy that was trained on others only.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Generator, Tensor, nn
+from tqdm import tqdm
+
+from onlymymodel.errors import UserError
+from onlymymodel.evaluate.channels import CHANNELS
+from onlymymodel.evaluate.harness import Judge, Pair
+from onlymymodel.evaluate.results import CLEAN, Results, Row
+from onlymymodel.surrogates.black_box import BlackBox, ClassifierBlackBox, to_pixels
+from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.load import load_model
+from onlymymodel.surrogates.uri import ModelUri
+
+Images = Sequence[NDArray[np.uint8]]
+REMARK = "adapted: trained further on these protected photos with their right labels, and judged on those left out"
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """Copies of a model, each trained without one fold of the photos.
+
+    Attributes:
+        copies: by fold.
+        fold_of: for each photo the fold that it belongs to.
+    """
+
+    copies: tuple[Classifier, ...]
+    fold_of: tuple[int, ...]
+
+    def answers(self, images: Images) -> list[int]:
+        """Class indices for versions of the photos, in their order, each by the copy that never saw its photo.
+
+        Raises:
+            UserError: the training left the range of numbers.
+        """
+        return [_answer(self.copies[fold], image) for fold, image in zip(self.fold_of, images, strict=True)]
+
+
+def adapt(
+    model: Classifier,
+    images: Images,
+    labels: Sequence[int],
+    *,
+    folds: int = 2,
+    epochs: int = 10,
+    learning_rate: float = 3e-4,
+    batch: int = 8,
+    seed: int = 0,
+    also_clean: Images | None = None,
+) -> Adapted:
+    """Train copies of a model further on protected photos, so that each photo is left out by one of them.
+
+    The photos are dealt to the folds at random. For each fold a copy of the network is trained on the photos of all
+    other folds (cross-entropy, Adam, all parameters). The copies stay in eval mode: batch norm keeps its statistics,
+    dropout stays off. `model` is left as it is. The same arguments give the same copies on the same machine.
+
+    Args:
+        model: with gradients; its device is used.
+        images: protected photos, HWC uint8 (C 1 or 3), of any sizes.
+        labels: what each photo shows, as an index of the model's classes.
+        folds: 2 up to the number of photos.
+        epochs: passes over the photos that are trained on.
+        learning_rate: of Adam, above 0, at most 1; small models need up to 1e-3, and a party would try several.
+        batch: photos at each step.
+        seed: of the folds and of the order of the photos.
+        also_clean: the unprotected originals, in the order of `images`; a copy is then trained on the originals
+            of its own photos as well, and never sees those of the others.
+
+    Raises:
+        UserError: labels out of range, counts that differ, too few photos or folds, a setting out of its range, a
+            model with nothing to train, training that left the range of numbers.
+    """
+    _check_photos(model, images, labels, folds, also_clean)
+    _check_settings(epochs, learning_rate, batch)
+    generator = Generator().manual_seed(seed)
+    fold_of = torch.randperm(len(images), generator=generator) % folds
+    crops, truth = _crops(model, images), torch.tensor(labels, device=model.mean.device)
+    if also_clean is not None:  # an original shares its photo's fold
+        crops, truth = torch.cat([crops, _crops(model, also_clean)]), torch.cat([truth, truth])
+        fold_of = torch.cat([fold_of, fold_of])
+    copies = []
+    for fold in range(folds):
+        student = copy.deepcopy(model)
+        optimizer = torch.optim.Adam(_unfreeze(student), learning_rate)
+        lessons = (fold_of != fold).nonzero()[:, 0]
+        for _ in range(epochs):
+            order = lessons[torch.randperm(len(lessons), generator=generator)]
+            for rows in torch.split(order, batch):
+                _learn(student, optimizer, crops[rows], truth[rows])
+        copies.append(student)
+    return Adapted(tuple(copies), tuple(fold_of[: len(images)].tolist()))
+
+
+def adapted_rows(
+    results: Results,
+    judges: Sequence[Judge],
+    pairs: Sequence[Pair],
+    *,
+    progress: bool = True,
+) -> list[Row]:
+    """A row more for every held-out model that has gradients and the authorized model's classes, trained further on
+    the protected photos of each run as they were written. What it read in the clean photos is what it read before.
+
+    Args:
+        results, judges: an evaluation and its judges.
+        pairs: all of its photos.
+
+    Raises:
+        UserError: no held-out model can be trained; see `adapt`.
+    """
+    found = [(row, _trainable(judge.model)) for row, judge in zip(results.rows, judges, strict=True)]
+    students = [(row, model) for row, model in found if model and row.role == "held-out" and row.truth == "label"]
+    if not students:
+        raise UserError("no held-out model can be trained further: give one with gradients and the same classes")
+    rows = []
+    for row, model in tqdm(students, desc="adapting", unit="model", disable=None if progress else True):
+        answers = {CLEAN: row.answers[CLEAN]}
+        for run in results.runs:
+            photos = [pair.protected[run.name] for pair in pairs]
+            adapted = adapt(model, photos, results.labels)
+            answers[run.name] = {
+                name: tuple(adapted.answers([CHANNELS[name].apply(photo) for photo in photos]))
+                for name in results.channels
+            }
+        rows.append(replace(row, model=f"{row.model} (adapted)", answers=answers, remark=REMARK))
+    return rows
+
+
+def _trainable(model: BlackBox) -> Classifier | None:
+    """The network behind a judge, where it is at hand: whoever runs a model has its weights."""
+    if isinstance(model, ClassifierBlackBox):
+        return model.classifier
+    uri = getattr(model, "uri", None)
+    return load_model(uri.seen_from(Path())) if isinstance(uri, ModelUri) and uri.scheme == "onnx" else None
+
+
+def _check_photos(
+    model: Classifier, images: Images, labels: Sequence[int], folds: int, also_clean: Images | None
+) -> None:
+    if len(labels) != len(images):
+        raise UserError(f"{len(images)} photos have {len(labels)} labels: give one for each")
+    if also_clean is not None and len(also_clean) != len(images):
+        raise UserError(f"{len(images)} protected photos have {len(also_clean)} originals: give one for each")
+    if folds < 2:
+        raise UserError(
+            f"an adapted model needs 2 folds or more, one to answer and the others to learn from, not {folds}"
+        )
+    if len(images) < folds:
+        raise UserError(f"{len(images)} photos are too few for {folds} folds: give more photos, or fewer folds")
+    for number, label in enumerate(labels, start=1):
+        if not 0 <= label < model.card.classes:
+            known = f"0 to {model.card.classes - 1}"
+            raise UserError(f"photo {number} of {len(labels)}: {model.card.uri} has no class {label}, it has {known}")
+
+
+def _check_settings(epochs: int, learning_rate: float, batch: int) -> None:
+    if epochs < 1 or batch < 1:
+        raise UserError(f"adaptation needs 1 epoch and a batch of 1 or more, not {epochs} and {batch}")
+    if not 0 < learning_rate <= 1:
+        raise UserError(f"the learning rate of an adaptation must be above 0 and at most 1, not {learning_rate}")
+
+
+def _crops(model: Classifier, images: Images) -> Tensor:
+    """(B,3,height,width) in [0,1], as the network gets them."""
+    preprocess, device = model.card.preprocess, model.mean.device
+    with torch.no_grad():
+        return torch.cat([preprocess.center(preprocess.canvas(to_pixels(image, device))) for image in images])
+
+
+def _unfreeze(student: Classifier) -> list[nn.Parameter]:
+    parameters = [parameter for parameter in student.net.parameters() if parameter.is_floating_point()]
+    if not parameters:
+        raise UserError(f"{student.card.uri} has no parameters to train: only models with gradients can adapt")
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    return parameters
+
+
+def _learn(student: Classifier, optimizer: torch.optim.Optimizer, crops: Tensor, truth: Tensor) -> None:
+    optimizer.zero_grad()
+    torch.autograd.backward(F.cross_entropy(student.logits(crops), truth))
+    optimizer.step()
+
+
+def _answer(student: Classifier, image: NDArray[np.uint8]) -> int:
+    with torch.inference_mode():
+        logits = student(to_pixels(image, student.mean.device))
+    if not logits.isfinite().all():
+        raise UserError(f"{student.card.uri} did not survive its training: choose a smaller learning rate")
+    return int(logits.argmax(1))

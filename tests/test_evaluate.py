@@ -1,0 +1,297 @@
+"""omm evaluate, from the command line to the files it writes."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from onlymymodel.cli import main
+from onlymymodel.data.manifest import Manifest
+from onlymymodel.data.portraits import render
+from onlymymodel.evaluate.results import read_results
+from onlymymodel.protect.folder import MANIFEST
+
+MINE, THEIRS, OTHERS = (f"python:toys:{name}" for name in ("mine", "theirs", "others"))
+HELD_OUT = ["--heldout", OTHERS, "--allow-python", "--quiet", "--device", "cpu"]
+QUICK = ["--steps", "2", "--step-share", "1", "--views", "center", "--kappa", "0.5", "--quiet", "--device", "cpu"]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    source = tmp_path / "photos"
+    (source / "sub").mkdir(parents=True)
+    for index, name in enumerate(("0.png", "1.png", "sub/2.png")):
+        Image.fromarray(render(index, index, index, 40)).save(source / name)
+    return source
+
+
+def protect(source: Path, out: Path, *flags: str) -> Path:
+    models = ["--authorized", MINE, "--surrogate", THEIRS, "--allow-python"]
+    assert main(["protect", str(source), "--out", str(out), *models, *QUICK, *flags]) in (0, 1)
+    return out
+
+
+def evaluate(source: Path, protected: list[Path], out: Path, *flags: str) -> int:
+    words = ["evaluate", "--original", str(source), "--protected", *map(str, protected), "--out", str(out)]
+    return main([*words, *HELD_OUT, *flags])
+
+
+def test_one_folder_with_the_models_that_made_it(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    protected = protect(photos, tmp_path / "p", "--epsilon", "16")
+    assert evaluate(photos, [protected], tmp_path / "e") == 0
+    assert "authorized" in capsys.readouterr().out
+    results = read_results(tmp_path / "e" / "results.json")
+    assert [(row.role, row.model) for row in results.rows] == [
+        ("authorized", MINE), ("surrogate", THEIRS), ("held-out", OTHERS)
+    ]  # fmt: skip
+    assert results.photos == ("0.png", "1.png", "sub/2.png")
+    (run,) = results.runs
+    assert (run.name, run.epsilon, run.recipe) == ("p", 16.0, "default")
+    assert run.statuses == {"protected": 3}
+    assert results.authorized.score("p").kept == 1.0
+    manifest = Manifest(protected / MANIFEST).by_source()
+    for name, label, distortion in zip(results.photos, results.labels, run.distortion, strict=True):
+        record = manifest[name]
+        assert label == record["label"]
+        assert distortion.linf == record["linf"]
+        assert distortion.psnr == pytest.approx(record["psnr"])
+        assert distortion.ssim == pytest.approx(record["ssim"])
+    (surrogate,) = results.of("surrogate")
+    assert list(surrogate.answers["p"]["png"]) == [
+        manifest[name]["surrogates"][0]["answer_after"] for name in results.photos
+    ]
+    assert results.header["environment"]["python"]
+    assert results.header["settings"]["p"]["recipe"]["seed"] == 0
+    assert results.header["settings"]["p"]["authorized"]["sha256"]
+
+
+def test_csv_markdown_and_page_stand_beside_and_say_the_same(photos: Path, tmp_path: Path) -> None:
+    protected = protect(photos, tmp_path / "p", "--epsilon", "16")
+    assert evaluate(photos, [protected], tmp_path / "e", "--channels", "png", "jpeg75") == 0
+    results = read_results(tmp_path / "e" / "results.json")
+    with (tmp_path / "e" / "results.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * 2 * 2  # models, versions, channels
+    for row in rows:
+        (model,) = [model for model in results.rows if model.model == row["model"]]
+        assert int(row["right"]) == model.score(row["version"], row["channel"]).right
+    assert OTHERS in (tmp_path / "e" / "results.md").read_text(encoding="utf-8")
+    assert "jpeg75" in (tmp_path / "e" / "report.html").read_text(encoding="utf-8")
+
+
+def test_several_folders_are_several_runs(photos: Path, tmp_path: Path) -> None:
+    folders = [protect(photos, tmp_path / f"p{epsilon}", "--epsilon", str(epsilon)) for epsilon in (8, 16)]
+    assert evaluate(photos, folders, tmp_path / "e") == 0
+    results = read_results(tmp_path / "e" / "results.json")
+    assert [(run.name, run.epsilon) for run in results.runs] == [("p8", 8.0), ("p16", 16.0)]
+    for run, folder in zip(results.runs, folders, strict=True):
+        expected = [Manifest(folder / MANIFEST).by_source()[name]["linf"] for name in results.photos]
+        assert [distortion.linf or None for distortion in run.distortion] == [value or None for value in expected]
+
+
+def test_begun_again_it_says_the_same_from_its_book(photos: Path, tmp_path: Path) -> None:
+    protected = protect(photos, tmp_path / "p", "--epsilon", "16")
+    assert evaluate(photos, [protected], tmp_path / "e") == 0
+    book = (tmp_path / "e" / "answers.jsonl").read_bytes()
+    first = json.loads((tmp_path / "e" / "results.json").read_text())
+    assert evaluate(photos, [protected], tmp_path / "e") == 0
+    assert (tmp_path / "e" / "answers.jsonl").read_bytes() == book
+    assert json.loads((tmp_path / "e" / "results.json").read_text()) == first
+
+
+def test_what_was_not_protected_is_judged_as_it_leaves(photos: Path, tmp_path: Path) -> None:
+    """With a budget of nothing all photos are unchanged: none is dropped, and every model reads what it read before."""
+    protected = protect(photos, tmp_path / "p", "--epsilon", "0")
+    assert evaluate(photos, [protected], tmp_path / "e") == 0
+    results = read_results(tmp_path / "e" / "results.json")
+    assert results.runs[0].statuses == {"unchanged": 3}
+    for row in results.rows:
+        assert row.answers["p"] == row.answers["clean"]
+
+
+def test_a_folder_of_another_tool(photos: Path, tmp_path: Path) -> None:
+    """Other names of the same format, no manifest: the label is what the authorized model reads in the original."""
+    theirs = tmp_path / "theirs"
+    (theirs / "sub").mkdir(parents=True)
+    for name in ("0", "1", "sub/2"):
+        Image.open(photos / f"{name}.png").save(theirs / f"{name}.webp", lossless=True)
+    assert evaluate(photos, [theirs], tmp_path / "e", "--authorized", MINE) == 0
+    results = read_results(tmp_path / "e" / "results.json")
+    assert results.runs[0].epsilon is None
+    assert results.authorized.score("theirs").right == 3
+    assert results.labels == results.authorized.answers["clean"]["png"]
+
+
+def test_labels_are_the_truth_where_they_are_given(photos: Path, tmp_path: Path) -> None:
+    protected = protect(photos, tmp_path / "p", "--epsilon", "16")
+    (tmp_path / "labels.csv").write_text("file,label\n0.png,0\n1.png,1\nsub/2.png,2\n")
+    assert evaluate(photos, [protected], tmp_path / "e", "--labels", str(tmp_path / "labels.csv")) == 0
+    assert read_results(tmp_path / "e" / "results.json").labels == (0, 1, 2)
+
+
+def test_a_labelled_set_gives_labels_too(photos: Path, tmp_path: Path) -> None:
+    for index, name in enumerate(("0.png", "1.png", "sub/2.png")):
+        folder = tmp_path / "set" / f"class-{index}"
+        folder.mkdir(parents=True)
+        shutil.copy(photos / name, folder)
+    source = tmp_path / "set"
+    protected = protect(source, tmp_path / "p", "--epsilon", "16", "--labels", f"folders:{source}")
+    assert evaluate(source, [protected], tmp_path / "e", "--labels", f"folders:{source}") == 0
+    assert read_results(tmp_path / "e" / "results.json").labels == (0, 1, 2)
+
+
+def test_a_run_file_names_the_models(photos: Path, tmp_path: Path) -> None:
+    protected = protect(photos, tmp_path / "p", "--epsilon", "16")
+    run = tmp_path / "run.toml"
+    run.write_text(f'authorized = "{MINE}"\nsurrogates = ["{THEIRS}"]\nheldout = ["{OTHERS}"]\n')
+    words = ["evaluate", "--original", str(photos), "--protected", str(protected), "--out", str(tmp_path / "e")]
+    assert main([*words, "--run", str(run), "--allow-python", "--quiet", "--device", "cpu"]) == 0
+    roles = [row.role for row in read_results(tmp_path / "e" / "results.json").rows]
+    assert roles == ["authorized", "surrogate", "held-out"]
+
+
+def test_a_surrogate_as_held_out_is_shown_and_counts_nothing(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    protected = protect(photos, tmp_path / "p", "--epsilon", "16")
+    words = ["evaluate", "--original", str(photos), "--protected", str(protected), "--out", str(tmp_path / "e")]
+    assert main([*words, "--surrogate", OTHERS, "--heldout", THEIRS, *HELD_OUT[2:]]) == 0
+    results = read_results(tmp_path / "e" / "results.json")
+    assert results.of("held-out")[0].remark.startswith("not independent: the same weights")
+    assert results.heldout_mean("p") is None
+    assert "independent" in capsys.readouterr().out
+
+
+def spoiled(photos: Path, tmp_path: Path, what: str) -> tuple[Path, Path, list[str]]:
+    """A source, a protected folder and flags that something is wrong with."""
+    protected = protect(photos, tmp_path / "p", "--epsilon", "16")
+    flags: list[str] = []
+    if what == "lost file":
+        (protected / "1.png").unlink()
+    elif what == "new original":
+        Image.fromarray(render(5, 0, 0, 40)).save(photos / "new.png")
+    elif what == "lost original":
+        (photos / "1.png").unlink()
+    elif what == "other size":
+        Image.fromarray(np.zeros((41, 40, 3), np.uint8)).save(protected / "1.png")
+    elif what == "not a photo":
+        (protected / "1.png").write_bytes(b"hello")
+    elif what == "label missing":
+        (tmp_path / "labels.csv").write_text("file,label\n0.png,0\n1.png,1\n")
+        flags = ["--labels", str(tmp_path / "labels.csv")]
+    elif what == "empty folder":
+        shutil.rmtree(protected)
+        protected.mkdir()
+        flags = ["--authorized", MINE]
+    elif what == "other authorized":
+        flags = ["--authorized", OTHERS]
+    elif what == "unknown channel":
+        flags = ["--channels", "jpeg76"]
+    elif what == "same folder":
+        flags = ["--out", str(protected / "inside" / ".." / ".." / "photos")]
+    return photos, protected, flags
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("lost file", "1 protected files are missing: 1.png"),
+        ("new original", "1 photos are not in its manifest: new.png"),
+        ("lost original", "1 protected photos have no original: 1.png"),
+        ("other size", "1.png: the protected photo is 40x41 pixels, its original 40x40"),
+        ("not a photo", "1.png cannot be read"),
+        ("label missing", "1 of 3 photos have no label: sub/2.png"),
+        ("empty folder", "is empty"),
+        ("other authorized", "was made for python:toys:mine"),
+        ("unknown channel", "unknown channel 'jpeg76'; did you mean"),
+        ("same folder", "is, or lies inside, the source"),
+    ],
+)
+def test_bad_input_is_told_in_a_sentence(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str, words: str
+) -> None:
+    source, protected, flags = spoiled(photos, tmp_path, what)
+    capsys.readouterr()
+    assert evaluate(source, [protected], tmp_path / "e", *flags) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_mismatched_pairs_of_another_tool_are_told(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = tmp_path / "theirs"
+    shutil.copytree(photos, theirs)
+    flags = ("--authorized", MINE)
+    (theirs / "0.png").rename(theirs / "x.png")
+    assert evaluate(photos, [theirs], tmp_path / "e", *flags) == 2
+    assert "1 photos have no protected version: 0.png" in capsys.readouterr().err
+    shutil.copy(theirs / "x.png", theirs / "0.png")
+    assert evaluate(photos, [theirs], tmp_path / "e", *flags) == 2
+    assert "1 protected photos have no original: x.png" in capsys.readouterr().err
+    (theirs / "x.png").rename(theirs / "0.bmp")
+    assert evaluate(photos, [theirs], tmp_path / "e", *flags) == 2
+    assert "0.bmp and 0.png" in capsys.readouterr().err
+
+
+def test_without_held_out_models_it_says_what_is_missing(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    protected = protect(photos, tmp_path / "p", "--epsilon", "16")
+    words = ["evaluate", "--original", str(photos), "--protected", str(protected), "--out", str(tmp_path / "e")]
+    assert main([*words, *HELD_OUT[2:]]) == 0
+    assert "no held-out model took part" in capsys.readouterr().out
+
+
+def test_a_folder_without_a_record_needs_an_authorized_model(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(photos, tmp_path / "theirs")
+    assert evaluate(photos, [tmp_path / "theirs"], tmp_path / "e") == 2
+    assert "--authorized" in capsys.readouterr().err
+
+
+def test_lpips_without_its_weights_says_so_in_a_sentence(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
+    protected = protect(photos, tmp_path / "p", "--epsilon", "16")
+    assert evaluate(photos, [protected], tmp_path / "e", "--lpips") == 2
+    assert "LPIPS needs" in capsys.readouterr().err
+
+
+def test_an_adapted_model_gets_a_row_of_its_own_that_enters_no_mean(photos: Path, tmp_path: Path) -> None:
+    protected = protect(photos, tmp_path / "p", "--epsilon", "16")
+    assert evaluate(photos, [protected], tmp_path / "plain") == 0
+    assert evaluate(photos, [protected], tmp_path / "e", "--adapt", "--channels", "png", "blur") == 0
+    plain, results = (read_results(tmp_path / name / "results.json") for name in ("plain", "e"))
+    assert [row.model for row in results.of("held-out")] == [OTHERS, f"{OTHERS} (adapted)"]
+    adapted = results.of("held-out")[1]
+    assert adapted.remark.startswith("adapted")
+    assert set(adapted.answers["p"]) == {"png", "blur"}
+    assert adapted.answers["clean"] == results.of("held-out")[0].answers["clean"]
+    assert results.heldout_mean("p") == plain.heldout_mean("p")
+
+
+def test_no_model_to_adapt_is_told(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    protected = protect(photos, tmp_path / "p", "--epsilon", "16")
+    answers = tmp_path / "answers.jsonl"
+    assert evaluate(photos, [protected], tmp_path / "first") == 0
+    (tmp_path / "first" / "answers.jsonl").rename(answers)
+    words = ["evaluate", "--original", str(photos), "--protected", str(protected), "--out", str(tmp_path / "e")]
+    card = next(row for row in read_results(tmp_path / "first" / "results.json").rows if row.model == OTHERS)
+    recorded = f"recorded:{answers}?model={card.sha256}&classes=3&task=toy"
+    assert main([*words, "--heldout", recorded, *HELD_OUT[2:]]) == 0
+    replayed = read_results(tmp_path / "e" / "results.json").of("held-out")[0]
+    assert replayed.answers == card.answers
+    capsys.readouterr()
+    assert main([*words, "--heldout", recorded, *HELD_OUT[2:], "--adapt"]) == 2
+    assert "no held-out model can be trained" in capsys.readouterr().err

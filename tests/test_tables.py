@@ -1,0 +1,184 @@
+"""The tables: the figures of the results and nothing else, whatever a name tries."""
+
+import csv
+import io
+import re
+from dataclasses import replace
+
+import pytest
+from results_toys import REMARK, alone, hostile_results, toy_results
+
+from onlymymodel.evaluate.results import Results, Run
+from onlymymodel.evaluate.tables import TERMINAL, change, code, failed, to_csv, to_markdown, to_text, versions
+from onlymymodel.protect.distortion import SSIM_DEFINITION, Distortion
+
+
+def _lines(results: Results) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(to_csv(results), newline="")))
+
+
+def _cells(markdown: str, first: str) -> list[list[str]]:
+    """The cells of the lines of all tables that begin with `first`, split as GitHub does."""
+    lines = [line for line in markdown.splitlines() if line.startswith(f"| {first}")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def test_csv_has_every_score_once_and_exactly() -> None:
+    toy = toy_results()
+    lines = _lines(toy)
+    assert len(lines) == len(toy.rows) * 3 * 3
+    found = {(line["model"], line["version"], line["channel"]): line for line in lines}
+    for row in toy.rows:
+        for version in versions(toy):
+            for channel in toy.channels:
+                line, score = found[row.model, version, channel], row.score(version, channel)
+                counts = [int(line[name]) for name in ("photos", "right", "failed", "readable", "still_right")]
+                assert counts == [score.photos, score.right, score.failed, score.readable, score.still_right]
+                shares = [float(line[name]) for name in ("share", "share_low", "share_high", "kept", "kept_low")]
+                assert shares == [score.share, *score.interval, score.kept, score.kept_interval[0]]
+                assert (float(line["kept_high"]), float(line["unprotected"])) == (
+                    score.kept_interval[1],
+                    score.unprotected,
+                )
+    assert {line["epsilon"] for line in lines} == {"0.0", "8.0", "16.0"}
+    assert found["zoo:cousin", "eps8", "png"]["remark"] == REMARK
+
+
+def test_csv_leaves_empty_what_is_not_known() -> None:
+    toy = alone(toy_results())
+    blind = replace(toy.rows[0], truths=(2, 2, 0, 2))
+    lines = _lines(replace(toy, rows=(blind,), runs=(replace(toy.runs[0], epsilon=None),)))
+    assert [(line["kept"], line["readable"]) for line in lines] == [("", "0"), ("", "0")]
+    assert [line["epsilon"] for line in lines] == ["0.0", ""]
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("x","y")'])
+def test_csv_is_no_formula_for_a_spreadsheet(name: str) -> None:
+    toy = toy_results()
+    (first, *_) = _lines(replace(toy, rows=(replace(toy.rows[0], model=name, family=name, sha256=name),)))
+    assert [first[column] for column in ("model", "family", "sha256")] == [f"'{name}"] * 3
+    assert first["photos"] == "4"
+
+
+def test_csv_survives_hostile_names() -> None:
+    hostile = hostile_results()
+    lines = _lines(hostile)
+    assert len(lines) == len(hostile.rows) * 3 * 3
+    assert all(None not in line and None not in line.values() for line in lines)
+    assert not [cell for line in lines for cell in line.values() if cell.startswith(("=", "+", "-", "@"))]
+    assert lines[1]["channel"] == f"'{hostile.channels[1]}"
+    assert lines[2]["channel"] == "caf?"
+    assert lines[3]["model"] == f"'{hostile.rows[0].model}"
+
+
+def test_markdown_has_share_interval_and_counts() -> None:
+    markdown = to_markdown(toy_results())
+    (judge, *_) = _cells(markdown, "`zoo:judge`")
+    assert judge == [
+        "`zoo:judge`",
+        "held-out",
+        "100.0% [51.0-100.0] (4/4)",
+        "25.0% [4.6-69.9] (1/4)",
+        "0.0% [0.0-49.0] (0/4)",
+    ]
+    authorized, kept, *_ = _cells(markdown, "`zoo:mine`")
+    assert (authorized[1], kept[1]) == ("authorized", "kept")
+    assert kept[2:] == ["100.0% [51.0-100.0] (4/4)", "100.0% [51.0-100.0] (4/4)", "75.0% [30.1-95.4] (3/4)"]
+    # judge: 1 right and 1 failed of 4; far: 2 right of 4; the cousin is not counted
+    assert _cells(markdown, " | mean of held-out") == [["", "mean of held-out", "100.0%", "50.0%", "12.5%"]]
+
+
+def test_markdown_has_the_channels_of_every_run_only_where_there_are_several() -> None:
+    toy = toy_results()
+    markdown = to_markdown(toy)
+    assert markdown.count("through other channels") == 2
+    assert _cells(markdown, "mean of held-out") == [
+        ["mean of held-out", "50.0%", "50.0%", "50.0%"],
+        ["mean of held-out", "12.5%", "12.5%", "37.5%"],
+    ]
+    assert _cells(markdown, "authorized, kept")[1] == ["authorized, kept", "75.0%", "75.0%", "75.0%"]
+    assert "through other channels" not in to_markdown(alone(toy))
+
+
+def test_markdown_says_what_the_figures_mean() -> None:
+    markdown = to_markdown(toy_results())
+    assert f"† `zoo:cousin` is not independent, and in no mean: `{REMARK}`" in markdown
+    assert "`onnx:far.onnx`\\*" in markdown
+    assert all(str(value) in markdown for value in SSIM_DEFINITION.values())
+    assert "What this does not promise" in markdown
+    assert "9 answers are missing." in markdown
+    assert "6 times `zoo:judge`: `out of memory`" in markdown
+    clean = to_markdown(replace(toy_results(), rows=toy_results().rows[:3], failures=()))
+    assert "Every model answered every time." in clean
+    assert "†" not in clean
+    assert "mean of held-out" not in clean
+
+
+def test_markdown_tables_keep_their_columns_whatever_the_names() -> None:
+    markdown = to_markdown(hostile_results())
+    widths = [len(re.split(r"(?<!\\)\|", line)) for line in markdown.splitlines() if line.startswith("|")]
+    plain = [len(re.split(r"\|", line)) for line in to_markdown(toy_results()).splitlines() if line.startswith("|")]
+    assert widths == plain
+    assert "<script" not in markdown
+    assert "<img" not in markdown
+    markdown.encode("utf-8")
+
+
+def test_names_are_code_of_one_line() -> None:
+    assert code("timm:resnet18.a1_in1k") == "`timm:resnet18.a1_in1k`"
+    assert code("two\n lines\t") == "`two lines`"
+    assert code("a|b") == "<code>a&#124;b</code>"
+    assert code("a`\\*<b>") == "<code>a&#96;&#92;&#42;&#60;b&#62;</code>"
+    assert code("\x1b[31m") == "<code>&#27;&#91;31m</code>"
+    assert code("") == ""
+
+
+def test_quantiles_of_the_change() -> None:
+    lines = {name: rest for name, *rest in change(toy_results().runs[0])}
+    assert lines == {
+        "Linf, of 255": ["0", "6", "8", "8", "8"],
+        "L2": ["0.00", "6.00", "10.00", "13.00", "16.00"],
+        "PSNR, dB": ["36.0", "37.0", "38.0", "39.0", "40.0"],  # of the three that changed
+        "SSIM": ["0.9400", "0.9550", "0.9700", "0.9850", "1.0000"],
+    }
+    assert [line[0] for line in change(Run("none", ()))] == []
+    untouched = Run("same", (Distortion(0, 0.0, None, 1.0, 0.0),))
+    assert [line[0] for line in change(untouched)] == ["Linf, of 255", "L2", "SSIM", "LPIPS"]
+
+
+def test_text_fits_the_terminal_and_shows_every_version() -> None:
+    toy = toy_results()
+    many = [replace(toy.runs[0], name=f"a-run-with-a-long-name-{place}") for place in range(9)]
+    rows = [
+        replace(
+            row,
+            model=f"timm:{'very_' * 20}long{place}",
+            answers={**row.answers, **{run.name: row.answers["eps8"] for run in many}},
+        )
+        for place, row in enumerate(toy.rows)
+    ]
+    text = to_text(replace(toy, runs=tuple(many), rows=tuple(rows)))
+    for shown in (text, to_text(toy), to_text(hostile_results()), to_text(alone(toy))):
+        assert max(map(len, shown.splitlines())) <= TERMINAL
+    assert all(f"me-{place}" in text for place in range(9))
+    assert all(
+        text.count(f"long{place} ") + text.count(f"long{place}!") + text.count(f"long{place}*") > 1 for place in (0, 5)
+    )
+
+
+def test_text_has_the_figures() -> None:
+    lines = [line.split() for line in to_text(toy_results()).splitlines()]
+    assert ["held-out", "zoo:judge", "100.0%", "[51-100]", "25.0%", "[5-70]", "0.0%", "[0-49]"] in lines
+    assert ["mean", "of", "held-out", "100.0%", "50.0%", "12.5%"] in lines
+    assert ["mean", "of", "held-out,", "resize50", "100.0%", "50.0%", "37.5%"] in lines
+    assert ["authorized,", "kept", "100.0%", "100.0%", "75.0%"] in lines
+    assert "9 answers are missing" in to_text(toy_results())
+    assert failed(toy_results()) == 9
+
+
+def test_text_does_not_steer_the_terminal() -> None:
+    toy = toy_results()
+    rows = (replace(toy.rows[0], model="zoo:\x1b[2Jmine\r\x07"), *toy.rows[1:])
+    text = to_text(replace(toy, rows=rows))
+    assert "zoo:?[2Jmine??" in text
+    assert all(sign.isprintable() or sign == "\n" for sign in text + to_text(hostile_results()))
