@@ -164,7 +164,7 @@ def _row(judge: Judge, said: _Said, labels: Sequence[int], authorized: ModelCard
 
 def _remark(card: ModelCard, used: Sequence[ModelCard]) -> str:
     found = kinship(card, used)
-    return f"not independent: the same {found[0]} as {found[1].uri}" if found else ""
+    return f"the same {found[0]} as {found[1].uri}" if found else ""
 
 
 def kinship(card: ModelCard, used: Iterable[ModelCard]) -> tuple[str, ModelCard] | None:
