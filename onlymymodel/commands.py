@@ -104,9 +104,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
         print("no held-out model took part: nothing here says what unknown models read (--heldout URI ...)")
     print(f"\nfigures, tables and pictures: {arguments.out / PAGE} and beside it")
     if results.failures:
-        print(
-            f"omm: {len(results.failures)} questions were not answered (counted; {arguments.out / RESULTS} says which)"
-        )
+        count, where = len(results.failures), arguments.out / RESULTS
+        print(f"omm: {count} questions were not answered (counted; {where} says which)", file=sys.stderr)
     return NOT_ALL_WELL if results.failures else OK
 
 

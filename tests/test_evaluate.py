@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from oip_server import serving
 from PIL import Image
+from toys import others
 
 from onlymymodel.cli import main
 from onlymymodel.data.manifest import Manifest
@@ -295,3 +297,39 @@ def test_no_model_to_adapt_is_told(photos: Path, tmp_path: Path, capsys: pytest.
     capsys.readouterr()
     assert main([*words, "--heldout", recorded, *HELD_OUT[2:], "--adapt"]) == 2
     assert "no held-out model can be trained" in capsys.readouterr().err
+
+
+def test_a_model_that_crashes_on_one_image_is_counted_and_told(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    protected = protect(photos, tmp_path / "p", "--epsilon", "16")
+    words = ["evaluate", "--original", str(photos), "--protected", str(protected), "--out", str(tmp_path / "e")]
+    moody = ["--heldout", "python:toys:moody", *HELD_OUT[2:]]
+    assert main([*words, *moody]) == 1
+    assert "1 questions were not answered" in capsys.readouterr().err
+    results = read_results(tmp_path / "e" / "results.json")
+    (row,) = results.of("held-out")
+    assert row.answers["clean"]["png"][0] is None
+    assert (row.score("clean").failed, row.score("clean").photos, row.score("p").failed) == (1, 3, 0)
+    assert [(failure.photo, failure.version) for failure in results.failures] == [("0.png", "clean")]
+    assert "the first question is too much for me" in (tmp_path / "e" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_served_model_gets_no_more_than_its_budget_over_resumed_runs(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three photos in two versions are six questions; the first run may put four."""
+    protected = protect(photos, tmp_path / "p", "--epsilon", "16")
+    words = ["evaluate", "--original", str(photos), "--protected", str(protected), "--out", str(tmp_path / "e")]
+    with serving(others()) as server:
+        url = f"{server.url}?fit=squash&task=toy"
+        for _ in range(2):
+            capsys.readouterr()
+            assert main([*words, "--heldout", f"{url}&budget=4", *HELD_OUT[2:]]) == 2
+            assert "the budget of 4 queries" in capsys.readouterr().err
+            assert len(server.questions) == 4
+        assert main([*words, "--heldout", f"{url}&budget=6", *HELD_OUT[2:]]) == 0
+        assert len(server.questions) == 6
+    assert evaluate(photos, [protected], tmp_path / "direct") == 0
+    served, direct = (read_results(tmp_path / name / "results.json").of("held-out")[0] for name in ("e", "direct"))
+    assert served.answers == direct.answers

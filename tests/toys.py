@@ -2,9 +2,12 @@
 
 import time
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from onlymymodel.surrogates.black_box import CallableBlackBox
 from onlymymodel.surrogates.classifier import Classifier, ModelCard, Preprocess
 
 SIZE = 16
@@ -81,6 +84,19 @@ def slow() -> Classifier:
     quick = linear(seed=12, classes=3, scale=0.1)
     assert isinstance(quick.net, Linear)
     return classifier(Slow(quick.net.weights.data, quick.net.bias.data), 3, "slow")
+
+
+def moody() -> CallableBlackBox:
+    """A judge that fails once, on the first photo that it is asked about, as `python:toys:moody`."""
+    asked: list[bool] = []
+
+    def answer(image: NDArray[np.uint8]) -> int:
+        asked.append(True)
+        if len(asked) == 1:
+            raise RuntimeError("the first question is too much for me")
+        return int(image[0, 0, 0]) % 3
+
+    return CallableBlackBox(answer, ModelCard("moody", sha256="moody", classes=3, preprocess=PLAIN, task="toy"))
 
 
 def blind() -> nn.Module:
