@@ -24,10 +24,14 @@ def models() -> dict[str, dict[str, Any]]:
     return {record["id"]: record for record in json.loads(index.read_text(encoding="utf-8"))}
 
 
-def uri(name: str) -> str:
-    """The URI of an ImageNet model of the assets, with its recorded preprocessing, family and parent."""
+def uri(name: str, fit: str = "crop") -> str:
+    """The URI of an ImageNet model of the assets, with its recorded preprocessing, family and parent.
+
+    Args:
+        fit: `squash` for images that were cut to the subject already, as those of NIPS-2017: they are resized whole.
+    """
     record = models()[name]
-    options = {"family": record["family"], "parent": record["parent"]}
+    options = {"family": record["family"], "parent": record["parent"], "fit": fit}
     if record["format"] == "onnx":
         return f"onnx:{ASSETS / record['file']}?{urlencode(options, safe=',:/() ')}"
     wants = record["input"]

@@ -43,7 +43,7 @@ def main() -> None:
     arguments = parser.parse_args()
     configure()
     data, pixels, labels = photos(min(arguments.limit, 16))
-    authorized, unknown, *surrogates = (load_model(uri(name)) for name in (AUTHORIZED, UNKNOWN, *SURROGATES))
+    authorized, unknown, *surrogates = (load_model(uri(name, "squash")) for name in (AUTHORIZED, UNKNOWN, *SURROGATES))
     for name in arguments.methods:
         for guard in (True, False):
             target = RESULTS / "peers" / f"{name}-{'constrained' if guard else 'free'}.json"

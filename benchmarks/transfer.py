@@ -107,9 +107,10 @@ def photos(images: str, limit: int) -> Path:
 
 def protect(cell: str, team: Team, source: Path, recipe: str, epsilon: int, device: str) -> tuple[str, Path]:
     """Protect, or go on protecting; returns the command with the folders left out, and the folder."""
-    out = WORK / "transfer" / cell
+    out, fit = WORK / "transfer" / cell, fit_of(cell)
+    surrogates = [uri(name, fit) for name in team.surrogates]
     command = [
-        "protect", str(source), "--authorized", uri(team.authorized), "--surrogate", *map(uri, team.surrogates),
+        "protect", str(source), "--authorized", uri(team.authorized, fit), "--surrogate", *surrogates,
         "--labels", str(source / "labels.csv"), "--recipe", recipe, "--epsilon", str(epsilon), *SETTINGS,
     ]  # fmt: skip
     code = omm([*command, "--device", device, "--out", str(out)])
@@ -123,10 +124,11 @@ def judge(cell: str, team: Team, source: Path, out: Path, command: str, argument
     """Judge the written files and write one JSON."""
     device = pick_device(arguments.device)
     channels = list(CHANNELS) if arguments.channels == ["all"] else arguments.channels
+    fit = fit_of(cell)
     judges = [
-        Judge("authorized", load_black_box(uri(team.authorized), device=device)),
-        *(Judge("surrogate", load_black_box(uri(name), device=device)) for name in team.surrogates),
-        *(Judge("held-out", load_black_box(uri(name), device=device)) for name in team.heldout),
+        Judge("authorized", load_black_box(uri(team.authorized, fit), device=device)),
+        *(Judge("surrogate", load_black_box(uri(name, fit), device=device)) for name in team.surrogates),
+        *(Judge("held-out", load_black_box(uri(name, fit), device=device)) for name in team.heldout),
     ]
     evaluation = Evaluation(
         source,
@@ -142,6 +144,11 @@ def judge(cell: str, team: Team, source: Path, out: Path, command: str, argument
     write_atomic(target, (json.dumps(content, indent=None, ensure_ascii=False) + "\n").encode())
     run = results.runs[0].name
     print(f"{cell}: kept {results.authorized.score(run).kept}, held-out {results.heldout_mean(run)}")
+
+
+def fit_of(cell: str) -> str:
+    """How models see the images: those of NIPS-2017 are cut to the subject already and are resized whole."""
+    return "squash" if cell.startswith("nips2017/") else "crop"
 
 
 def names_of(source: Path) -> Sequence[str]:

@@ -198,6 +198,9 @@ def _evaluated_roles(arguments: argparse.Namespace, run: RunFile) -> Roles:
     """Flags over the run file over what the first protected folder was made with."""
     authorized, surrogates = arguments.authorized or run.authorized, tuple(arguments.surrogate) or run.surrogates
     first = arguments.protected[0]
+    for folder in arguments.protected:
+        if not folder.is_dir():
+            raise UserError(f"{folder} is no folder of protected photos")
     if (authorized is None or not surrogates) and (first / run_record.NAME).exists():
         recorded = run_record.read(first)["models"]
         authorized = authorized or _seen_from_here(recorded["authorized"], first)

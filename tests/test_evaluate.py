@@ -193,6 +193,8 @@ def spoiled(photos: Path, tmp_path: Path, what: str) -> tuple[Path, Path, list[s
         flags = ["--authorized", MINE]
     elif what == "other authorized":
         flags = ["--authorized", OTHERS]
+    elif what == "no folder":
+        shutil.rmtree(protected)
     elif what == "unknown channel":
         flags = ["--channels", "jpeg76"]
     elif what == "same folder":
@@ -211,6 +213,7 @@ def spoiled(photos: Path, tmp_path: Path, what: str) -> tuple[Path, Path, list[s
         ("label missing", "1 of 3 photos have no label: sub/2.png"),
         ("empty folder", "is empty"),
         ("other authorized", "was made for python:toys:mine"),
+        ("no folder", "is no folder of protected photos"),
         ("unknown channel", "unknown channel 'jpeg76'; did you mean"),
         ("same folder", "is, or lies inside, the source"),
     ],

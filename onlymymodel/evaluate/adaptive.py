@@ -7,6 +7,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final, TypedDict
 
 import numpy as np
 import torch
@@ -25,6 +26,20 @@ from onlymymodel.surrogates.load import load_model
 from onlymymodel.surrogates.uri import ModelUri
 
 Images = Sequence[NDArray[np.uint8]]
+
+
+class Adaptation(TypedDict):
+    """Settings of `adapt`, see there."""
+
+    folds: int
+    epochs: int
+    learning_rate: float
+    batch: int
+    seed: int
+
+
+# how an evaluation trains; recorded in its results
+ADAPTATION: Final[Adaptation] = {"folds": 2, "epochs": 10, "learning_rate": 3e-4, "batch": 8, "seed": 0}
 REMARK = "adapted: trained further on these protected photos with their right labels, and judged on those left out"
 
 
@@ -130,7 +145,7 @@ def adapted_rows(
         answers = {CLEAN: row.answers[CLEAN]}
         for run in results.runs:
             photos = [pair.protected[run.name] for pair in pairs]
-            adapted = adapt(model, photos, results.labels)
+            adapted = adapt(model, photos, results.labels, **ADAPTATION)
             answers[run.name] = {
                 name: tuple(adapted.answers([CHANNELS[name].apply(photo) for photo in photos]))
                 for name in results.channels

@@ -12,7 +12,7 @@ import torch
 from onlymymodel.data.atomic import write_atomic
 from onlymymodel.data.folder import Entry
 from onlymymodel.errors import UserError
-from onlymymodel.evaluate.adaptive import adapted_rows
+from onlymymodel.evaluate.adaptive import ADAPTATION, adapted_rows
 from onlymymodel.evaluate.channels import CHANNELS, Channel
 from onlymymodel.evaluate.harness import Judge, evaluate_models
 from onlymymodel.evaluate.protected_folder import ProtectedFolder, open_folders, read_pairs, read_photo
@@ -101,6 +101,7 @@ def judge_folders(
             "command": command,
             "environment": environment(device),
             "settings": {folder.name: folder.settings for folder in folders},
+            "adaptation": ADAPTATION if evaluation.adapt else None,
         },
     )
     write_results(target, results)
