@@ -13,6 +13,7 @@ from onlymymodel.data.image_io import MAX_PIXELS
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.channels import CHANNELS
 from onlymymodel.protect.recipe import CHOICES, RECIPES, STRENGTHS, Recipe
+from onlymymodel.protect.region import NO_FACE
 from onlymymodel.runtime import configure
 from onlymymodel.version import __version__
 
@@ -95,6 +96,12 @@ def _add_roles(group: Any) -> None:
 def _add_budget(group: Any) -> None:
     group.add_argument("--strength", choices=STRENGTHS, help="see above; medium by default")
     group.add_argument("--epsilon", type=float, metavar="N", help="a number of your own, in 1/255 of a color channel")
+    regions = (
+        "image: everything; face: each face that is found; or masks, a picture (or a folder of them): bright may change"
+    )
+    group.add_argument("--region", default="image", metavar="WHERE", help=f"what may change; {regions}")
+    faceless = "what becomes of a photo without a face: skip it (default), or take the whole image"
+    group.add_argument("--no-face", choices=NO_FACE, default="skip", help=faceless)
     recipes = (
         "default: ensemble, views, guard; robust: the same through JPEG; fmd: own features of the authorized model; "
         "ens: MI-FGSM on the ensemble"

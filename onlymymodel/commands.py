@@ -23,6 +23,7 @@ from onlymymodel.protect.budget import Budget
 from onlymymodel.protect.folder import Job, Summary, protect_folder
 from onlymymodel.protect.photo import Context
 from onlymymodel.protect.recipe import RECIPE_EPSILON, STRENGTHS, Recipe, make_recipe
+from onlymymodel.protect.region import Kind, Region
 from onlymymodel.protect.run_record import ModelUris
 from onlymymodel.run_file import RunFile, read_run_file
 from onlymymodel.runtime import pick_device
@@ -63,6 +64,7 @@ def protect(arguments: argparse.Namespace) -> int:
         context=context,
         uris=roles.seen_from(arguments.out),
         labels=_labels(arguments, [str(entry.relative) for entry in photos], context.authorized.card),
+        masks=_masks(arguments),
         batch_size=arguments.batch_size,
     )
     summary = protect_folder(job, progress=not arguments.quiet)
@@ -189,6 +191,7 @@ def _load(
         format=arguments.format,
         strip_metadata=arguments.strip_metadata,
         max_pixels=arguments.max_pixels,
+        region=_region(arguments),
     )
     check_independence(panel(context, judges))
     return context, judges
@@ -237,6 +240,25 @@ def _recipe(arguments: argparse.Namespace, run: RunFile) -> Recipe:
         if value is not None:
             changes[knob.name] = tuple(value) if isinstance(value, list) else value
     return make_recipe(arguments.recipe or run.recipe.get("name", "default"), **changes)
+
+
+def _region(arguments: argparse.Namespace) -> Region:
+    kind: Kind = arguments.region if arguments.region in ("image", "face") else "mask"
+    return Region(kind, arguments.no_face)
+
+
+def _masks(arguments: argparse.Namespace) -> Path | None:
+    """The picture, or the folder of pictures, that `--region` names.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if arguments.region in ("image", "face"):
+        return None
+    path = Path(arguments.region)
+    if not path.exists():
+        raise UserError(f"--region is image, face, or a picture or folder of masks; there is no {arguments.region}")
+    return path
 
 
 def _epsilon(arguments: argparse.Namespace, run: RunFile, recipe: Recipe) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from tqdm import tqdm
 
 from onlymymodel.data.image_io import PhotoError, decode
@@ -14,6 +15,7 @@ from onlymymodel.evaluate.judgment import ANSWERS, CSV, MARKDOWN, PAGE, RESULTS
 from onlymymodel.protect import run_record
 from onlymymodel.protect.folder import MANIFEST
 from onlymymodel.protect.photo import Context, look_at, to_tensor
+from onlymymodel.protect.region import area_again
 from onlymymodel.surrogates.load import load_model
 
 # logits; another machine or thread count sums in another order
@@ -118,9 +120,20 @@ def _faults(out: Path, record: dict[str, Any], original: bytes | None, context: 
     clean = to_tensor(decode(original, max_pixels=context.max_pixels).pixels).to(context.device)
     if clean.shape[1:] != pixels.shape[1:]:
         yield "it has another size than its original"
+    elif _outside(clean, pixels, record):
+        yield "it differs from its original outside its region"
     elif not context.budget.admits(pixels[None], clean[None]).all():
         spent = int(context.budget.spent(pixels[None], clean[None]))
         yield f"it differs from its original by {spent}/255, more than {context.budget.levels}/255"
+
+
+def _outside(clean: Tensor, pixels: Tensor, record: dict[str, Any]) -> bool:
+    """Whether a pixel outside the faces changed. Masks are not kept with the folder and cannot be asked."""
+    mask = area_again(clean.permute(1, 2, 0).cpu().numpy(), record.get("region")).mask
+    if mask is None:
+        return False
+    changed = (pixels != clean).any(0).cpu().numpy()
+    return bool((changed & (mask == 0)).any())
 
 
 def _read(path: Path) -> bytes | None:

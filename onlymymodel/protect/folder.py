@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from onlymymodel.data.atomic import sweep_partials, write_atomic
 from onlymymodel.data.folder import Entry, check_destination, scan
-from onlymymodel.data.image_io import PhotoError, probe
+from onlymymodel.data.image_io import SUFFIXES, PhotoError, probe
 from onlymymodel.data.manifest import Manifest, sha256, sha256_file
 from onlymymodel.errors import UserError
 from onlymymodel.protect import run_record
@@ -32,6 +32,8 @@ class Job:
         source: a folder, or one photo.
         out: a folder, new or of an earlier, unfinished run with the same settings.
         labels: class index of each photo by its path below the source; others get the authorized model's answer.
+        masks: for the region `mask`: one picture for all photos, or a folder with one for each, at its path and under
+            its name with any suffix of a photo.
         batch_size: photos of one working size that are optimized together.
     """
 
@@ -40,6 +42,7 @@ class Job:
     context: Context
     uris: run_record.ModelUris
     labels: Mapping[str, int] = field(default_factory=dict)
+    masks: Path | None = None
     batch_size: int = 8
 
 
@@ -111,7 +114,7 @@ def _run_batch(
     for entry in batch:
         label = job.labels.get(str(entry.relative))
         try:
-            read.append((entry, Source(entry.path.read_bytes(), label)))
+            read.append((entry, Source(entry.path.read_bytes(), label, _mask_of(entry, job.masks))))
         except OSError as error:
             record = blank_record(Source(b"", label), job.context, "failed", f"cannot be read: {error.strerror}")
             yield _write_down(entry, None, {**record, "source_sha256": None}, job, manifest)
@@ -152,12 +155,24 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
+def _mask_of(entry: Entry, masks: Path | None) -> bytes | None:
+    """The bytes of a photo's mask; None where there is none."""
+    if masks is None or masks.is_file():
+        return None if masks is None else masks.read_bytes()
+    place = masks / entry.relative.parent
+    found = sorted(place / f"{entry.relative.stem}{suffix}" for suffix in SUFFIXES)
+    return next((path.read_bytes() for path in found if path.is_file()), None)
+
+
 def _is_done(entry: Entry, source: Source, done: Mapping[str, Record], job: Job) -> bool:
     """Whether the manifest's last line of a photo still holds: same source, same label, same written file."""
     record = done.get(str(entry.relative))
     if record is None or record["source_sha256"] != sha256(source.data):
         return False
     if record["status"] == "failed" and record["reason"].startswith((NOT_WRITTEN, NO_MEMORY)):
+        return False
+    region = record.get("region") or {}
+    if region.get("kind") == "mask" and (source.mask is None or region["sha256"] != sha256(source.mask)):
         return False
     given = record["label"] if record["label_source"] == "given" else None
     if given != source.label:

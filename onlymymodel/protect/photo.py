@@ -19,6 +19,7 @@ from onlymymodel.protect.guard import margin
 from onlymymodel.protect.lattice import from_lattice
 from onlymymodel.protect.optimizer import OnStep, Proposal, optimize, push_targets, settle_proposal
 from onlymymodel.protect.recipe import Recipe
+from onlymymodel.protect.region import WHOLE, Area, Region, area_of
 from onlymymodel.surrogates.classifier import Classifier
 
 Record = dict[str, Any]
@@ -34,6 +35,7 @@ class Context:
         format: of the written files; both are lossless.
         strip_metadata: leave EXIF out of the written files.
         max_pixels: larger photos are refused unread.
+        region: what of each photo may change.
     """
 
     authorized: Classifier
@@ -43,6 +45,7 @@ class Context:
     format: Format = "png"
     strip_metadata: bool = False
     max_pixels: int = MAX_PIXELS
+    region: Region = WHOLE
 
     @property
     def device(self) -> torch.device:
@@ -52,10 +55,12 @@ class Context:
 
 @dataclass(frozen=True)
 class Source:
-    """A photo's bytes, and its label where somebody gave one (an index of the authorized model's classes)."""
+    """A photo's bytes, its label where somebody gave one (an index of the authorized model's classes), and the bytes
+    of its mask where the region is one."""
 
     data: bytes
     label: int | None = None
+    mask: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -92,39 +97,42 @@ def protect_photos(
 ) -> list[tuple[bytes | None, Record]]:
     """Protect photos together, those of one working shape as one batch; see `protect_bytes`."""
     results: list[tuple[bytes | None, Record]] = [(None, {})] * len(sources)
-    batches: dict[tuple[int, int, int], list[tuple[int, Photo]]] = {}
+    batches: dict[tuple[int, int, int], list[tuple[int, Photo, Area]]] = {}
     for index, source in enumerate(sources):
         try:
             photo = decode(source.data, max_pixels=context.max_pixels)
+            area = area_of(photo.pixels, source.mask, context.region)
         except PhotoError as error:
             results[index] = None, blank_record(source, context, error.status, str(error))
             continue
         height, width, channels = photo.pixels.shape
-        batches.setdefault(working_shape(height, width, channels, context.recipe), []).append((index, photo))
+        batches.setdefault(working_shape(height, width, channels, context.recipe), []).append((index, photo, area))
     for shape, members in batches.items():
-        batch = [(sources[index], photo) for index, photo in members]
-        for (index, _), result in zip(members, _protect_batch(batch, shape, context, on_step), strict=True):
+        batch = [(sources[index], photo, area) for index, photo, area in members]
+        for (index, _, _), result in zip(members, _protect_batch(batch, shape, context, on_step), strict=True):
             results[index] = result
     return results
 
 
 def _protect_batch(
-    batch: Sequence[tuple[Source, Photo]],
+    batch: Sequence[tuple[Source, Photo, Area]],
     shape: tuple[int, int, int],
     context: Context,
     on_step: OnStep | None,
 ) -> list[tuple[bytes | None, Record]]:
     started = time.perf_counter()
-    originals = [to_tensor(photo.pixels).to(context.device) for _, photo in batch]
-    before = [look_at(original, source.label, context) for original, (source, _) in zip(originals, batch, strict=True)]
+    sources = [source for source, _, _ in batch]
+    originals = [to_tensor(photo.pixels).to(context.device) for _, photo, _ in batch]
+    masks = [area.tensor(original) for original, (_, _, area) in zip(originals, batch, strict=True)]
+    before = [look_at(original, source.label, context) for original, source in zip(originals, sources, strict=True)]
     labels = [
         source.label if source.label is not None else seen.authorized
-        for (source, _), seen in zip(batch, before, strict=True)
+        for source, seen in zip(sources, before, strict=True)
     ]
-    proposal, targets = _propose(originals, before, labels, [source for source, _ in batch], shape, context, on_step)
+    proposal, targets = _propose(originals, masks, before, labels, sources, shape, context, on_step)
     shared = (time.perf_counter() - started) / len(batch)
     results = []
-    for row, ((source, photo), original) in enumerate(zip(batch, originals, strict=True)):
+    for row, ((source, photo, area), original) in enumerate(zip(batch, originals, strict=True)):
         started = time.perf_counter()
         settled = settle_proposal(
             original[None],
@@ -133,10 +141,12 @@ def _protect_batch(
             authorized=context.authorized,
             budget=context.budget,
             recipe=context.recipe,
+            mask=masks[row][None],
         )
         pixels = settled.pixels[0].permute(1, 2, 0).cpu().numpy()
         record = blank_record(source, context, "unchanged", "")
         record |= {"notes": list(photo.notes), "label": labels[row], "steps": int(proposal.steps[row])}
+        record["region"] = area.record
         data = _finish(pixels, photo, original, before[row], targets[row], record, context)
         record["seconds"] = round(shared + time.perf_counter() - started, 3)
         results.append((data, record))
@@ -145,6 +155,7 @@ def _protect_batch(
 
 def _propose(
     originals: Sequence[Tensor],
+    masks: Sequence[Tensor],
     before: Sequence[Answers],
     labels: Sequence[int],
     sources: Sequence[Source],
@@ -169,6 +180,8 @@ def _propose(
         budget=context.budget,
         recipe=context.recipe,
         generators=[photo_generator(context.recipe.seed, source.data) for source in sources],
+        # a pixel of the smaller photo may change where any pixel that it stands for may
+        mask=torch.stack([F.adaptive_max_pool2d(mask, shape[1:]) for mask in masks]),
         on_step=on_step,
     )
     return proposal, [[int(column[row]) for column in targets] for row in range(len(originals))]
@@ -275,6 +288,7 @@ def blank_record(source: Source, context: Context, status: Status, reason: str) 
         "ssim": None,
         "steps": None,
         "seconds": None,
+        "region": None,
         "recipe_sha256": context.recipe.sha256(),
         "notes": [],
     }

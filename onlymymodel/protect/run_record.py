@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from onlymymodel.protect.budget import Budget
 from onlymymodel.protect.distortion import SSIM_DEFINITION
 from onlymymodel.protect.photo import Context
 from onlymymodel.protect.recipe import Recipe
+from onlymymodel.protect.region import WHOLE
 from onlymymodel.runtime import environment
 
 NAME = "run.json"
@@ -37,6 +38,7 @@ def describe(context: Context, batch_size: int) -> dict[str, Any]:
         "strip_metadata": context.strip_metadata,
         "max_pixels": context.max_pixels,
         "batch_size": batch_size,
+        **({} if context.region == WHOLE else {"region": asdict(context.region)}),
     }
 
 
