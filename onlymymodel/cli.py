@@ -103,8 +103,8 @@ def _add_budget(group: Any) -> None:
     faceless = "what becomes of a photo without a face: skip it (default), or take the whole image"
     group.add_argument("--no-face", choices=NO_FACE, default="skip", help=faceless)
     recipes = (
-        "default: ensemble, views, guard; robust: the same through JPEG; fmd: own features of the authorized model; "
-        "ens: MI-FGSM on the ensemble"
+        "default: ensemble, views, guard; robust: the same through JPEG and resizing; fmd: own features of the "
+        "authorized model; the others: methods to compare with (benchmarks/README.md)"
     )
     group.add_argument("--recipe", choices=RECIPES, help=recipes)
 

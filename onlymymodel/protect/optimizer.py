@@ -10,10 +10,10 @@ from torch import Generator, Tensor
 from onlymymodel.protect.budget import Budget
 from onlymymodel.protect.canvas import Canvases, unit
 from onlymymodel.protect.guard import Guard, steer
-from onlymymodel.protect.jpeg import through_jpeg
 from onlymymodel.protect.lattice import Settled, from_lattice, settle
 from onlymymodel.protect.objective import make_objective
 from onlymymodel.protect.recipe import Recipe
+from onlymymodel.protect.soft_channels import soft_channel
 from onlymymodel.surrogates.classifier import Classifier
 
 MISLED = 0.01  # a surrogate is misled when it gives the class less than this probability
@@ -152,7 +152,8 @@ def optimize(
     rows = torch.arange(len(originals), device=originals.device)  # the photos still at work
     for step in range(recipe.steps):
         streams = [generators[row] for row in rows.tolist()]
-        canvases = Canvases(originals[rows] + delta[rows], models, through_jpeg(recipe.jpeg_quality, streams))
+        way = soft_channel(recipe.jpeg_quality, recipe.resize_share, streams)
+        canvases = Canvases(originals[rows] + delta[rows], models, way)
         ahead = canvases
         if recipe.nesterov:
             look_ahead = step_size * recipe.momentum * velocity[rows]

@@ -59,6 +59,9 @@ class Recipe:
     jpeg_quality: int = _knob(
         0, "look through JPEG of this quality or better at each step, so that it survives; 0: never"
     )
+    resize_share: float = _knob(
+        0.0, "look through a resize to this share of the size or more, and back, at half of the steps; 0: never"
+    )
     push: Push = _knob(
         "label", "push from the photo's label where a surrogate knows it, or always from its own clean answer"
     )
@@ -92,6 +95,7 @@ class Recipe:
         for name, allowed in CHOICES.items():
             _require(getattr(self, name) in allowed, f"{name} is one of {', '.join(allowed)}")
         _require(0 <= self.jpeg_quality <= 100, "jpeg-quality lies between 0 and 100")
+        _require(0 <= self.resize_share <= 1, "resize-share lies between 0 and 1")
         _require(self.working_size >= 64, "working-size is at least 64")
         _require(0 < self.depth <= 1, "depth lies above 0 and is at most 1")
         _require(self.step_share > 0, "step-share is a share of epsilon greater than 0")
@@ -112,8 +116,8 @@ MI_FGSM = Recipe(name="ens", steps=10, step_share=0.1, normalize=False, views=("
 
 RECIPES: dict[str, Recipe] = {
     "default": Recipe(),
-    # the authorized model and the surrogates look through JPEG at every step
-    "robust": Recipe(name="robust", jpeg_quality=60),
+    # the authorized model and the surrogates look through JPEG at every step, and through a resize at every other
+    "robust": Recipe(name="robust", jpeg_quality=60, resize_share=0.5),
     # Only My Model On My Data: own features of the authorized model, random start; epsilon 16 is its budget
     "fmd": Recipe(
         name="fmd",
