@@ -14,7 +14,7 @@ from typing import Any
 
 from assets import RESULTS, ROOT
 
-from onlymymodel.evaluate.results import CLEAN, Results, Row, read_results
+from onlymymodel.evaluate.results import CLEAN, Results, Row, read_results, wilson
 
 PAGES = (ROOT / "README.md", RESULTS / "README.md")
 RECIPES = ("default", "robust", "ens", "fmd")  # first in a table; peers follow
@@ -110,6 +110,19 @@ def transfer() -> str:
     return table(head, rows)
 
 
+def few() -> str:
+    """What so few images leave open."""
+    counts = sorted({len(cell.results.photos) for cell in cells("nips2017")})
+    if not counts:
+        return ""
+    _, high = wilson(0, counts[0])
+    many = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    return (
+        f"These are {many} of 144 images, and one photo is {100 / counts[0]:.1f} % of one model's figure: where none was "
+        f"read, up to {100 * high:.1f} % may be (Wilson, 95 %, for one model).\n"
+    )
+
+
 def details(images: str) -> str:
     """Every cell with every model; `*` marks a held-out model that enters no mean."""
     lines = []
@@ -200,6 +213,7 @@ def overhead() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "transfer": transfer,
+    "few": few,
     "transfer-details": lambda: details("nips2017"),
     "photos-details": lambda: details("photos"),
     "channels": channels,

@@ -4,10 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from scipy.io import savemat
 
 from onlymymodel.data.affectnet import COLUMNS
+from onlymymodel.data.datasets import Dataset, open_dataset
+from onlymymodel.errors import UserError
 
 # ILSVRC2012_ID -> (wnid, words), in an order of its own as in the real kit: it begins with dogs, not with fish.
 KIT = {
@@ -115,3 +118,15 @@ def affectnet_arrays(root: Path, expressions: Mapping[int, int | str], folder: s
             np.save(notes / f"{number}_{name}.npy", value)
         np.save(notes / f"{number}_lnd.npy", np.zeros(136))
     return root
+
+
+def labels(dataset: Dataset) -> dict[str, int]:
+    """The label of each picture by its path."""
+    return {str(item.path): item.label for item in dataset.items}
+
+
+def told(kind: str, root: Path, split: str | None = None) -> str:
+    """What is said of a set that cannot be read."""
+    with pytest.raises(UserError) as caught:
+        open_dataset(f"{kind}:{root}", split=split)
+    return str(caught.value)

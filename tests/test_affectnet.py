@@ -2,15 +2,15 @@
 
 import io
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from dataset_fixtures import affectnet_arrays, affectnet_row, affectnet_tables, pictures
+from dataset_fixtures import affectnet_arrays, affectnet_row, affectnet_tables, labels, pictures, told
 
 from onlymymodel.data.affectnet import EXPRESSIONS
 from onlymymodel.data.datasets import Dataset, open_dataset
-from onlymymodel.errors import UserError
 
 IMAGES = "Manually_Annotated_Images"
 ROWS = [
@@ -29,14 +29,7 @@ def read(root: Path, split: str | None = None) -> Dataset:
     return open_dataset(f"affectnet:{root}", split=split)
 
 
-def labels(dataset: Dataset) -> dict[str, int]:
-    return {str(item.path): item.label for item in dataset.items}
-
-
-def refusal(root: Path, split: str | None = None) -> str:
-    with pytest.raises(UserError) as caught:
-        read(root, split)
-    return str(caught.value)
+refusal = partial(told, "affectnet")
 
 
 @pytest.mark.parametrize("header", [True, False])  # the official validation.csv has none

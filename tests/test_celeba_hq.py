@@ -1,12 +1,12 @@
 """CelebA-HQ identities in both layouts, numbered alike."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
-from dataset_fixtures import celeba_mask_hq, pictures
+from dataset_fixtures import celeba_mask_hq, labels, pictures, told
 
 from onlymymodel.data.datasets import Dataset, open_dataset
-from onlymymodel.errors import UserError
 
 MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
 # (number in CelebA-HQ, number in CelebA from 0, identity); as text 1000 < 2880 < 33 < 9
@@ -18,14 +18,7 @@ def read(root: Path, split: str | None = None) -> Dataset:
     return open_dataset(f"celeba_hq:{root}", split=split)
 
 
-def labels(dataset: Dataset) -> dict[str, int]:
-    return {str(item.path): item.label for item in dataset.items}
-
-
-def refusal(root: Path, split: str | None = None) -> str:
-    with pytest.raises(UserError) as caught:
-        read(root, split)
-    return str(caught.value)
+refusal = partial(told, "celeba_hq")
 
 
 @pytest.mark.parametrize("where", ["identity_CelebA.txt", "Anno/identity_CelebA.txt"])

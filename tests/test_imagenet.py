@@ -1,13 +1,13 @@
 """ImageNet in both layouts; the kit's order of classes is not the order of the wnids."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
-from dataset_fixtures import KIT, KIT_NAME, TRUTH, imagenet_flat, pictures, write_kit
+from dataset_fixtures import KIT, KIT_NAME, TRUTH, imagenet_flat, labels, pictures, told, write_kit
 
 from onlymymodel.data.datasets import Dataset, open_dataset
 from onlymymodel.data.imagenet import CLASSES
-from onlymymodel.errors import UserError
 
 SORTED = ("n01440764", "n01443537", "n02012849", "n02100735", "n02119789")  # tench, goldfish, crane, setter, fox
 IDS = [3, 1, 5, 5, 2, 4]
@@ -18,14 +18,7 @@ def read(root: Path, split: str | None = None) -> Dataset:
     return open_dataset(f"imagenet:{root}", split=split)
 
 
-def labels(dataset: Dataset) -> dict[str, int]:
-    return {str(item.path): item.label for item in dataset.items}
-
-
-def refusal(root: Path, split: str | None = None) -> str:
-    with pytest.raises(UserError) as caught:
-        read(root, split)
-    return str(caught.value)
+refusal = partial(told, "imagenet")
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
