@@ -116,10 +116,10 @@ def few() -> str:
     if not counts:
         return ""
     _, high = wilson(0, counts[0])
-    many = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    many, one = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))), 100 / counts[0]
     return (
-        f"These are {many} of 144 images, and one photo is {100 / counts[0]:.1f} % of one model's figure: where none was "
-        f"read, up to {100 * high:.1f} % may be (Wilson, 95 %, for one model).\n"
+        f"These are {many} of 144 images; one photo is {one:.1f} % of a model's figure, and where none was read, up to "
+        f"{100 * high:.1f} % may be (Wilson, 95 %, for one model).\n"
     )
 
 
