@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from onlymymodel.surrogates.alignment import main_faces
 from onlymymodel.surrogates.classifier import Classifier, Preprocess
 
 
@@ -15,6 +16,7 @@ class Canvases:
         pixels: (B,C,H,W) in [0,1].
         models: whose preprocessing is wanted; models that resize alike share a canvas.
         through: what happens to the photo on its way to the models, differentiable.
+        landmarks: (B,5,2) of the faces, for models that align them, see `main_faces`; searched if None.
     """
 
     def __init__(
@@ -22,15 +24,16 @@ class Canvases:
         pixels: Tensor,
         models: Sequence[Classifier],
         through: Callable[[Tensor], Tensor] | None = None,
+        landmarks: Tensor | None = None,
     ) -> None:
-        self.models, self.through = models, through
+        self.models, self.through, self.landmarks = models, through, landmarks
         self.pixels = pixels.detach().requires_grad_()
         self.resized: dict[Preprocess, Tensor] = {}
         received = self.pixels if through is None else through(self.pixels)
         for model in models:
             key = model.card.preprocess.resize_key
             if key not in self.resized:
-                self.resized[key] = key.canvas(received)
+                self.resized[key] = key.canvas(received, landmarks)
         self.leaves = {key: canvas.detach().requires_grad_() for key, canvas in self.resized.items()}
 
     def of(self, model: Classifier) -> Tensor:
@@ -44,7 +47,14 @@ class Canvases:
 
     def at(self, pixels: Tensor) -> "Canvases":
         """The same models' canvases of other (B,C,H,W) pixels in [0,1]."""
-        return Canvases(pixels, self.models, self.through)
+        return Canvases(pixels, self.models, self.through, self.landmarks)
+
+
+def landmarks_for(models: Sequence[Classifier], originals: Tensor) -> Tensor | None:
+    """(B,5,2) landmarks in clean (B,C,H,W) photos in [0,1], once for all steps; None where no model aligns faces."""
+    if all(model.card.preprocess.fit != "align" for model in models):
+        return None
+    return main_faces(originals)
 
 
 def unit(gradient: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from onlymymodel.protect.budget import Budget
-from onlymymodel.protect.canvas import Canvases, unit
+from onlymymodel.protect.canvas import Canvases, landmarks_for, unit
 from onlymymodel.protect.guard import Guard, steer
 from onlymymodel.protect.lattice import Settled, from_lattice, settle
 from onlymymodel.protect.objective import make_objective
@@ -146,6 +146,7 @@ def optimize(
     passes = torch.autocast(originals.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
     step_size = recipe.step_share * budget.linf
 
+    faces = landmarks_for(models, originals)
     delta = _start(originals, budget, recipe, generators, mask)
     fallback, velocity = torch.zeros_like(delta), torch.zeros_like(delta)
     steps, calm = torch.zeros(2, len(originals), dtype=torch.long, device=originals.device)
@@ -153,7 +154,7 @@ def optimize(
     for step in range(recipe.steps):
         streams = [generators[row] for row in rows.tolist()]
         way = soft_channel(recipe.jpeg_quality, recipe.resize_share, streams)
-        canvases = Canvases(originals[rows] + delta[rows], models, way)
+        canvases = Canvases(originals[rows] + delta[rows], models, way, None if faces is None else faces[rows])
         ahead = canvases
         if recipe.nesterov:
             look_ahead = step_size * recipe.momentum * velocity[rows]

@@ -48,6 +48,11 @@ class Context:
     region: Region = WHOLE
 
     @property
+    def reads_faces(self) -> bool:
+        """Whether the authorized model reads an aligned face, and nothing else of a photo."""
+        return self.authorized.card.preprocess.fit == "align"
+
+    @property
     def device(self) -> torch.device:
         """Where the models are."""
         return self.authorized.mean.device
@@ -101,7 +106,7 @@ def protect_photos(
     for index, source in enumerate(sources):
         try:
             photo = decode(source.data, max_pixels=context.max_pixels)
-            area = area_of(photo.pixels, source.mask, context.region)
+            area = area_of(photo.pixels, source.mask, context.region, reads_faces=context.reads_faces)
         except PhotoError as error:
             results[index] = None, blank_record(source, context, error.status, str(error))
             continue

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -14,9 +14,13 @@ from onlymymodel.data.image_io import PhotoError, decode
 from onlymymodel.data.manifest import sha256
 from onlymymodel.errors import UserError
 
+if TYPE_CHECKING:
+    from onlymymodel.surrogates.faces import Face
+
 Kind = Literal["image", "face", "mask"]
 NoFace = Literal["skip", "image"]
 KINDS, NO_FACE = get_args(Kind), get_args(NoFace)
+NOBODY = "no face was found"
 MARGIN = 0.25  # of a face's box, added on each side: recognizers see hair, ears and chin too
 
 Mask = NDArray[np.uint8]
@@ -67,23 +71,33 @@ class Area:
         return torch.from_numpy(self.mask)[None].float().to(photo.device)
 
 
-def area_of(pixels: NDArray[np.uint8], mask: bytes | None, region: Region) -> Area:
+def area_of(pixels: NDArray[np.uint8], mask: bytes | None, region: Region, *, reads_faces: bool = False) -> Area:
     """Find the region of a photo.
 
     Args:
         pixels: (H,W,C) uint8, upright.
         mask: bytes of a picture of the photo's size, bright (128 or more in any channel) where it may change; for
             the kind `mask` alone.
+        reads_faces: whether the authorized model reads faces: it has nothing to read in a photo without one.
 
     Raises:
         PhotoError: skipped for want of a face, or a mask that leaves nothing open; failed where the mask is missing,
             broken or of another size.
     """
+    if region.kind == "image" and not reads_faces:
+        return Area()
+    if region.kind == "mask" and not reads_faces:
+        return _from_picture(pixels, mask)
+    from onlymymodel.surrogates.faces import find_faces  # the detector takes seconds to import
+
+    faces = find_faces(pixels)
+    if not faces and region.no_face == "skip":
+        raise PhotoError("skipped", NOBODY)
     if region.kind == "mask":
         return _from_picture(pixels, mask)
-    if region.kind == "face":
-        return _from_faces(pixels, region)
-    return Area()
+    if not faces:
+        return Area(record={"kind": "image", "reason": NOBODY})
+    return _from_faces(pixels, faces) if region.kind == "face" else Area()
 
 
 def area_again(pixels: NDArray[np.uint8], record: dict[str, Any] | None) -> Area:
@@ -97,14 +111,8 @@ def area_again(pixels: NDArray[np.uint8], record: dict[str, Any] | None) -> Area
     return Area(_of_boxes(pixels, [tuple(box) for box in record["boxes"]]), record)
 
 
-def _from_faces(pixels: NDArray[np.uint8], region: Region) -> Area:
-    from onlymymodel.surrogates.faces import find_faces  # the detector takes seconds to import
-
-    boxes = [_wider(face.box, pixels.shape[1], pixels.shape[0]) for face in find_faces(pixels)]
-    if not boxes and region.no_face == "skip":
-        raise PhotoError("skipped", "no face was found")
-    if not boxes:
-        return Area(record={"kind": "image", "reason": "no face was found"})
+def _from_faces(pixels: NDArray[np.uint8], faces: Sequence["Face"]) -> Area:
+    boxes = [_wider(face.box, pixels.shape[1], pixels.shape[0]) for face in faces]
     return Area(_of_boxes(pixels, boxes), {"kind": "face", "boxes": [list(box) for box in boxes]})
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Fit = Literal["crop", "squash", "squash-crop"]
+Fit = Literal["crop", "squash", "squash-crop", "align"]
 Interpolation = Literal["bicubic", "bilinear", "nearest"]
 
 
@@ -20,7 +20,8 @@ class Preprocess:
         crop_pct: share of the resized photo's side that the center crop keeps (timm's meaning); the photo is
             resized so that it just covers (height, width) / crop_pct.
         fit: `crop` keeps the aspect ratio and cuts the center out; `squash` resizes the whole photo, without a
-            crop; `squash-crop` resizes the whole photo to (height, width) / crop_pct and cuts the center out.
+            crop; `squash-crop` resizes the whole photo to (height, width) / crop_pct and cuts the center out;
+            `align` finds the largest face and brings its eyes, nose and mouth to ArcFace's template.
         interpolation: of the resize, always antialiased, as in Pillow.
         mean, std: per RGB channel, for pixels in [0, 1].
     """
@@ -40,7 +41,7 @@ class Preprocess:
 
     def canvas_size(self, height: int, width: int) -> tuple[int, int]:
         """Size of the canvas onto which a photo of (height, width) is resized."""
-        if self.fit == "squash":
+        if self.fit in ("squash", "align"):
             return self.height, self.width
         cover_h, cover_w = int(self.height / self.crop_pct + 1e-6), int(self.width / self.crop_pct + 1e-6)
         if self.fit == "squash-crop":
@@ -48,8 +49,15 @@ class Preprocess:
         scale = max(cover_h / height, cover_w / width)
         return max(int(height * scale + 1e-6), cover_h), max(int(width * scale + 1e-6), cover_w)
 
-    def canvas(self, pixels: Tensor) -> Tensor:
-        """Resize (B,C,H,W) pixels in [0,1], C 1 or 3, to the (B,3,h,w) canvas in [0,1] from which the crop is cut."""
+    def canvas(self, pixels: Tensor, landmarks: Tensor | None = None) -> Tensor:
+        """Resize (B,C,H,W) pixels in [0,1], C 1 or 3, to the (B,3,h,w) canvas in [0,1] from which the crop is cut.
+
+        With the fit `align` the faces are at `landmarks`, (B,5,2), see `alignment.aligned`; searched if None.
+        """
+        if self.fit == "align":
+            from onlymymodel.surrogates.alignment import aligned
+
+            return aligned(pixels, self.height, self.width, landmarks).clamp(0, 1).expand(-1, 3, -1, -1)
         size = self.canvas_size(pixels.shape[-2], pixels.shape[-1])
         if tuple(pixels.shape[-2:]) != size:
             smooth = self.interpolation != "nearest"
