@@ -162,5 +162,6 @@ class AskedOnce:
 
 
 def _view(card: ModelCard) -> str:
-    """16 hex digits of how the model wants its input: another resize or mean is another question."""
-    return hashlib.sha256(json.dumps(asdict(card.preprocess), sort_keys=True).encode()).hexdigest()[:16]
+    """16 hex digits of how the model wants its input and whom it knows: another gallery asks another thing."""
+    asked = json.dumps(asdict(card.preprocess), sort_keys=True) + card.gallery
+    return hashlib.sha256(asked.encode()).hexdigest()[:16]

@@ -127,8 +127,9 @@ def load_black_box(
 ) -> BlackBox:
     """Load a model to judge with.
 
-    `onnx:` runs by ONNX Runtime, `http:` and `https:` ask a server, `recorded:` looks answers up, `python:` may
-    name a factory of any BlackBox; all others, and factories of networks, are Classifiers without gradients.
+    `onnx:` runs by ONNX Runtime (an embedder with a gallery as a Classifier), `http:` and `https:` ask a server,
+    `recorded:` looks answers up, `python:` may name a factory of any BlackBox; all others, and factories of networks,
+    are Classifiers without gradients.
 
     Args:
         uri, base, allow_python: see `load_model`.
@@ -138,7 +139,7 @@ def load_black_box(
         UserError: see `load_model`; BlackBoxError where a server does not answer.
     """
     parsed = parse_uri(uri, base)
-    if parsed.scheme == "onnx":
+    if parsed.scheme == "onnx" and "gallery" not in parsed.options:
         from onlymymodel.surrogates.onnx_black_box import OnnxBlackBox
 
         return OnnxBlackBox(parsed)

@@ -89,6 +89,7 @@ class ModelCard:
         family: architecture family, e.g. `resnet`.
         parent: declared origin of the weights; models of one parent are not independent of one another.
         licence: as declared by the source, empty when not known.
+        gallery: sha256 of the people that an embedder was given to recognize, and of its threshold; else empty.
     """
 
     uri: str
@@ -100,6 +101,7 @@ class ModelCard:
     family: str = ""
     parent: str = ""
     licence: str = ""
+    gallery: str = ""
 
     def name_of(self, index: int) -> str:
         """Class name, or the index as text when names are not known."""

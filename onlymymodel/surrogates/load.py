@@ -4,6 +4,7 @@ import hashlib
 import importlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from onlymymodel.surrogates.uri import (
     BLACK_BOX_ONLY,
     ModelUri,
     did_you_mean,
+    number,
     override_card,
     override_preprocess,
     parse_uri,
@@ -57,14 +59,28 @@ def as_classifier(uri: ModelUri, loaded: Loaded) -> Classifier:
         UserError: it does not, or not as declared.
     """
     preprocess = override_preprocess(loaded.preprocess, uri)
-    card = ModelCard(
-        uri=uri.public,
-        sha256=loaded.sha256 or parameters_sha256(loaded.net),
-        classes=_count_classes(uri.text, loaded.net, preprocess),
-        preprocess=preprocess,
-        **loaded.record,
-    )
-    return Classifier(loaded.net, override_card(card, uri))
+    sha256, net, record = loaded.sha256 or parameters_sha256(loaded.net), loaded.net, loaded.record
+    if "gallery" in uri.options:
+        net, record = _recognizer(uri, loaded.net, preprocess, loaded.record)
+    elif "threshold" in uri.options:
+        raise UserError(f"model {uri.text!r}: a threshold is for an embedder with a gallery=FOLDER")
+    classes = _count_classes(uri.text, net, preprocess)
+    card = ModelCard(uri=uri.public, sha256=sha256, classes=classes, preprocess=preprocess, **record)
+    return Classifier(net, override_card(card, uri))
+
+
+def _recognizer(
+    uri: ModelUri, embedder: nn.Module, preprocess: Preprocess, record: dict[str, Any]
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The embedder with its gallery as a network, and what the card says of it."""
+    from onlymymodel.surrogates.gallery import enroll
+
+    text = uri.options.get("threshold")
+    threshold = None if text is None else float(number(uri, "threshold", text, float))
+    if threshold is not None and not -1 <= threshold <= 1:
+        raise UserError(f"model {uri.text!r}: the threshold is a cosine, from -1 to 1")
+    people = enroll(repr(uri.text), embedder.eval(), preprocess, Path(uri.options["gallery"]).expanduser(), threshold)
+    return people.head, {**record, "task": "identity", "labels": people.names, "gallery": people.sha256}
 
 
 def parameters_sha256(net: nn.Module) -> str:

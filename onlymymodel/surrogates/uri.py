@@ -28,6 +28,8 @@ SCHEMES = {
 WEB = ("http", "https")
 BLACK_BOX_ONLY = (*WEB, "recorded")
 CARD_KEYS = ("task", "family", "parent", "licence", "labels", "classes")
+GALLERY_KEYS = ("gallery", "threshold")  # what makes a classifier of an embedder
+PATH_KEYS = ("labels", "gallery")  # options that name something on the disk
 PREPROCESS_KEYS = ("size", "crop_pct", "fit", "interpolation", "mean", "std")
 ON_DISK = ("checkpoint", "onnx", "recorded")
 WEB_KEYS = ("input", "output", "timeout", "retries", "budget")
@@ -65,8 +67,7 @@ class ModelUri:
     def seen_from(self, folder: Path) -> str:
         """The whole URI with its files relative to `folder`, so that the folder can move together with them."""
         options = dict(self.options)
-        if "labels" in options:
-            options["labels"] = _relative(options["labels"], folder)
+        options |= {key: _relative(options[key], folder) for key in PATH_KEYS if key in options}
         rest = _relative(self.rest, folder) if self.scheme in ON_DISK else self.rest
         own = [f"{key}={quote(options[key], safe=':/,@+ ')}" for key in options if key in own_keys(self.scheme)]
         query = "&".join(filter(None, [*own, foreign_query(self)]))
@@ -109,14 +110,15 @@ def parse_uri(text: str, base: Path | None = None) -> ModelUri:
         options[key] = unquote(value)
     if base is not None and scheme in ON_DISK:
         rest = str(base / Path(rest).expanduser())
-    if base is not None and "labels" in options:
-        options["labels"] = str(base / Path(options["labels"]).expanduser())
+    if base is not None:
+        options |= {key: str(base / Path(options[key]).expanduser()) for key in PATH_KEYS if key in options}
     return ModelUri(text, scheme, rest, options)
 
 
 def own_keys(scheme: str) -> tuple[str, ...]:
     """The options of a scheme that mean something here."""
-    return (*CARD_KEYS, *OWN_KEYS.get(scheme, PREPROCESS_KEYS))
+    gallery = () if scheme in BLACK_BOX_ONLY else GALLERY_KEYS
+    return (*CARD_KEYS, *gallery, *OWN_KEYS.get(scheme, PREPROCESS_KEYS))
 
 
 def foreign_query(uri: ModelUri) -> str:
