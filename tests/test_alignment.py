@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from onlymymodel.data.image_io import decode
 from onlymymodel.data.portraits import render
 from onlymymodel.protect.budget import Budget
+from onlymymodel.protect.canvas import JITTER, jittered
 from onlymymodel.protect.photo import Context, Source, protect_photos
 from onlymymodel.protect.recipe import make_recipe
 from onlymymodel.protect.region import Region
@@ -141,6 +142,24 @@ def test_only_what_the_models_see_of_a_face_is_changed_and_judged_after_a_new_se
     assert not changed[:, :150].any()
     answer = int(reader(1)(pixels_of(written)).argmax())  # found, aligned and read on the decoded file
     assert record["authorized"]["answer_after"] == record["label"] == answer
+
+
+def test_landmarks_err_by_a_share_of_the_eyes_distance_each_photo_by_its_own_draw() -> None:
+    assert jittered(None, []) is None
+    faces = torch.tensor(template(112, 112)).float().repeat(400, 1, 1)
+    faces[1] *= 4
+    faces[2] = torch.nan
+    moved = jittered(faces, [torch.Generator().manual_seed(row) for row in range(400)])
+    assert moved is not None
+    eyes = float(faces[0, 1, 0] - faces[0, 0, 0])
+    assert float((moved - faces)[3:].std()) == pytest.approx(JITTER * eyes, rel=0.05)
+    assert torch.isnan(moved[2]).all()
+    again = jittered(faces[1:2], [torch.Generator().manual_seed(1)])
+    assert again is not None
+    torch.testing.assert_close(again[0], moved[1])
+    larger, same = (moved - faces)[1], jittered(faces[:1], [torch.Generator().manual_seed(1)])
+    assert same is not None
+    torch.testing.assert_close(larger, 4 * (same[0] - faces[0]), atol=1e-3, rtol=0)
 
 
 def test_a_large_photo_is_warped_from_its_own_pixels() -> None:

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from onlymymodel.surrogates.alignment import main_faces
 from onlymymodel.surrogates.classifier import Classifier, Preprocess
+
+JITTER = 0.03  # standard deviation of a landmark, as a share of the distance of the eyes
 
 
 class Canvases:
@@ -55,6 +57,20 @@ def landmarks_for(models: Sequence[Classifier], originals: Tensor) -> Tensor | N
     if all(model.card.preprocess.fit != "align" for model in models):
         return None
     return main_faces(originals)
+
+
+def jittered(landmarks: Tensor | None, generators: Sequence[Generator]) -> Tensor | None:
+    """Landmarks, (B,5,2), as another search might find them: on a changed photo the detector errs by a pixel or two.
+
+    Args:
+        generators: one for each photo, on the CPU.
+    """
+    if landmarks is None:
+        return None
+    eyes = (landmarks[:, 1] - landmarks[:, 0]).norm(dim=1).view(-1, 1, 1)
+    noise = torch.stack([torch.randn(5, 2, generator=generator) for generator in generators])
+    moved: Tensor = landmarks + JITTER * eyes * noise.to(landmarks)
+    return moved
 
 
 def unit(gradient: Tensor) -> Tensor:

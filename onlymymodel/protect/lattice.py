@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from onlymymodel.protect.budget import Budget
-from onlymymodel.protect.canvas import Canvases, landmarks_for
+from onlymymodel.protect.canvas import Canvases
 from onlymymodel.protect.guard import Guard
 from onlymymodel.surrogates.classifier import Classifier
 
@@ -61,14 +61,13 @@ def settle(
     """
     inside = Budget(linf=budget.levels / 255)
     start = from_lattice(original)
-    faces = landmarks_for([authorized], start)
     best = to_lattice(start + inside.project(delta, start, mask))
     current = best.clone()
     margins = torch.full((len(original),), -torch.inf, device=original.device)
     open_rows = torch.arange(len(original), device=original.device)
     for _ in range(repair_steps + 1):
-        at = None if faces is None else faces[open_rows]
-        canvases = Canvases(from_lattice(current[open_rows]), [authorized], landmarks=at)
+        # faces are searched anew, as the judge will: the change may have moved them
+        canvases = Canvases(from_lattice(current[open_rows]), [authorized])
         values, raise_it = Guard(authorized, labels).margin(canvases, open_rows)
         better = values > margins[open_rows]
         best[open_rows[better]] = current[open_rows[better]]

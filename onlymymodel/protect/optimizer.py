@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from onlymymodel.protect.budget import Budget
-from onlymymodel.protect.canvas import Canvases, landmarks_for, unit
+from onlymymodel.protect.canvas import Canvases, jittered, landmarks_for, unit
 from onlymymodel.protect.guard import Guard, steer
 from onlymymodel.protect.lattice import Settled, from_lattice, settle
 from onlymymodel.protect.objective import make_objective
@@ -154,7 +154,8 @@ def optimize(
     for step in range(recipe.steps):
         streams = [generators[row] for row in rows.tolist()]
         way = soft_channel(recipe.jpeg_quality, recipe.resize_share, streams)
-        canvases = Canvases(originals[rows] + delta[rows], models, way, None if faces is None else faces[rows])
+        places = jittered(None if faces is None else faces[rows], streams)
+        canvases = Canvases(originals[rows] + delta[rows], models, way, places)
         ahead = canvases
         if recipe.nesterov:
             look_ahead = step_size * recipe.momentum * velocity[rows]
