@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from oip_server import OipServer, serving
 from PIL import Image
+from toys import small_cnn
 
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.load import load_model
@@ -76,3 +78,11 @@ def real_photos(assets: Path) -> tuple[list[NDArray[np.uint8]], list[int]]:
         rows = list(csv.DictReader(file))[:PHOTOS]
     images = [np.asarray(Image.open(folder / row["file"]).convert("RGB")) for row in rows]
     return images, [int(row["label"]) for row in rows]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OipServer]:
+    """A toy model behind the Open Inference Protocol."""
+    monkeypatch.delenv("OMM_HTTP_TOKEN", raising=False)
+    with serving(small_cnn(seed=1)) as running:
+        yield running

@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.http_black_box import HttpBlackBox
+from onlymymodel.surrogates.uri import parse_uri
 
 GARBAGE = {
     "not json": b"{'outputs': ",
@@ -176,3 +179,17 @@ def serving(model: Classifier, datatype: str = "FP32", channels_last: bool = Fal
         finally:
             server.shutdown()
             thread.join()
+
+
+AS_TOYS = "?fit=squash"  # as `toys.PLAIN`
+
+
+def images(count: int = 3, channels: int = 3) -> list[NDArray[np.uint8]]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (20 + 7 * i, 31 - 3 * i, channels), dtype=np.uint8) for i in range(count)]
+
+
+def ask(url: str, waits: list[float] | None = None) -> HttpBlackBox:
+    """A judge that notes how long it would wait between its tries."""
+    noted: list[float] = [] if waits is None else waits
+    return HttpBlackBox(parse_uri(url), sleep=noted.append)
