@@ -4,7 +4,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -18,13 +18,12 @@ from onlymymodel.evaluate.harness import Judge, check_independence
 from onlymymodel.evaluate.judgment import PAGE, RESULTS, Evaluation, judge_folders, panel
 from onlymymodel.evaluate.results import Results
 from onlymymodel.evaluate.tables import to_text
-from onlymymodel.protect import run_record
 from onlymymodel.protect.budget import Budget
 from onlymymodel.protect.folder import Job, Summary, protect_folder
 from onlymymodel.protect.photo import Context
 from onlymymodel.protect.recipe import RECIPE_EPSILON, STRENGTHS, Recipe, make_recipe
 from onlymymodel.protect.region import Kind, Region
-from onlymymodel.protect.run_record import ModelUris
+from onlymymodel.roles import Roles, roles_of_a_run, roles_of_an_evaluation
 from onlymymodel.run_file import RunFile, read_run_file
 from onlymymodel.runtime import pick_device
 from onlymymodel.surrogates import zoo
@@ -32,30 +31,16 @@ from onlymymodel.surrogates.black_box import BlackBox, load_black_box
 from onlymymodel.surrogates.classifier import Classifier, ModelCard
 from onlymymodel.surrogates.doctor import check_team, examine
 from onlymymodel.surrogates.load import load_model
-from onlymymodel.surrogates.uri import SCHEMES, parse_uri
+from onlymymodel.surrogates.uri import SCHEMES
 
 OK, NOT_ALL_WELL = 0, 1
-
-
-@dataclass(frozen=True)
-class Roles:
-    """The URIs of a run's models: flags over the run file."""
-
-    authorized: str
-    surrogates: tuple[str, ...]
-    heldout: tuple[str, ...]
-
-    def seen_from(self, folder: Path) -> ModelUris:
-        """The models that the optimizer uses, with their files relative to `folder`."""
-        surrogates = tuple(parse_uri(uri).seen_from(folder) for uri in self.surrogates)
-        return ModelUris(parse_uri(self.authorized).seen_from(folder), surrogates)
 
 
 def protect(arguments: argparse.Namespace) -> int:
     """`omm protect`."""
     run = read_run_file(arguments.run_file) if arguments.run_file else RunFile()
     recipe = _recipe(arguments, run)
-    roles = _roles(arguments, run, recipe)
+    roles = roles_of_a_run(arguments, run, recipe)
     photos = [entry for entry in scan(arguments.source, f".{arguments.format}") if entry.status == "photo"]
     context, judges = _load(arguments, roles, recipe, _epsilon(arguments, run, recipe))
     job = Job(
@@ -78,7 +63,7 @@ def protect(arguments: argparse.Namespace) -> int:
 def evaluate(arguments: argparse.Namespace) -> int:
     """`omm evaluate`."""
     run = read_run_file(arguments.run_file) if arguments.run_file else RunFile()
-    roles = _evaluated_roles(arguments, run)
+    roles = roles_of_an_evaluation(arguments, run)
     device = pick_device(arguments.device)
 
     def load(uri: str) -> BlackBox:
@@ -163,16 +148,6 @@ def demo(arguments: argparse.Namespace) -> int:
     )
 
 
-def _roles(arguments: argparse.Namespace, run: RunFile, recipe: Recipe) -> Roles:
-    authorized = arguments.authorized or run.authorized
-    if authorized is None:
-        raise UserError("name the model that must still read the photos: --authorized URI (omm models lists the kinds)")
-    roles = Roles(authorized, tuple(arguments.surrogate) or run.surrogates, tuple(arguments.heldout) or run.heldout)
-    if recipe.objective == "ensemble" and not roles.surrogates:
-        raise UserError("name at least one model that stands in for the unknown ones: --surrogate URI")
-    return roles
-
-
 def _load(
     arguments: argparse.Namespace, roles: Roles, recipe: Recipe, epsilon: float
 ) -> tuple[Context, Sequence[BlackBox]]:
@@ -197,26 +172,6 @@ def _load(
     return context, judges
 
 
-def _evaluated_roles(arguments: argparse.Namespace, run: RunFile) -> Roles:
-    """Flags over the run file over what the first protected folder was made with."""
-    authorized, surrogates = arguments.authorized or run.authorized, tuple(arguments.surrogate) or run.surrogates
-    first = arguments.protected[0]
-    for folder in arguments.protected:
-        if not folder.is_dir():
-            raise UserError(f"{folder} is no folder of protected photos")
-    if (authorized is None or not surrogates) and (first / run_record.NAME).exists():
-        recorded = run_record.read(first)["models"]
-        authorized = authorized or _seen_from_here(recorded["authorized"], first)
-        surrogates = surrogates or tuple(_seen_from_here(uri, first) for uri in recorded["surrogates"])
-    if authorized is None:
-        raise UserError(f"{first} does not say for which model it was made: name it by --authorized URI")
-    return Roles(authorized, surrogates, tuple(arguments.heldout) or run.heldout)
-
-
-def _seen_from_here(uri: str, folder: Path) -> str:
-    return parse_uri(uri, folder).seen_from(Path())
-
-
 def _judged(evaluation: Evaluation, arguments: argparse.Namespace, device: torch.device) -> Results:
     command = shlex.join(["omm", *arguments.words])
     return judge_folders(evaluation, arguments.out, command=command, device=device, progress=not arguments.quiet)
@@ -228,7 +183,13 @@ def _labels(arguments: argparse.Namespace, known: Sequence[str], card: ModelCard
         return {}
     names = card.labels or None
     if arguments.labels.partition(":")[0] in KINDS:
-        return labels_for(open_dataset(arguments.labels), known=known, classes=names, n_classes=card.classes)
+        dataset = open_dataset(arguments.labels)
+        found = labels_for(dataset, known=known, classes=names, n_classes=card.classes)
+        if len(found) < len(known):
+            print(f"{dataset.name}: labels for {len(found)} of {len(known)} photos")
+        for reason, count in dataset.left_out.items():
+            print(f"{dataset.name}: {count} left out: {reason}")
+        return found
     return read_labels(Path(arguments.labels), known=known, classes=names, n_classes=card.classes)
 
 

@@ -206,3 +206,13 @@ def test_ctrl_c_keeps_what_is_done_and_exits_130(photos: Path, tmp_path: Path) -
     assert 2 <= len(records) < 8
     assert not list(out.rglob("*.partial"))
     assert main(["verify", str(out), "--allow-python", "--quiet", "--authorized", "python:toys:mine"]) == 0
+
+
+@pytest.mark.parametrize("recipe", sorted(set(RECIPES) - {"fmd"}))
+def test_every_recipe_but_fmd_needs_surrogates(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], recipe: str
+) -> None:
+    words = ["protect", str(photos), "--out", str(tmp_path / "out"), "--authorized", "python:toys:mine"]
+    assert main([*words, "--allow-python", "--recipe", recipe]) == 2
+    assert "--surrogate URI" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

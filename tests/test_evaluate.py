@@ -148,6 +148,23 @@ def test_a_labelled_set_gives_labels_too(photos: Path, tmp_path: Path) -> None:
     assert read_results(tmp_path / "e" / "results.json").labels == (0, 1, 2)
 
 
+def test_photos_that_a_labelled_set_does_not_know_are_counted(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index, name in enumerate(("0.png", "1.png")):
+        (tmp_path / "set" / f"class-{index}").mkdir(parents=True)
+        shutil.copy(photos / name, tmp_path / "set" / f"class-{index}")
+    (tmp_path / "set" / "class-2").mkdir()
+    shutil.copy(photos / "0.png", tmp_path / "set" / "class-2" / "unasked.png")
+    protected = protect(photos, tmp_path / "p", "--epsilon", "16", "--labels", f"folders:{tmp_path / 'set'}")
+    assert "labels for 2 of 3 photos" in capsys.readouterr().out
+    sources = Manifest(protected / MANIFEST).by_source()
+    assert [sources[name]["label_source"] for name in ("0.png", "1.png")] == ["given"] * 2
+    assert sources["sub/2.png"]["label_source"] == "authorized model's clean answer"
+    assert evaluate(photos, [protected], tmp_path / "e", "--labels", f"folders:{tmp_path / 'set'}") == 2
+    assert "1 of 3 photos have no label: sub/2.png" in capsys.readouterr().err
+
+
 def test_a_run_file_names_the_models(photos: Path, tmp_path: Path) -> None:
     protected = protect(photos, tmp_path / "p", "--epsilon", "16")
     run = tmp_path / "run.toml"
