@@ -171,6 +171,7 @@ def peers() -> str:
     for content in found:
         methods.setdefault(content["method"], {})[content["constrained"]] = content
     both = {name: pair for name, pair in methods.items() if len(pair) == 2}
+    count = " to ".join(sorted({str(content["photos"]) for pair in both.values() for content in pair.values()}))
     ordered = sorted(both.items(), key=lambda item: item[1][True]["unknown_log_probability"])
     rows = []
     for name, pair in ordered:
@@ -182,7 +183,7 @@ def peers() -> str:
             cols += [f"{authorized}", unknown]
         rows.append([*cols, f"{pair[True]['cpu_seconds_per_photo']:.1f} s"])
     head = [
-        "method", "passes", "constrained: authorized reads", "unknown model reads (mean log-probability)",
+        "method", "passes", f"constrained: authorized reads, of {count}", "unknown model reads (mean log-probability)",
         "free: authorized reads", "unknown model reads (mean log-probability)", "CPU time a photo",
     ]  # fmt: skip
     return table(head, rows)
