@@ -216,7 +216,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "transfer": transfer,
     "few": few,
     "transfer-details": lambda: details("nips2017"),
-    "photos-details": lambda: details("photos"),
     "channels": channels,
     "peers": peers,
     "overhead": overhead,

@@ -1,11 +1,10 @@
 """An evaluation of folders: who reads what, before and after, written down as figures, tables and a page."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,7 +13,7 @@ from onlymymodel.data.folder import Entry
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.adaptive import ADAPTATION, adapted_rows
 from onlymymodel.evaluate.channels import CHANNELS, Channel
-from onlymymodel.evaluate.harness import Judge, evaluate_models
+from onlymymodel.evaluate.harness import Judge, Pixels, evaluate_models
 from onlymymodel.evaluate.protected_folder import ProtectedFolder, open_folders, read_pairs, read_photo
 from onlymymodel.evaluate.results import AS_WRITTEN, Results
 from onlymymodel.protect.photo import Context
@@ -140,7 +139,7 @@ def _write_page(
     )
 
 
-def _perceptual(evaluation: Evaluation) -> Any:
+def _perceptual(evaluation: Evaluation) -> Callable[[Pixels, Pixels], float] | None:
     if not evaluation.lpips:
         return None
     from onlymymodel.protect.perceptual import lpips
