@@ -1,8 +1,5 @@
 """Faces brought to one place and size, as face networks want them: a differentiable warp of the whole photo."""
 
-from collections import OrderedDict
-from hashlib import sha256
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,9 +8,6 @@ from torch import Tensor
 # ArcFace's points on 112x112 (Deng et al., CVPR 2019): left and right eye, nose, left and right corner of the mouth
 ARCFACE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
 ARCFACE_SIDE = 112
-REMEMBERED = 256  # photos whose face is not searched twice
-
-_found: OrderedDict[str, Tensor] = OrderedDict()
 
 
 def template(height: int, width: int) -> NDArray[np.float64]:
@@ -64,15 +58,10 @@ def main_faces(pixels: Tensor) -> Tensor:
 
 def _main_face(photo: Tensor) -> Tensor:
     image = (photo * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
-    key = sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()
-    if key not in _found:
-        from onlymymodel.surrogates.faces import find_faces  # the detector takes seconds to import
+    from onlymymodel.surrogates.faces import find_faces  # the detector takes seconds to import
 
-        faces = find_faces(image)
-        _found[key] = torch.tensor(faces[0].landmarks) if faces else torch.full((5, 2), torch.nan)
-        while len(_found) > REMEMBERED:
-            _found.popitem(last=False)
-    return _found[key]
+    faces = find_faces(image)
+    return torch.tensor(faces[0].landmarks) if faces else torch.full((5, 2), torch.nan)
 
 
 def _placement(points: NDArray[np.float64], size: tuple[int, ...], height: int, width: int) -> NDArray[np.float64]:

@@ -1,7 +1,9 @@
 """Faces by facenet-pytorch: its networks and its detector. The only file that imports it."""
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 
 import numpy as np
 import torch
@@ -18,7 +20,10 @@ PREPROCESS = Preprocess(
 )
 SMALLEST_FACE = 20  # pixels of the photo that is searched
 SEARCHED_SIDE = 1600  # a larger photo is searched at this long side: faces in it are larger too
+REMEMBERED = 256  # photos that are not searched twice
 CERTAIN = 0.9  # MTCNN's own last threshold is 0.7, at which textures pass for faces
+
+_found: "OrderedDict[str, list[Face]]" = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,20 @@ def identity_network(weights: str) -> nn.Module:
 def find_faces(image: NDArray[np.uint8]) -> list[Face]:
     """The faces in a photo, the largest first, by MTCNN (Zhang et al., 2016; weights come with facenet-pytorch).
 
+    The last photos are remembered: region, models and judge ask about the same one in turn.
+
     Args:
         image: (H,W,3) or (H,W,1) uint8, upright.
     """
+    key = sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()
+    if key not in _found:
+        _found[key] = _search(image)
+        while len(_found) > REMEMBERED:
+            _found.popitem(last=False)
+    return list(_found[key])
+
+
+def _search(image: NDArray[np.uint8]) -> list[Face]:
     picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).convert("RGB")
     scale = min(1.0, SEARCHED_SIDE / max(picture.size))
     if scale < 1:
