@@ -92,15 +92,20 @@ def main() -> None:
 
 
 def photos(images: str, limit: int) -> Path:
-    """A folder in the cache with the first `limit` images and their labels; a larger limit later adds to it."""
+    """A folder in the cache with the first `limit` images and their labels; a larger limit later adds to it.
+
+    The names begin with the row, so that those added come last and no batch that is done is mixed with new photos.
+    """
     with (SETS[images] / "labels.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for number, row in enumerate(csv.DictReader(file)) if number not in CHOSEN_ON[images]][:limit]
+        numbered = [(number, row) for number, row in enumerate(csv.DictReader(file)) if number not in CHOSEN_ON[images]]
     folder = WORK / "transfer" / images / "originals"
     folder.mkdir(parents=True, exist_ok=True)
-    for row in rows:
-        if not (folder / row["file"]).exists():
-            shutil.copyfile(SETS[images] / row["file"], folder / row["file"])
-    lines = ["file,label", *(f"{row['file']},{row['label']}" for row in rows)]
+    lines = ["file,label"]
+    for number, row in numbered[:limit]:
+        name = f"{number:03d}-{row['file']}"
+        if not (folder / name).exists():
+            shutil.copyfile(SETS[images] / row["file"], folder / name)
+        lines.append(f"{name},{row['label']}")
     write_atomic(folder / "labels.csv", ("\n".join(lines) + "\n").encode())
     return folder
 
