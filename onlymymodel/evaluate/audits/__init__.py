@@ -1,0 +1,1 @@
+"""What else gives a person away: gradients, intermediate outputs, weights, representations."""
