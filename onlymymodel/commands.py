@@ -32,6 +32,7 @@ from onlymymodel.surrogates.classifier import Classifier, ModelCard
 from onlymymodel.surrogates.doctor import check_team, examine
 from onlymymodel.surrogates.load import load_model
 from onlymymodel.surrogates.uri import SCHEMES
+from onlymymodel.surrogates.vocabulary import not_affectnet
 
 OK, NOT_ALL_WELL = 0, 1
 
@@ -253,6 +254,10 @@ def _report(summary: Summary, out: Path) -> None:
 def _check_one(model: Classifier) -> bool:
     card, size = model.card, model.card.preprocess
     print(f"{card.uri}  {card.classes} classes, {size.height}x{size.width}, sha256 {card.sha256[:12]}")
+    if card.task == "emotion" and card.labels:
+        missing, own = not_affectnet(card)
+        print(f"  expressions of AffectNet that it has not: {', '.join(missing) or 'none'}")
+        print(f"  classes that are none of AffectNet's: {', '.join(own) or 'none'}")
     findings = examine(model)
     for finding in findings:
         advice = f": {finding.advice}" if finding.advice else ""

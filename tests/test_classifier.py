@@ -171,15 +171,6 @@ def card(**changes: Any) -> ModelCard:
     return ModelCard(**{"uri": "toy", "sha256": "0", "classes": 2, "preprocess": Preprocess(), **changes})
 
 
-def test_models_speak_alike_by_class_names_else_by_task_and_count() -> None:
-    cat_dog, dog_cat = card(labels=("cat", "dog")), card(labels=("dog", "cat"))
-    assert cat_dog.speaks_like(card(labels=("cat", "dog"), task="other"))
-    assert not cat_dog.speaks_like(dog_cat)
-    assert cat_dog.speaks_like(card())
-    assert not cat_dog.speaks_like(card(task="emotion"))
-    assert not card().speaks_like(card(classes=3))
-
-
 def test_a_card_names_classes_and_goes_to_json_without_them() -> None:
     named = card(labels=("cat", "dog"))
     assert [named.name_of(index) for index in (-1, 0, 1, 2)] == ["-1", "cat", "dog", "2"]

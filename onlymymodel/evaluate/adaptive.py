@@ -137,7 +137,11 @@ def adapted_rows(
         UserError: no held-out model can be trained; see `adapt`.
     """
     found = [(row, _trainable(judge.model)) for row, judge in zip(results.rows, judges, strict=True)]
-    students = [(row, model) for row, model in found if model and row.role == "held-out" and row.truth == "label"]
+    students = [
+        (row, model)
+        for row, model in found
+        if model and row.role == "held-out" and row.truth == "label" and not row.unmapped
+    ]
     if not students:
         raise UserError("no held-out model can be trained further: give one with gradients and the same classes")
     rows = []
@@ -145,7 +149,8 @@ def adapted_rows(
         answers = {CLEAN: row.answers[CLEAN]}
         for run in results.runs:
             photos = [pair.protected[run.name] for pair in pairs]
-            adapted = adapt(model, photos, results.labels, **ADAPTATION)
+            known = [truth for truth in row.truths if truth is not None]  # all, since nothing is unmapped
+            adapted = adapt(model, photos, known, **ADAPTATION)
             answers[run.name] = {
                 name: tuple(adapted.answers([CHANNELS[name].apply(photo) for photo in photos]))
                 for name in results.channels

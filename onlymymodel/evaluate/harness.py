@@ -15,6 +15,7 @@ from onlymymodel.protect.photo import to_tensor
 from onlymymodel.surrogates.answer_book import AnswerBook, AskedOnce
 from onlymymodel.surrogates.black_box import BlackBox, BudgetSpent
 from onlymymodel.surrogates.classifier import ModelCard
+from onlymymodel.surrogates.vocabulary import translation
 
 Pixels = NDArray[np.uint8]
 # what two models may have in common, the closest first, and the field of the card that says so
@@ -141,12 +142,14 @@ def _ask(model: BlackBox, image: Pixels, where: tuple[str, str, str], failures: 
 
 def _row(judge: Judge, said: _Said, labels: Sequence[int], authorized: ModelCard, used: Sequence[ModelCard]) -> Row:
     card = judge.model.card
-    speaks = card.speaks_like(authorized)
+    words = translation(authorized, card)
+    known = tuple(words[label] for label in labels) if words else ()
+    speaks = any(word is not None for word in known)
     answers = {
         version: {channel: tuple(given) for channel, given in channels.items()}
         for version, channels in said.answers.items()
     }
-    truths: tuple[Answer, ...] = tuple(labels) if speaks else answers[CLEAN][AS_WRITTEN]
+    truths: tuple[Answer, ...] = known if speaks else answers[CLEAN][AS_WRITTEN]
     occurring = {answer for channels in answers.values() for given in channels.values() for answer in given} | {*truths}
     return Row(
         model=card.uri,
@@ -158,8 +161,15 @@ def _row(judge: Judge, said: _Said, labels: Sequence[int], authorized: ModelCard
         truths=truths,
         answers=answers,
         remark=_remark(card, used) if judge.role == "held-out" else "",
+        unmapped=_unmapped(authorized, labels, known) if speaks else (),
         names={index: card.name_of(index) for index in sorted(index for index in occurring if index is not None)},
     )
+
+
+def _unmapped(authorized: ModelCard, labels: Sequence[int], known: Sequence[Answer]) -> tuple[str, ...]:
+    """Names of the occurring classes for which a model has no word."""
+    missing = {label for label, word in zip(labels, known, strict=True) if word is None}
+    return tuple(authorized.name_of(label) for label in sorted(missing))
 
 
 def _remark(card: ModelCard, used: Sequence[ModelCard]) -> str:

@@ -229,7 +229,7 @@ def _said(row: Row, version: str, index: int) -> Said:
     verdict: Verdict = "right" if answer == truth else "wrong"
     if answer is None:
         verdict = "missing"
-    elif row.truth == "own" and (version == CLEAN or truth is None):
+    elif truth is None or (row.truth == "own" and version == CLEAN):
         verdict = "reference"
     return Said(row.name_of(answer), verdict)
 

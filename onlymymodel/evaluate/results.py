@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,7 +45,7 @@ class Score:
     """How a model fares with one version of the photos through one channel.
 
     Attributes:
-        photos: all of them.
+        photos: all of them, but those whose label the model has no word for.
         right: read as they should be.
         failed: without an answer; these are not `right`.
         readable: read right when clean, as the file was.
@@ -94,11 +95,14 @@ class Row:
 
     Attributes:
         model: its URI without folders of this machine.
-        truth: `label` where it speaks the authorized model's language; else `own`: its answers to the clean photos.
-        truths: (photos,) the class index that is right for each photo, None where its own clean answer failed.
+        truth: `label` where it has words for the authorized model's classes; else `own`: its answers to the clean
+            photos.
+        truths: (photos,) the class index that is right for each photo; None where it has no word for the label, and
+            the photo is left out of its scores, or where its own clean answer failed.
         answers: version (`clean`, or a run's name) -> channel -> its answer to each photo.
         remark: why a held-out model is not independent and enters no mean; "" where it does.
         names: what it calls the classes that occur, by index.
+        unmapped: classes that occur, as the authorized model calls them, for which it has no word.
     """
 
     model: str
@@ -111,12 +115,17 @@ class Row:
     answers: Mapping[str, Mapping[str, tuple[Answer, ...]]]
     remark: str = ""
     names: Mapping[int, str] = field(default_factory=dict)
+    unmapped: tuple[str, ...] = ()
 
     def score(self, version: str, channel: str = AS_WRITTEN) -> Score:
         """The score of one version through one channel."""
-        said, clean = self.answers[version][channel], self.answers[CLEAN][AS_WRITTEN]
-        readable = [answer is not None and answer == truth for answer, truth in zip(clean, self.truths, strict=True)]
-        right = [answer is not None and answer == truth for answer, truth in zip(said, self.truths, strict=True)]
+        counted = [self.truth == "own" or truth is not None for truth in self.truths]
+        said, clean, truths = (
+            list(compress(answers, counted))
+            for answers in (self.answers[version][channel], self.answers[CLEAN][AS_WRITTEN], self.truths)
+        )
+        readable = [answer is not None and answer == truth for answer, truth in zip(clean, truths, strict=True)]
+        right = [answer is not None and answer == truth for answer, truth in zip(said, truths, strict=True)]
         return Score(
             photos=len(said),
             right=sum(right),
@@ -242,7 +251,15 @@ def _row(fields: dict[str, Any]) -> Row:
         for version, channels in fields["answers"].items()
     }
     names = {int(index): name for index, name in fields["names"].items()}
-    return Row(**{**fields, "answers": answers, "names": names, "truths": tuple(fields["truths"])})
+    return Row(
+        **{
+            **fields,
+            "answers": answers,
+            "names": names,
+            "truths": tuple(fields["truths"]),
+            "unmapped": tuple(fields.get("unmapped", ())),
+        }
+    )
 
 
 def wilson(hits: int, total: int) -> tuple[float, float]:

@@ -14,6 +14,7 @@ QUANTILES = ("min", "25%", "median", "75%", "max")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
 REASONS = 5
 OWN_NOTE = "has other classes than the authorized model: right is what it answered to the clean photo"
+UNMAPPED_NOTE = "has no word for some classes, whose photos are left out of its figures"
 NOT_COUNTED = "not independent, and in no mean"
 MEAN_NOTE = "A mean counts every independent held-out model the same, and an answer that is missing as a photo it read."
 UNCHANGED_NOTE = "PSNR is over the photos that were changed: it has no value where both are equal."
@@ -255,7 +256,12 @@ def _notes(results: Results, own: str, remark: str, quote: Callable[[str], str])
     """What the signs mean that occur."""
     told = [f"{own} {OWN_NOTE}"] if any(row.truth == "own" for row in results.rows) else []
     marked = [row for row in results.rows if row.remark]
-    return told + [f"{remark} {quote(row.model)} is {NOT_COUNTED}: {quote(row.remark)}" for row in marked]
+    told += [f"{remark} {quote(row.model)} is {NOT_COUNTED}: {quote(row.remark)}" for row in marked]
+    return told + [
+        f"{quote(row.model)} {UNMAPPED_NOTE}: {', '.join(map(quote, row.unmapped))}"
+        for row in results.rows
+        if row.unmapped
+    ]
 
 
 def _text_line(label: str, cells: Sequence[str], width: int) -> str:

@@ -15,6 +15,7 @@ from onlymymodel.protect.objective import make_objective
 from onlymymodel.protect.recipe import Recipe
 from onlymymodel.protect.soft_channels import soft_channel
 from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.vocabulary import translation
 
 MISLED = 0.01  # a surrogate is misled when it gives the class less than this probability
 
@@ -104,13 +105,22 @@ def push_targets(
 ) -> list[Tensor]:
     """For each surrogate the (B,) classes that it is pushed from.
 
-    That is the label where the surrogate speaks the authorized model's language and the recipe says so; otherwise
-    its own answer to the clean photo, `answers`, so that models of another task take part without labels.
+    That is its word for the label where it has one and the recipe says so; otherwise its own answer to the clean
+    photo, `answers`, so that models of another task take part without labels.
     """
     return [
-        labels if recipe.push == "label" and model.card.speaks_like(authorized.card) else answer
+        _in_words_of(model, labels, authorized, answer) if recipe.push == "label" else answer
         for model, answer in zip(surrogates, answers, strict=True)
     ]
+
+
+def _in_words_of(model: Classifier, labels: Tensor, authorized: Classifier, answers: Tensor) -> Tensor:
+    """(B,) what a model calls the labels, and its own answers where it has no word for them."""
+    words = translation(authorized.card, model.card)
+    if words is None:
+        return answers
+    known = torch.tensor([-1 if word is None else word for word in words], device=labels.device)[labels]
+    return torch.where(known >= 0, known, answers)
 
 
 def optimize(

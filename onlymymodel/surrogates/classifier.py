@@ -82,7 +82,7 @@ class ModelCard:
     Attributes:
         uri: what the user wrote to name it, without folders of this machine.
         sha256: of the weights' file, or of the parameters themselves where no file is at hand.
-        task: `classification`, `identity`, `emotion`, ... ; models of one task and label set share labels.
+        task: `classification`, `identity`, `emotion`, ... ; what models share by it: `vocabulary.translation`.
         labels: class names in index order; empty when not known.
         classes: number of logits.
         preprocess: see `Preprocess`.
@@ -106,12 +106,6 @@ class ModelCard:
     def name_of(self, index: int) -> str:
         """Class name, or the index as text when names are not known."""
         return self.labels[index] if 0 <= index < len(self.labels) else str(index)
-
-    def speaks_like(self, other: "ModelCard") -> bool:
-        """Whether both models give the same index the same meaning."""
-        if self.labels and other.labels:
-            return self.labels == other.labels
-        return self.task == other.task and self.classes == other.classes
 
     def to_json(self) -> dict[str, Any]:
         """All but the class names (a thousand of them say nothing that the hash does not)."""
