@@ -12,7 +12,6 @@ from onlymymodel.data.atomic import write_atomic
 from onlymymodel.evaluate.audits.audit import AuditReport, Finding, Picture, Value
 from onlymymodel.evaluate.audits.similarity import SIMILARITY_DEFINITION
 from onlymymodel.evaluate.html import csp_hash, data_uri, environment, json_text, png
-from onlymymodel.evaluate.report import heat
 
 PAGE, JSON, MARKDOWN = "audit.html", "audit.json", "audit.md"
 SCHEMA = 1
@@ -81,7 +80,6 @@ def write_audits(folder: Path, sections: Sequence[Section], *, title: str, heade
 def render(sections: Sequence[Section], *, title: str) -> str:
     """One self-contained HTML page: no request leaves it."""
     jinja = environment()
-    jinja.globals["heat"] = heat  # the style sheet is the report's
     jinja.filters |= {"figure": figure, "picture": _picture, "csp_hash": csp_hash}
     return jinja.get_template("audit.html.j2").render(title=title, sections=sections, definitions=SIMILARITY_DEFINITION)
 
