@@ -13,6 +13,7 @@ from PIL import Image
 from onlymymodel.evaluate.harness import Pair
 from onlymymodel.evaluate.report import render
 from onlymymodel.evaluate.results import CLEAN, Answer, Failure, Results, Row, Run
+from onlymymodel.evaluate.verification import match
 from onlymymodel.protect.distortion import Distortion
 
 HOSTILE = "=\"><script>alert(1)</script><img src=x onerror=alert(2)>'{{ 7 * 7 }}|$x^2\n`.png"
@@ -103,6 +104,45 @@ def hostile_results() -> Results:
         failures=(failure,),
         header={"command": HOSTILE, HOSTILE: {HOSTILE: HOSTILE}},
     )
+
+
+def with_gallery(results: Results) -> Results:
+    """The same, where the judge has a gallery of 35 people and names one from a cosine of 0.5.
+
+    The fourth photo shows nobody of them. Of its 102 impostor scores the two largest are 0.7 and 0.6.
+    """
+    nearest = {CLEAN: (0, 1, 2, 9), "eps8": (0, 1, 9, 9), "eps16": (9, None, 9, 9)}
+    at = {CLEAN: (0.9, 0.8, 0.65, 0.1), "eps8": (0.61, 0.55, 0.45, 0.1), "eps16": (0.2, None, 0.1, 0.1)}
+    cosines: dict[str, dict[str, list[NDArray[np.float32] | None]]] = {version: {} for version in at}
+    for version, genuine in at.items():
+        found = [_cosines(place, one, nearest[version][place]) for place, one in enumerate(genuine)]
+        cosines[version] = dict.fromkeys(results.channels, found)
+    clean = cosines[CLEAN]["png"]
+    for place, score in enumerate((0.7, 0.6, 0.3)):
+        one = clean[place]
+        assert one is not None
+        one[20] = score
+    persons = (0, 1, 2, None)
+    answers = {CLEAN: (0, 1, 2, 35), "eps8": (0, 1, 35, 35), "eps16": (9, None, 9, 35)}
+    row = replace(
+        results.rows[3],
+        truths=persons,
+        answers={version: dict.fromkeys(results.channels, said) for version, said in answers.items()},
+        names={0: "Ada", 1: "Ben", 2: "Cem", 9: "Ida", 35: "stranger"},
+        unmapped=("Zoe",),
+        matches=match(cosines, clean, persons, 0.5),
+    )
+    return replace(results, rows=(*results.rows[:3], row, *results.rows[4:]))
+
+
+def _cosines(place: int, genuine: float | None, nearest: int | None) -> NDArray[np.float32] | None:
+    if genuine is None or nearest is None:
+        return None
+    found = np.full(35, -0.5, np.float32)
+    found[place] = genuine
+    if nearest != place:
+        found[nearest] = genuine + 0.05
+    return found
 
 
 def alone(results: Results) -> Results:

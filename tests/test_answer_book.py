@@ -200,7 +200,10 @@ def _ends(data: bytes) -> Iterator[tuple[bytes, int]]:
 @pytest.mark.parametrize(
     "line",
     ["not JSON", "[]", "{}", '{"asked": 1, "model": "m", "view": "v"}', '{"image": "k", "model": "m", "view": "v"}',
-     '{"image": "k", "answer": true, "model": "m", "view": "v"}', '{"image": "k", "answer": 1}'],
+     '{"image": "k", "answer": true, "model": "m", "view": "v"}', '{"image": "k", "answer": 1}',
+     '{"image": "k", "answer": 1, "model": "m", "view": "v", "scores": [1, 2]}',
+     '{"image": "k", "answer": 1, "model": "m", "view": "v", "scores": "AAAA"}',
+     '{"image": "k", "answer": 1, "model": "m", "view": "v", "scores": "AAA*"}'],
 )  # fmt: skip
 def test_a_line_that_is_not_of_a_book_is_named(line: str, tmp_path: Path) -> None:
     path = tmp_path / "book.jsonl"

@@ -19,7 +19,7 @@ from onlymymodel.evaluate.results import read_results
 from onlymymodel.surrogates.answer_book import AnswerBook, AskedOnce
 from onlymymodel.surrogates.black_box import ClassifierBlackBox, load_black_box
 from onlymymodel.surrogates.classifier import Preprocess
-from onlymymodel.surrogates.gallery import SCALE, GalleryHead, enroll
+from onlymymodel.surrogates.gallery import SCALE, GalleryHead, cosines_of, enroll
 from onlymymodel.surrogates.load import load_model
 
 PEOPLE = 6
@@ -66,6 +66,9 @@ def test_logits_are_scaled_cosines_to_the_means_and_the_threshold(tmp_path: Path
     unit = F.normalize(torch.tensor([0.5, 0.1, 0.3]), dim=0)
     expected = SCALE * torch.stack([unit @ ann, unit @ bob, torch.tensor(0.6)])
     torch.testing.assert_close(found.head(photo)[0], expected)
+    cosines, threshold = cosines_of(found.head(photo)[0].numpy())
+    assert cosines.tolist() == pytest.approx([float(unit @ ann), float(unit @ bob)], abs=1e-6)
+    assert threshold == np.float32(0.6)
 
 
 def test_the_threshold_is_the_cosine_that_hardly_any_wrong_person_reaches(tmp_path: Path) -> None:
@@ -127,10 +130,16 @@ def test_protected_for_one_recognizer_and_judged_by_others(gallery: Path, tmp_pa
     assert main(["protect", str(source), "--out", str(out), *words, "--quiet", "--device", "cpu"]) in (0, 1)
     assert main(["verify", str(out), "--quiet"]) == 0
     evaluate = ["evaluate", "--original", str(source), "--protected", str(out), "--out", str(tmp_path / "e")]
-    assert main([*evaluate, "--heldout", judge, "--quiet", "--device", "cpu"]) == 0
+    assert main([*evaluate, "--heldout", judge, "--quiet", "--device", "cpu", "--adapt"]) == 0
     results = read_results(tmp_path / "e" / "results.json")
     assert results.authorized.score("out").kept == 1.0
-    assert [row.truth for row in results.rows] == ["label"] * 3  # one gallery, one language
+    assert [row.truth for row in results.rows] == ["label"] * 4  # one gallery, one language
+    assert [row.matches and row.matches.impostors for row in results.rows] == [3 * (PEOPLE - 1)] * 3 + [None]
+    kept = results.rows[0].verification("out")
+    assert kept is not None
+    assert (kept.nearest, kept.lost) == (3, 0)
+    for name in ("results.csv", "results.md", "report.html"):
+        assert "rank-1" in (tmp_path / "e" / name).read_text().replace("rank1", "rank-1")
     assert set(results.authorized.names.values()) <= {*(p.name for p in gallery.iterdir()), "stranger"}
 
 

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,6 +117,17 @@ def test_a_wrong_answer_of_any_callable_is_a_failure() -> None:
     )
     assert results.rows[1].score("clean").failed == 4
     assert len(results.failures) == 8
+
+
+@pytest.mark.parametrize("said", [[[1.0] * 256], [], None, np.zeros((1, 0), np.float32)])
+def test_what_is_no_array_of_scores_is_a_failure_not_a_crash(said: Any) -> None:
+    class Odd(ByBrightness):
+        def predict(self, images: Sequence[NDArray[np.uint8]]) -> Any:
+            self.asked += len(images)
+            return said
+
+    results = evaluate_models([authorized(), Judge("held-out", Odd("odd"))], PAIRS, progress=False)
+    assert results.rows[1].score("clean").failed == 4
 
 
 def test_a_held_out_model_that_is_related_is_marked_and_enters_no_mean() -> None:

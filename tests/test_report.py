@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from results_toys import REMARK, Page, alone, toy_page, toy_picture, toy_pictures, toy_results
+from results_toys import REMARK, Page, alone, toy_page, toy_picture, toy_pictures, toy_results, with_gallery
 
+from onlymymodel.evaluate.change import QUANTILES, change
 from onlymymodel.evaluate.report import amplified
-from onlymymodel.evaluate.tables import QUANTILES, change
 from onlymymodel.protect.distortion import Distortion
 
 
@@ -144,6 +144,23 @@ def test_models_that_are_another_matter_are_marked_and_explained(page: Page) -> 
     plain = toy_page(replace(toy_results(), rows=toy_results().rows[:4])).text
     assert 'id="own"' not in plain
     assert 'id="remarks"' not in plain
+
+
+def test_galleries_have_a_table_of_their_own(page: Page) -> None:
+    assert "Rank-1" not in page.prose()
+    recognized = toy_page(with_gallery(toy_results()))
+    label = "Who is recognized by model and version"
+    (table,) = re.findall(rf'<table class="change" aria-label="{label}">(.*?)</table>', recognized.text, re.S)
+    lines = [_text(line).replace("\N{EN DASH}", "-") for line in re.findall(r"<tr>(.*?)</tr>", table, re.S)]
+    assert lines == [
+        "Model Version rank-1 TAR at FAR 0.01 TAR at FAR 0.001 no longer matched",
+        "zoo:judge held-out clean 100.0% 3/3 44-100% 100.0% 3/3 44-100% none 0.0% 0/3 0-56%",
+        "eps8 66.7% 2/3 21-94% 33.3% 1/3 6-79% none 33.3% 1/3 6-79%",
+        "eps16 0.0% 0/3 0-56% 0.0% 0/3 0-56% none 66.7% 2/3 21-94%",
+    ]
+    assert table.count("<th ") == table.count('<th scope="')
+    assert {"role": "region", "tabindex": "0", "aria-label": label, "class": "scroll"} in recognized.all("div")
+    assert "FAR 0.001 needs 1000 impostor scores, and there are 102" in recognized.prose()
 
 
 def test_failures_are_counted_with_their_reasons(page: Page) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
-from results_toys import hostile_results, toy_pictures, toy_results
+from results_toys import hostile_results, toy_pictures, toy_results, with_gallery
 
 from onlymymodel.evaluate.report import write_report
 from onlymymodel.evaluate.results import Results
@@ -33,9 +33,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the toy's page and the page of hostile names."""
+    """A folder with the toy's page, one with a gallery, and the page of hostile names."""
     folder = tmp_path_factory.mktemp("pages")
     _write(folder / "toy.html", toy_results())
+    _write(folder / "gallery.html", with_gallery(toy_results()))
     _write(folder / "hostile.html", hostile_results())
     return folder
 
@@ -73,7 +74,7 @@ def _clip(picture: Locator) -> str:
     return str(picture.evaluate("one => getComputedStyle(one).clipPath"))
 
 
-@pytest.mark.parametrize("name", ["toy.html", "hostile.html"])
+@pytest.mark.parametrize("name", ["toy.html", "gallery.html", "hostile.html"])
 def test_policy_holds_and_no_request_leaves_the_page(browser: Browser, pages: Path, name: str) -> None:
     with browser.new_context() as context:
         visit = Visit(context, pages / name)
@@ -165,6 +166,20 @@ def test_heat_map_has_the_figures_and_deepens_with_them(visit: Visit) -> None:
     assert clean < weak < strong  # 100 %, 25 %, 0 %: the less, the lighter
 
 
+def test_table_of_a_gallery_has_its_heads_and_figures(browser: Browser, pages: Path) -> None:
+    with browser.new_context() as context:
+        visit = Visit(context, pages / "gallery.html")
+        table = visit.page.get_by_role("table", name="Who is recognized by model and version")
+        assert table.get_by_role("columnheader").count() == 6
+        weak = table.get_by_role("row").filter(has=visit.page.get_by_role("rowheader", name="eps8"))
+        assert [cell.split()[0] for cell in weak.get_by_role("cell").all_inner_texts()] == [
+            "66.7%",
+            "33.3%",
+            "none",
+            "33.3%",
+        ]
+
+
 def test_plots_follow_the_scheme_of_the_page(visit: Visit) -> None:
     current = "document.querySelector('.plots img').currentSrc"
     light = visit.page.evaluate(current)
@@ -174,7 +189,7 @@ def test_plots_follow_the_scheme_of_the_page(visit: Visit) -> None:
     visit.page.wait_for_function(f"before => {current} === before", arg=light)
 
 
-@pytest.mark.parametrize("name", ["toy.html", "hostile.html"])
+@pytest.mark.parametrize("name", ["toy.html", "gallery.html", "hostile.html"])
 @pytest.mark.parametrize("script", [True, False])
 def test_page_fits_a_narrow_screen(browser: Browser, pages: Path, name: str, script: bool) -> None:
     with browser.new_context(viewport={"width": 400, "height": 800}, java_script_enabled=script) as context:

@@ -8,7 +8,8 @@ from results_toys import toy_results
 from scipy.stats import binomtest
 
 from onlymymodel.errors import UserError
-from onlymymodel.evaluate.results import SCHEMA, Row, quantiles, read_results, wilson
+from onlymymodel.evaluate.change import quantiles
+from onlymymodel.evaluate.results import SCHEMA, Row, read_results, wilson
 
 
 def written(tmp_path: Path) -> Path:

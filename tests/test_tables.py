@@ -6,10 +6,12 @@ import re
 from dataclasses import replace
 
 import pytest
-from results_toys import REMARK, alone, hostile_results, toy_results
+from results_toys import REMARK, alone, hostile_results, toy_results, with_gallery
 
-from onlymymodel.evaluate.results import Results, Run
-from onlymymodel.evaluate.tables import TERMINAL, change, code, failed, to_csv, to_markdown, to_text, versions
+from onlymymodel.evaluate import identity
+from onlymymodel.evaluate.change import change
+from onlymymodel.evaluate.results import Results, Run, wilson
+from onlymymodel.evaluate.tables import TERMINAL, code, failed, to_csv, to_markdown, to_text, versions
 from onlymymodel.protect.distortion import SSIM_DEFINITION, Distortion
 
 
@@ -182,3 +184,64 @@ def test_text_does_not_steer_the_terminal() -> None:
     text = to_text(replace(toy, rows=rows))
     assert "zoo:?[2Jmine??" in text
     assert all(sign.isprintable() or sign == "\n" for sign in text + to_text(hostile_results()))
+
+
+def test_csv_has_the_figures_of_a_gallery_and_empty_cells_for_all_others() -> None:
+    lines = {(line["model"], line["version"]): line for line in _lines(with_gallery(toy_results()))}
+    judge = lines["zoo:judge", "eps8"]
+    counts = [judge[name] for name in ("recognizable", "left_out", "matched", "impostors")]
+    assert counts == ["3", "1", "3", "102"]
+    shares = [float(judge[name]) for name in ("rank1", "tar_0.01", "lost", "threshold", "threshold_0.01")]
+    assert shares == pytest.approx([2 / 3, 1 / 3, 1 / 3, 0.5, 0.6])
+    bounds = [float(judge[f"{name}{end}"]) for name in ("rank1", "lost") for end in ("_low", "_high")]
+    assert bounds == pytest.approx([*wilson(2, 3), *wilson(1, 3)])
+    assert [judge[name] for name in ("tar_0.001", "tar_0.001_low", "threshold_0.001")] == ["", "", ""]
+    assert {lines["zoo:mine", "eps8"][name] for name in identity.COLUMNS} == {""}
+
+
+def test_markdown_has_the_figures_of_a_gallery_by_version_and_channel() -> None:
+    markdown = to_markdown(with_gallery(toy_results()))
+    (head,) = _cells(markdown, "model | version")
+    assert head == ["model", "version", "channel", *identity.NAMES]
+    lines = [line for line in _cells(markdown, "`zoo:judge`") if line[1] != "held-out" and len(line) == len(head)]
+    assert len(lines) == 3 * 3
+    assert lines[3][1:] == [
+        "`eps8`",
+        "`png`",
+        "66.7% [20.8-93.9] (2/3)",
+        "33.3% [6.1-79.2] (1/3)",
+        "none",
+        "33.3% [6.1-79.2] (1/3)",
+    ]
+    assert (
+        "- `zoo:judge` names a person at a cosine of 0.500; 0.600 is its threshold at FAR 0.01; FAR 0.001 needs 1000 "
+        "impostor scores, and there are 102; 1 of 4 photos show nobody of its gallery"
+    ) in markdown
+    assert "Who is recognized" not in to_markdown(toy_results())
+
+
+def test_text_has_the_figures_of_a_gallery() -> None:
+    text = to_text(with_gallery(toy_results()))
+    lines = [line.split() for line in text.splitlines()]
+    start = lines.index(["identity:", "zoo:judge"])
+    assert lines[start + 1 : start + 5] == [
+        ["rank-1", "100.0%", "[44-100]", "66.7%", "[21-94]", "0.0%", "[0-56]"],
+        ["TAR", "at", "FAR", "0.01", "100.0%", "[44-100]", "33.3%", "[6-79]", "0.0%", "[0-56]"],
+        ["TAR", "at", "FAR", "0.001", "none", "none", "none"],
+        ["no", "longer", "matched", "0.0%", "[0-56]", "33.3%", "[6-79]", "66.7%", "[21-94]"],
+    ]
+    assert max(map(len, text.splitlines())) <= TERMINAL
+    assert "identity" not in to_text(toy_results())
+
+
+def test_a_gallery_whose_people_no_photo_shows_has_no_figures_and_says_so() -> None:
+    toy = with_gallery(toy_results())
+    row = toy.rows[3]
+    assert row.matches is not None
+    nobody = replace(row, truth="own", matches=replace(row.matches, persons=(None,) * 4))
+    results = replace(toy, rows=(toy.rows[0], nobody))
+    lines = [line for line in _cells(to_markdown(results), "`zoo:judge`\\*") if "`clean`" in line]
+    assert [line[3:] for line in lines] == [["none"] * 4] * 3
+    said = " ".join(to_text(results).split())
+    assert f"{identity.OWN_NOTE}; 4 of 4 photos show nobody of its gallery" in said
+    assert _lines(results)[-1]["rank1"] == ""

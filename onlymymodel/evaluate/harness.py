@@ -10,14 +10,17 @@ from tqdm import tqdm
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.channels import CHANNELS, Channel
 from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Answer, Failure, Results, Role, Row, Run
+from onlymymodel.evaluate.verification import Cosines, Matches, match
 from onlymymodel.protect.distortion import Distortion, measure
 from onlymymodel.protect.photo import to_tensor
 from onlymymodel.surrogates.answer_book import AnswerBook, AskedOnce
-from onlymymodel.surrogates.black_box import BlackBox, BudgetSpent
+from onlymymodel.surrogates.black_box import BlackBox, BlackBoxError, BudgetSpent
 from onlymymodel.surrogates.classifier import ModelCard
+from onlymymodel.surrogates.gallery import cosines_of
 from onlymymodel.surrogates.vocabulary import translation
 
 Pixels = NDArray[np.uint8]
+Scores = NDArray[np.float32]  # (classes,)
 # what two models may have in common, the closest first, and the field of the card that says so
 KINSHIP = {"weights": "sha256", "parent": "parent", "family": "family"}
 
@@ -48,12 +51,18 @@ class Judge:
 
 @dataclass
 class _Said:
-    """A model's answers as they come in, by version and channel."""
+    """A model's answers as they come in, by version and channel; where it has a gallery its cosines too."""
 
+    gallery: bool
     answers: dict[str, dict[str, list[Answer]]] = field(default_factory=dict)
+    cosines: dict[str, dict[str, list[Cosines | None]]] = field(default_factory=dict)
+    threshold: float | None = None
 
-    def add(self, version: str, channel: str, answer: Answer) -> None:
+    def add(self, version: str, channel: str, answer: Answer, scores: Scores | None) -> None:
         self.answers.setdefault(version, {}).setdefault(channel, []).append(answer)
+        if self.gallery:  # all of them are kept: whether the labels apply is known only after the last photo
+            cosines, self.threshold = (None, self.threshold) if scores is None else cosines_of(scores)
+            self.cosines.setdefault(version, {}).setdefault(channel, []).append(cosines)
 
 
 def evaluate_models(
@@ -87,7 +96,7 @@ def evaluate_models(
         count = sum(judge.role == "authorized" for judge in judges)
         raise UserError(f"an evaluation needs one authorized model, not {count}")
     channels = [CHANNELS[AS_WRITTEN], *(channel for channel in channels if channel.name != AS_WRITTEN)]
-    said, failures = [_Said() for _ in judges], list[Failure]()
+    said, failures = [_Said(bool(judge.model.card.gallery)) for judge in judges], list[Failure]()
     answerers = [judge.model if book is None else AskedOnce(judge.model, book) for judge in judges]
     names: list[str] = []
     labels: list[int] = []
@@ -101,8 +110,8 @@ def evaluate_models(
             for channel in channels:
                 image = channel.apply(pixels)
                 for model, sayings in zip(answerers, said, strict=True):
-                    answer = _ask(model, image, (pair.name, version, channel.name), failures)
-                    sayings.add(version, channel.name, answer)
+                    answer, scores = _ask(model, image, (pair.name, version, channel.name), failures)
+                    sayings.add(version, channel.name, answer, scores)
     if not names:
         raise UserError("there is no pair of an original and a protected photo to judge")
     used = [*(judge.model.card for judge in judges if judge.role != "held-out"), *took_part]
@@ -128,16 +137,23 @@ def _distortion(pair: Pair, protected: Pixels, perceptual: Callable[[Pixels, Pix
     return Distortion(found.linf, found.l2, found.psnr, found.ssim, perceptual(original, protected))
 
 
-def _ask(model: BlackBox, image: Pixels, where: tuple[str, str, str], failures: list[Failure]) -> Answer:
-    """A model's answer. Whatever a stranger's model raises costs that answer, not the evaluation; it is counted."""
+def _ask(
+    model: BlackBox, image: Pixels, where: tuple[str, str, str], failures: list[Failure]
+) -> tuple[Answer, Scores | None]:
+    """A model's answer, with its scores. Whatever a stranger's model raises costs that answer, not the evaluation; it
+    is counted."""
     try:
-        return int(model.predict([image])[0].argmax())
+        scores: Scores = model.predict([image])[0]
+        answer = int(scores.argmax())
+        if model.card.gallery and not (scores.shape == (model.card.classes,) and np.isfinite(scores).all()):
+            raise BlackBoxError("its scores are not a finite cosine for each person")
+        return answer, scores
     except BudgetSpent:
         raise
     except Exception as error:  # noqa: BLE001
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         failures.append(Failure(model.card.uri, *where, reason))
-        return None
+        return None, None
 
 
 def _row(judge: Judge, said: _Said, labels: Sequence[int], authorized: ModelCard, used: Sequence[ModelCard]) -> Row:
@@ -163,7 +179,17 @@ def _row(judge: Judge, said: _Said, labels: Sequence[int], authorized: ModelCard
         remark=_remark(card, used) if judge.role == "held-out" else "",
         unmapped=_unmapped(authorized, labels, known) if speaks else (),
         names={index: card.name_of(index) for index in sorted(index for index in occurring if index is not None)},
+        matches=_matches(said, truths, card.classes - 1),
     )
+
+
+def _matches(said: _Said, truths: Sequence[Answer], people: int) -> Matches | None:
+    """Whom a model found among so many people; None where it has no gallery or never answered."""
+    if said.threshold is None:
+        return None
+    # the class behind the people is the stranger, who is nobody of the gallery
+    persons = [truth if truth is not None and truth < people else None for truth in truths]
+    return match(said.cosines, said.cosines[CLEAN][AS_WRITTEN], persons, said.threshold)
 
 
 def _unmapped(authorized: ModelCard, labels: Sequence[int], known: Sequence[Answer]) -> tuple[str, ...]:

@@ -88,7 +88,8 @@ def judge_folders(
     )
     if evaluation.adapt:
         pairs = list(read_pairs(photos, folders, labels))
-        rows = adapted_rows(results, evaluation.judges, pairs, progress=progress)
+        adapted = adapted_rows(results, evaluation.judges, pairs, progress=progress)
+        rows = [replace(row, matches=None) for row in adapted]  # those would be of the model before its training
         results = replace(results, rows=(*results.rows, *rows))
     results = replace(
         results,

@@ -1,8 +1,5 @@
 """One HTML file that shows what an evaluation found: figures, plots, pictures, and what they do not promise."""
 
-import base64
-import hashlib
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from onlymymodel.data.atomic import write_atomic
-from onlymymodel.evaluate import plots, tables
+from onlymymodel.evaluate import change, identity, plots, tables
 from onlymymodel.evaluate.harness import Pair
+from onlymymodel.evaluate.html import csp_hash, data_uri, environment, png
 from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Results, Role, Row, Run
 from onlymymodel.protect.distortion import Distortion
 
@@ -132,6 +130,7 @@ def render(results: Results, pictures: Sequence[Pair], *, title: str, summary: s
         groups=[(*group, results.of(group[0])) for group in GROUPS if results.of(group[0])],
         missing=tables.failed(results),
         reasons=tables.reasons(results, str),
+        galleries=identity.notes(results, str),
         plots=list(_plots(results)),
         cards=_gallery(results, pictures, amplify),
     )
@@ -139,8 +138,8 @@ def render(results: Results, pictures: Sequence[Pair], *, title: str, summary: s
 
 def amplified(original: Pixels, protected: Pixels, amplify: int) -> Pixels:
     """128 + amplify * (protected - original), clipped: (H,W,C) uint8 all three; gray is no change."""
-    change = protected.astype(np.int32) - original
-    shown: Pixels = np.clip(128 + amplify * change, 0, 255).astype(np.uint8)
+    difference = protected.astype(np.int32) - original
+    shown: Pixels = np.clip(128 + amplify * difference, 0, 255).astype(np.uint8)
     return shown
 
 
@@ -184,7 +183,7 @@ def _plots(results: Results) -> Iterator[Plot]:
 
 
 def _plot(svg: str, caption: str, run: str, told: str) -> Plot:
-    light, dark = (_data_uri(text.encode(), "svg+xml") for text in (svg, plots.on_dark(svg)))
+    light, dark = (data_uri(text.encode(), "svg+xml") for text in (svg, plots.on_dark(svg)))
     return Plot(light, dark, caption, run, told)
 
 
@@ -208,7 +207,7 @@ def _card(results: Results, index: int, picture: Pair, amplify: int) -> Card:
         protected = picture.protected[run.name]
         # the difference first, at full size: that of two shrunk photos would be another
         difference = amplified(picture.original, protected, amplify)
-        versions.append(Version(run, _png(_shrink(protected)), _png(_shrink(difference)), run.distortion[index]))
+        versions.append(Version(run, png(_shrink(protected)), png(_shrink(difference)), run.distortion[index]))
     ordered = [row for role, _, _ in GROUPS for row in results.of(role)]
     height, width = picture.original.shape[:2]
     return Card(
@@ -216,7 +215,7 @@ def _card(results: Results, index: int, picture: Pair, amplify: int) -> Card:
         label=results.authorized.name_of(results.labels[index]),
         size=(width, height),
         shown=original.size,
-        original=_png(original),
+        original=png(original),
         versions=tuple(versions),
         answers=tuple(
             (row, tuple(_said(row, version, index) for version in tables.versions(results))) for row in ordered
@@ -244,21 +243,6 @@ def _shrink(pixels: Pixels) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _png(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return _data_uri(buffer.getvalue(), "png")
-
-
-def _data_uri(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
-
-
-def _csp_hash(text: str) -> str:
-    """The source expression by which a content security policy admits exactly this inline text."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
-
-
 def _flat(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(name, value) of a mapping and the mappings in it, names joined by dots."""
     for key, value in mapping.items():
@@ -269,20 +253,13 @@ def _flat(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _template() -> jinja2.Template:
-    # file and class names are a stranger's text: everything is escaped
-    jinja = jinja2.Environment(
-        loader=jinja2.PackageLoader("onlymymodel.evaluate"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    told = {"own_note": tables.OWN_NOTE, "mean_note": tables.MEAN_NOTE, "unchanged_note": tables.UNCHANGED_NOTE}
-    jinja.globals |= {"max_side": MAX_SIDE, "ssim": tables.ssim_words(), "limits": tables.LIMITS, "heat": heat, **told}
-    jinja.globals |= {"quantiles": tables.QUANTILES, "change": tables.change, "summaries": tables.summaries}
+    jinja = environment()
+    told = {"own_note": tables.OWN_NOTE, "mean_note": tables.MEAN_NOTE, "unchanged_note": change.UNCHANGED_NOTE}
+    jinja.globals |= {"max_side": MAX_SIDE, "ssim": change.ssim_words(), "limits": tables.LIMITS, "heat": heat, **told}
+    jinja.globals |= {"quantiles": change.QUANTILES, "change": change.change, "identity": identity}
     jinja.filters |= {
         "percent": tables.percent,
-        "csp_hash": _csp_hash,
+        "csp_hash": csp_hash,
         "flat": _flat,
         "step": lambda x: round(x * STEPS),
     }

@@ -2,18 +2,20 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
 from onlymymodel.errors import UserError
+from onlymymodel.evaluate.verification import DEFINITION, Matches, Verification
 from onlymymodel.protect.distortion import SSIM_DEFINITION, Distortion
 
 SCHEMA = 2
 CLEAN = "clean"  # the version of a photo before any protection
 AS_WRITTEN = "png"  # the channel that changes nothing
+DERIVED = {"schema", "ssim", "verification", "scores", "heldout_mean"}  # of a results file, beside its header
 WILSON_Z = 1.959963984540054  # two-sided 95 %
 
 Role = Literal["authorized", "surrogate", "held-out"]
@@ -103,6 +105,7 @@ class Row:
         remark: why a held-out model is not independent and enters no mean; "" where it does.
         names: what it calls the classes that occur, by index.
         unmapped: classes that occur, as the authorized model calls them, for which it has no word.
+        matches: of an embedder with a gallery, whom it found and how near; None of any other model.
     """
 
     model: str
@@ -116,6 +119,7 @@ class Row:
     remark: str = ""
     names: Mapping[int, str] = field(default_factory=dict)
     unmapped: tuple[str, ...] = ()
+    matches: Matches | None = None
 
     def score(self, version: str, channel: str = AS_WRITTEN) -> Score:
         """The score of one version through one channel."""
@@ -133,6 +137,17 @@ class Row:
             readable=sum(readable),
             still_right=sum(now and before for now, before in zip(right, readable, strict=True)),
         )
+
+    def verification(self, version: str, channel: str = AS_WRITTEN) -> Verification | None:
+        """Its verification figures for one version through one channel; None where it has no gallery."""
+        if self.matches is None:
+            return None
+        clean, said = self.answers[CLEAN][AS_WRITTEN], self.answers[version][channel]
+        return self.matches.verify(version, channel, clean=clean, said=said)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; without `matches` where there are none."""
+        return {name: value for name, value in asdict(self).items() if name != "matches" or value is not None}
 
     def name_of(self, answer: Answer) -> str:
         """What the model calls a class."""
@@ -195,6 +210,7 @@ class Results:
             "schema": SCHEMA,
             **self.header,
             "ssim": SSIM_DEFINITION,
+            **({"verification": DEFINITION} if any(row.matches for row in self.rows) else {}),
             "photos": list(self.photos),
             "labels": list(self.labels),
             "channels": list(self.channels),
@@ -202,6 +218,7 @@ class Results:
             "scores": [
                 {"model": row.model, "role": row.role, "version": version, "channel": channel}
                 | row.score(version, channel).to_json()
+                | ({"verification": asdict(found)} if (found := row.verification(version, channel)) else {})
                 for row in self.rows
                 for version in versions
                 for channel in self.channels
@@ -210,7 +227,7 @@ class Results:
                 version: {channel: self.heldout_mean(version, channel) for channel in self.channels}
                 for version in versions
             },
-            "rows": [asdict(row) for row in self.rows],
+            "rows": [row.to_json() for row in self.rows],
             "failures": [asdict(failure) for failure in self.failures],
         }
 
@@ -225,7 +242,7 @@ def read_results(path: Path) -> Results:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA:
             raise UserError(f"{path} is of schema {content['schema']}; this version reads {SCHEMA}")
-        body = {"schema", "ssim", "photos", "labels", "channels", "runs", "scores", "heldout_mean", "rows", "failures"}
+        body = DERIVED | {one.name for one in fields(Results)}
         return Results(
             photos=tuple(content["photos"]),
             labels=tuple(content["labels"]),
@@ -241,23 +258,24 @@ def read_results(path: Path) -> Results:
         raise UserError(f"{path} is not a results file: {error}") from error
 
 
-def _run(fields: dict[str, Any]) -> Run:
-    return Run(**{**fields, "distortion": tuple(Distortion(**one) for one in fields["distortion"])})
+def _run(content: dict[str, Any]) -> Run:
+    return Run(**{**content, "distortion": tuple(Distortion(**one) for one in content["distortion"])})
 
 
-def _row(fields: dict[str, Any]) -> Row:
+def _row(content: dict[str, Any]) -> Row:
     answers = {
         version: {channel: tuple(said) for channel, said in channels.items()}
-        for version, channels in fields["answers"].items()
+        for version, channels in content["answers"].items()
     }
-    names = {int(index): name for index, name in fields["names"].items()}
+    names = {int(index): name for index, name in content["names"].items()}
     return Row(
         **{
-            **fields,
+            **content,
             "answers": answers,
             "names": names,
-            "truths": tuple(fields["truths"]),
-            "unmapped": tuple(fields.get("unmapped", ())),
+            "truths": tuple(content["truths"]),
+            "unmapped": tuple(content.get("unmapped", ())),
+            "matches": Matches.from_json(content["matches"]) if content.get("matches") else None,
         }
     )
 
@@ -270,19 +288,3 @@ def wilson(hits: int, total: int) -> tuple[float, float]:
     middle = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = WILSON_Z / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
     return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def quantiles(values: Sequence[float], shares: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0)) -> list[float]:
-    """Quantiles by linear interpolation between the sorted values (NumPy's default).
-
-    Args:
-        values: at least one.
-        shares: in [0, 1].
-    """
-    ordered = sorted(values)
-    places = [share * (len(ordered) - 1) for share in shares]
-    return [
-        ordered[int(place)]
-        + (place - int(place)) * (ordered[min(int(place) + 1, len(ordered) - 1)] - ordered[int(place)])
-        for place in places
-    ]

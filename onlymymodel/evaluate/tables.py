@@ -6,18 +6,17 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Results, Row, Run, Score, quantiles
-from onlymymodel.protect.distortion import SSIM_DEFINITION
+from onlymymodel.evaluate import identity
+from onlymymodel.evaluate.change import QUANTILES, UNCHANGED_NOTE, change, ssim_words
+from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Results, Row, Run
 
 TERMINAL, CELL = 100, 17  # columns
-QUANTILES = ("min", "25%", "median", "75%", "max")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
 REASONS = 5
 OWN_NOTE = "has other classes than the authorized model: right is what it answered to the clean photo"
 UNMAPPED_NOTE = "has no word for some classes, whose photos are left out of its figures"
 NOT_COUNTED = "not independent, and in no mean"
 MEAN_NOTE = "A mean counts every independent held-out model the same, and an answer that is missing as a photo it read."
-UNCHANGED_NOTE = "PSNR is over the photos that were changed: it has no value where both are equal."
 LIMITS = (
     "The held-out models stand for models like them, on photos like these. A model of another kind may still read "
     "them.",
@@ -62,6 +61,7 @@ def to_markdown(results: Results) -> str:
         _grid(["model", "role", *map(code, columns)], _headline(results, columns)),
         *_notes(results, "\\*", "†", code),
         MEAN_NOTE,
+        *_recognized(results, columns),
         "## The change",
         _grid(["run", "epsilon", "recipe", "photos"], [_run_line(run) for run in results.runs]),
         _grid(
@@ -88,13 +88,17 @@ def to_text(results: Results) -> str:
         columns = versions(results)[start : start + at_once]
         lines.append(_text_line("", columns, width))
         for name, row in zip(names, results.rows, strict=True):
-            lines.append(_text_line(name, [_short(row.score(column)) for column in columns], width))
+            scores = [row.score(column) for column in columns]
+            lines.append(_text_line(name, [_short(score.share, score.interval) for score in scores], width))
         for channel in results.channels:
             through = "" if channel == AS_WRITTEN else f", {printable(channel)}"
             for name, shares in summaries(results, columns, channel):
                 lines.append(_text_line(name + through, [_or_none(share) for share in shares], width))
+        for row in identity.recognizers(results):
+            lines += _text_identity(row, columns, width)
         lines.append("")
     lines += _notes(results, "*", "!", printable)
+    lines += identity.notes(results, printable)
     if missing := failed(results):
         lines.append(f"{missing} answers are missing: not right above, and read in a mean")
     return "\n".join(
@@ -112,23 +116,6 @@ def summaries(results: Results, columns: Sequence[str], channel: str) -> list[tu
     kept = [results.authorized.score(column, channel).kept for column in columns]
     means = [results.heldout_mean(column, channel) for column in columns]
     return [("authorized, kept", kept), *([("mean of held-out", means)] if results.counted() else [])]
-
-
-def change(run: Run) -> list[list[str]]:
-    """Measure, then its quantiles over the photos, for each measure of the distortion; no lines without photos."""
-    series: list[tuple[str, str, list[float]]] = [
-        ("Linf, of 255", "{:.4g}", [float(one.linf) for one in run.distortion]),
-        ("L2", "{:.2f}", [one.l2 for one in run.distortion]),
-        ("PSNR, dB", "{:.1f}", [one.psnr for one in run.distortion if one.psnr is not None]),
-        ("SSIM", "{:.4f}", [one.ssim for one in run.distortion]),
-        ("LPIPS", "{:.4f}", [one.lpips for one in run.distortion if one.lpips is not None]),
-    ]
-    return [[name, *map(form.format, quantiles(values))] for name, form, values in series if values]
-
-
-def ssim_words() -> str:
-    """The definition of SSIM in one line."""
-    return "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in SSIM_DEFINITION.items())
 
 
 def failed(results: Results) -> int:
@@ -197,6 +184,7 @@ def _csv_line(row: Row, version: str, channel: str, run: Run | None) -> dict[str
         "kept_high": score.kept_interval[1],
         "unprotected": score.unprotected,
         "sha256": _cell(row.sha256),
+        **identity.columns(row, version, channel),
     }
 
 
@@ -223,10 +211,26 @@ def _headline(results: Results, columns: Sequence[str]) -> list[list[str]]:
     return lines + means
 
 
-def _long(share: float | None, interval: tuple[float, float], hits: int, total: int) -> str:
+def _long(share: float | None, interval: tuple[float, float], hits: int | None, total: int) -> str:
     if share is None:
         return "none"
     return f"{percent(share)} [{interval[0] * 100:.1f}-{interval[1] * 100:.1f}] ({hits}/{total})"
+
+
+def _recognized(results: Results, columns: Sequence[str]) -> list[str]:
+    """Heading, table and notes of the models that have a gallery; nothing where there are none."""
+    lines = [
+        [code(row.model) + signs(row, "\\*", "†"), code(version), code(channel)]
+        + [_long(one.share, one.interval, one.hits, one.total) for one in identity.figures(row, version, channel)]
+        for row in identity.recognizers(results)
+        for version in columns
+        for channel in results.channels
+    ]
+    if not lines:
+        return []
+    head = ["model", "version", "channel", *identity.NAMES]
+    told = "\n".join(f"- {note}" for note in identity.notes(results, code))
+    return ["## Who is recognized", identity.NOTE, _grid(head, lines), told]
 
 
 def _run_line(run: Run) -> list[str]:
@@ -264,14 +268,22 @@ def _notes(results: Results, own: str, remark: str, quote: Callable[[str], str])
     ]
 
 
+def _text_identity(row: Row, columns: Sequence[str], width: int) -> list[str]:
+    """A line for each figure of a model with a gallery."""
+    lines = [_fit(f"identity: {printable(row.model)}", width)]
+    by_version = [identity.figures(row, column) for column in columns]
+    for name, found in zip(identity.NAMES, zip(*by_version, strict=True), strict=True):
+        lines.append(_text_line(f"  {name}", [_short(one.share, one.interval) for one in found], width))
+    return lines
+
+
 def _text_line(label: str, cells: Sequence[str], width: int) -> str:
     shown = [_fit(printable(cell), CELL - 2) for cell in cells]
     return (_fit(label, width).ljust(width) + "".join(f"{cell:>{CELL}}" for cell in shown)).rstrip()
 
 
-def _short(score: Score) -> str:
-    low, high = score.interval
-    return f"{percent(score.share)} [{low * 100:.0f}-{high * 100:.0f}]"
+def _short(share: float | None, interval: tuple[float, float]) -> str:
+    return "none" if share is None else f"{percent(share)} [{interval[0] * 100:.0f}-{interval[1] * 100:.0f}]"
 
 
 def _or_none(share: float | None) -> str:

@@ -1,5 +1,6 @@
 """A book of answers on disk: no image is asked twice, no budget is overspent, whatever kills a run."""
 
+import base64
 import hashlib
 import json
 import math
@@ -16,13 +17,17 @@ from onlymymodel.data.manifest import Manifest
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates.black_box import BlackBox, BudgetSpent, CountsQueries, one_hot
 from onlymymodel.surrogates.classifier import ModelCard
-from onlymymodel.surrogates.recorded import MAX_FILE, Line, image_key, parse_line
+from onlymymodel.surrogates.recorded import MAX_FILE, MAX_LINE, Line, image_key, parse_line
+
+Scores = NDArray[np.float32]
+MAX_SCORED = MAX_FILE // 2  # bytes of a book behind which it takes answers without scores, so that it never gets full
 
 
 class AnswerBook:
     """JSON lines, appended: {"asked", "model", "view"} before a query is sent, {"image", "answer", "model", "view"}
     after. `asked` and `image` are an `image_key`, `model` is the card's sha256, `view` tells apart how the image
-    was resized and normalized before it. The file can be replayed as `recorded:`.
+    was resized and normalized before it. An answer may have {"scores"}, base64 of float32, little-endian, one a
+    class. The file can be replayed as `recorded:`.
 
     Queries are counted in the file itself, so runs that share a book share a budget, also at the same time.
 
@@ -37,6 +42,7 @@ class AnswerBook:
         self.path = path
         self._lines = Manifest(path)
         self._answers: dict[tuple[str, str, str], int] = {}
+        self._scores: dict[tuple[str, str, str], Scores] = {}
         self._sent: Counter[str] = Counter()
         self._read_bytes = 0
         self._read_count = 0
@@ -55,6 +61,19 @@ class AnswerBook:
             raise UserError(f"{self.path} has class {answer} for a model of {card.classes} classes; mend that line")
         return answer
 
+    def scores(self, card: ModelCard, key: str) -> Scores | None:
+        """The (classes,) scores that the model gave for an image, None where they were not recorded.
+
+        Raises:
+            UserError: there are more or fewer of them than classes.
+        """
+        scores = self._scores.get((card.sha256, _view(card), key))
+        if scores is not None and len(scores) != card.classes:
+            raise UserError(
+                f"{self.path} has {len(scores)} scores for a model of {card.classes} classes; delete that line"
+            )
+        return scores
+
     def sent(self, card: ModelCard) -> int:
         """How many queries to the model were ever recorded as sent."""
         return self._sent[card.sha256]
@@ -64,9 +83,14 @@ class AnswerBook:
         self._append({"asked": key, "model": card.sha256, "view": _view(card)})
         return self.sent(card)
 
-    def add_answer(self, card: ModelCard, key: str, answer: int) -> None:
-        """Record an answer; it is on the disk when this returns."""
-        self._append({"image": key, "answer": answer, "model": card.sha256, "view": _view(card)})
+    def add_answer(self, card: ModelCard, key: str, answer: int, scores: Scores | None = None) -> None:
+        """Record an answer; it is on the disk when this returns. Scores are left out where they need too much room."""
+        line: dict[str, object] = {"image": key, "answer": answer, "model": card.sha256, "view": _view(card)}
+        if scores is not None:
+            text = base64.b64encode(scores.astype("<f4").tobytes()).decode()
+            if len(text) <= MAX_LINE // 2 and self._read_bytes + len(text) <= MAX_SCORED:
+                line["scores"] = text
+        self._append(line)
 
     def _append(self, line: dict[str, object]) -> None:
         self._lines.append(line)
@@ -101,6 +125,11 @@ class AnswerBook:
             return True
         if not isinstance(answer, int) or isinstance(answer, bool):
             return False
+        if "scores" in line:
+            scores = _decoded(line["scores"])
+            if scores is None:
+                return False
+            self._scores[model, view, key] = scores
         self._answers[model, view, key] = answer
         return True
 
@@ -131,16 +160,28 @@ class AskedOnce:
         """
         key = image_key(image)
         known = self.book.answer(self.card, key)
-        if known is not None:
-            return known
-        answer = int(self._ask(key, image).argmax())
-        self.book.add_answer(self.card, key, answer)
-        return answer
+        return int(self._asked_now(key, image).argmax()) if known is None else known
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """See `BlackBox.predict`: one-hot scores, as the book keeps no others."""
-        rows = [one_hot(self.answer(image), self.card.classes) for image in images]
+        """See `BlackBox.predict`: the scores of a model with a gallery, one-hot scores of any other."""
+        one = self._scores if self.card.gallery else self._one_hot
+        rows = [one(image) for image in images]
         return np.stack(rows) if rows else np.zeros((0, self.card.classes), np.float32)
+
+    def _one_hot(self, image: NDArray[np.uint8]) -> Scores:
+        return one_hot(self.answer(image), self.card.classes)
+
+    def _scores(self, image: NDArray[np.uint8]) -> Scores:
+        """From the book, or asked, again where the book has the answer alone."""
+        key = image_key(image)
+        known = self.book.scores(self.card, key)
+        return self._asked_now(key, image) if known is None else known
+
+    def _asked_now(self, key: str, image: NDArray[np.uint8]) -> Scores:
+        """The scores that the box gives now; they go into the book where the model has a gallery."""
+        scores: Scores = self._ask(key, image)[0]
+        self.book.add_answer(self.card, key, int(scores.argmax()), scores if self.card.gallery else None)
+        return scores
 
     def _ask(self, key: str, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         if not isinstance(self.box, CountsQueries):
@@ -159,6 +200,14 @@ class AskedOnce:
             raise BudgetSpent(
                 f"the budget of {self.budget} queries to {self.card.uri} is spent (see {self.book.path}); allow more"
             )
+
+
+def _decoded(text: object) -> Scores | None:
+    """Scores as a line has them; None where they cannot be understood."""
+    try:
+        return np.frombuffer(base64.b64decode(text, validate=True), "<f4") if isinstance(text, str) else None
+    except ValueError:  # not base64, or not of whole numbers
+        return None
 
 
 def _view(card: ModelCard) -> str:

@@ -4,8 +4,10 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from onlymymodel.data.folder import scan
@@ -42,6 +44,12 @@ class GalleryHead(nn.Module):
         cosines = F.normalize(self.embedder(network_input).flatten(1), dim=1) @ self.means.T
         stranger = torch.full_like(cosines[:, :1], self.threshold)
         return SCALE * torch.cat([cosines, stranger], dim=1)
+
+
+def cosines_of(logits: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """(people + 1,) logits of a `GalleryHead` -> (people,) cosines and the threshold; exact, as `SCALE` is 2 ** 5."""
+    cosines: NDArray[np.float32] = logits / np.float32(SCALE)
+    return cosines[:-1], float(cosines[-1])
 
 
 @dataclass(frozen=True)
