@@ -19,8 +19,8 @@ from onlymymodel.evaluate.judgment import PAGE, RESULTS, Evaluation, judge_folde
 from onlymymodel.evaluate.results import Results
 from onlymymodel.evaluate.tables import to_text
 from onlymymodel.protect.budget import Budget
+from onlymymodel.protect.context import Context
 from onlymymodel.protect.folder import Job, Summary, protect_folder
-from onlymymodel.protect.photo import Context
 from onlymymodel.protect.recipe import RECIPE_EPSILON, STRENGTHS, Recipe, make_recipe
 from onlymymodel.protect.region import Kind, Region
 from onlymymodel.roles import Roles, roles_of_a_run, roles_of_an_evaluation
@@ -206,7 +206,7 @@ def _recipe(arguments: argparse.Namespace, run: RunFile) -> Recipe:
 
 def _region(arguments: argparse.Namespace) -> Region:
     kind: Kind = arguments.region if arguments.region in ("image", "face") else "mask"
-    return Region(kind, arguments.no_face)
+    return Region(kind, arguments.no_face, arguments.faces)
 
 
 def _masks(arguments: argparse.Namespace) -> Path | None:

@@ -219,6 +219,31 @@ def test_too_little_memory_halves_the_batch(photos: Path, tmp_path: Path, monkey
     assert lines_of(tmp_path / "out") == lines_of(tmp_path / "reference")
 
 
+def test_too_little_memory_for_all_the_people_on_a_photo_takes_fewer_at_once(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The failure is injected, as above."""
+    run(photos / "0.png", tmp_path / "reference", batch_size=8)
+    real, asked = protect_photos, []
+
+    def cramped(sources: Any, context: Any, on_step: Any, rows_at_once: int) -> Any:
+        asked.append(rows_at_once)
+        if rows_at_once > 2:
+            raise MemoryError
+        return real(sources, context, on_step, rows_at_once)
+
+    monkeypatch.setattr(folder_module, "protect_photos", cramped)
+    run(photos / "0.png", tmp_path / "out", batch_size=8)
+    assert asked == [8, 4, 2]
+    assert lines_of(tmp_path / "out") == lines_of(tmp_path / "reference")
+
+    def full(*_: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(folder_module, "protect_photos", full)
+    assert run(photos / "0.png", tmp_path / "never", batch_size=8).counts == {"failed": 1}
+
+
 def test_other_errors_are_not_taken_for_memory(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> Any:
         raise RuntimeError("a bug")

@@ -13,8 +13,11 @@ from onlymymodel.data.manifest import Manifest, sha256
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.judgment import ANSWERS, CSV, MARKDOWN, PAGE, RESULTS
 from onlymymodel.protect import run_record
+from onlymymodel.protect.answers import Answers, look_at, look_at_face
+from onlymymodel.protect.context import Context
 from onlymymodel.protect.folder import MANIFEST
-from onlymymodel.protect.photo import Context, look_at, to_tensor
+from onlymymodel.protect.people import found_again
+from onlymymodel.protect.photo import to_tensor
 from onlymymodel.protect.region import area_again
 from onlymymodel.surrogates.load import load_model
 
@@ -115,6 +118,8 @@ def _faults(out: Path, record: dict[str, Any], original: bytes | None, context: 
         yield f"the authorized model reads {seen.authorized}, not {record['label']}"
     elif seen.margin < context.recipe.kappa - MARGIN_TOLERANCE:
         yield f"the authorized margin is {seen.margin:.3f}, less than {context.recipe.kappa:g}"
+    else:
+        yield from _misread_people(pixels, record, seen, context)
     if original is None:
         return
     clean = to_tensor(decode(original, max_pixels=context.max_pixels).pixels).to(context.device)
@@ -125,6 +130,19 @@ def _faults(out: Path, record: dict[str, Any], original: bytes | None, context: 
     elif not context.budget.admits(pixels[None], clean[None]).all():
         spent = int(context.budget.spent(pixels[None], clean[None]))
         yield f"it differs from its original by {spent}/255, more than {context.budget.levels}/255"
+
+
+def _misread_people(pixels: Tensor, record: dict[str, Any], seen: Answers, context: Context) -> Iterator[str]:
+    """The people in the photo whom the authorized model was said to keep reading, and reads otherwise."""
+    kept = [face for face in record.get("faces") or () if face["authorized"] and face["area"] == "changed"]
+    places = found_again(pixels, [tuple(face["box"]) for face in kept])
+    for face, place in zip(kept[1:], places[1:], strict=True):  # the first decides about the whole photo
+        if place is None:
+            yield f"the face of {face['label_name']} is not found any more"
+            continue
+        read = look_at_face(pixels, place, face["label"], seen, context)
+        if read.authorized != face["label"] and face["authorized"]["margin_after"] >= MARGIN_TOLERANCE:
+            yield f"the authorized model reads {read.authorized} at the face of {face['label_name']}"
 
 
 def _outside(clean: Tensor, pixels: Tensor, record: dict[str, Any]) -> bool:

@@ -18,7 +18,7 @@ class Canvases:
         pixels: (B,C,H,W) in [0,1].
         models: whose preprocessing is wanted; models that resize alike share a canvas.
         through: what happens to the photo on its way to the models, differentiable.
-        landmarks: (B,5,2) of the faces, for models that align them, see `main_faces`; searched if None.
+        landmarks: (B,5,2) of the faces, for models that align them, see `landmarks_for`; searched if None.
     """
 
     def __init__(
@@ -53,10 +53,9 @@ class Canvases:
 
 
 def landmarks_for(models: Sequence[Classifier], originals: Tensor) -> Tensor | None:
-    """(B,5,2) landmarks in clean (B,C,H,W) photos in [0,1], once for all steps; None where no model aligns faces."""
-    if all(model.card.preprocess.fit != "align" for model in models):
-        return None
-    return main_faces(originals)
+    """(B,5,2) landmarks of the largest faces of clean (B,C,H,W) photos in [0,1], once for all steps; None where no
+    model aligns faces."""
+    return main_faces(originals) if any(model.aligns for model in models) else None
 
 
 def jittered(landmarks: Tensor | None, generators: Sequence[Generator]) -> Tensor | None:

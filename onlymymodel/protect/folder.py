@@ -16,7 +16,10 @@ from onlymymodel.data.image_io import SUFFIXES, PhotoError, probe
 from onlymymodel.data.manifest import Manifest, sha256, sha256_file
 from onlymymodel.errors import UserError
 from onlymymodel.protect import run_record
-from onlymymodel.protect.photo import Context, Record, Source, blank_record, protect_photos, working_shape
+from onlymymodel.protect.context import Context, Record, Source
+from onlymymodel.protect.photo import protect_photos, working_shape
+from onlymymodel.protect.record import blank_record
+from onlymymodel.protect.toward import words_for_toward
 from onlymymodel.runtime import configure
 
 MANIFEST = "manifest.jsonl"
@@ -34,7 +37,7 @@ class Job:
         labels: class index of each photo by its path below the source; others get the authorized model's answer.
         masks: for the region `mask`: one picture for all photos, or a folder with one for each, at its path and under
             its name with any suffix of a photo.
-        batch_size: photos of one working size that are optimized together.
+        batch_size: photos of one working size, or people on them, that are optimized together.
     """
 
     source: Path
@@ -66,12 +69,13 @@ def protect_folder(job: Job, *, progress: bool = True) -> Summary:
     a part was written is computed whole again, so that a resumed run writes the same bytes.
 
     Raises:
-        UserError: before the first photo, see `scan`, `check_destination` and `run_record.write`; or because the
-            manifest cannot be written, after which nothing more is.
+        UserError: before the first photo, see `scan`, `check_destination`, `words_for_toward` and `run_record.write`;
+            or because the manifest cannot be written, after which nothing more is.
     """
     configure()
     entries = scan(job.source, f".{job.context.format}")
     check_destination(job.source, job.out)
+    words_for_toward(job.context.authorized, job.context.surrogates, job.context.recipe)
     run_record.write(job.out, job.context, job.batch_size, job.uris, _seen_from(job.source, job.out))
     sweep_partials(job.out)
     manifest = Manifest(job.out / MANIFEST)
@@ -126,7 +130,7 @@ def _run_batch(
     def on_step(step: int, steps: int) -> None:
         bar.set_postfix_str(f"{len(read)} at work, step {step}/{steps}")
 
-    results = _with_less_memory([source for _, source in read], job.context, on_step)
+    results = _with_less_memory([source for _, source in read], job.context, on_step, job.batch_size)
     for (entry, _), (data, record) in zip(read, results, strict=True):
         if entry.relative in kept:
             yield done[str(entry.relative)]
@@ -134,19 +138,24 @@ def _run_batch(
             yield _write_down(entry, data, record, job, manifest)
 
 
-def _with_less_memory(sources: Sequence[Source], context: Context, on_step: Any) -> list[tuple[bytes | None, Record]]:
-    """Protect photos together, or in halves where memory does not suffice."""
+def _with_less_memory(
+    sources: Sequence[Source], context: Context, on_step: Any, rows_at_once: int
+) -> list[tuple[bytes | None, Record]]:
+    """Protect photos together, or in halves where memory does not suffice; the people on one photo likewise."""
     try:
-        return protect_photos(sources, context, on_step)
+        return protect_photos(sources, context, on_step, rows_at_once)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-    if len(sources) == 1:
+    if len(sources) == 1 and rows_at_once == 1:
         return [(None, blank_record(sources[0], context, "failed", NO_MEMORY))]
+    fewer = max(1, rows_at_once // 2)
+    if len(sources) == 1:
+        return _with_less_memory(sources, context, on_step, fewer)
     middle = len(sources) // 2
     return [
-        *_with_less_memory(sources[:middle], context, on_step),
-        *_with_less_memory(sources[middle:], context, on_step),
+        *_with_less_memory(sources[:middle], context, on_step, fewer),
+        *_with_less_memory(sources[middle:], context, on_step, fewer),
     ]
 
 

@@ -47,6 +47,7 @@ def settle(
     kappa: float,
     repair_steps: int,
     mask: Tensor | None = None,
+    landmarks: Tensor | None = None,
 ) -> Settled:
     """Round original + delta to 8 bits and repair there, on the authorized margin alone, where it fell below kappa.
 
@@ -55,6 +56,8 @@ def settle(
         delta: (B,C,H,W) float.
         labels: (B,) long.
         mask: (B,1,H,W) of 0 and 1, see `Budget.project`.
+        landmarks: (B,5,2) of the faces, if the authorized model aligns them; if None it reads the largest face,
+            searched anew at every step.
 
     Returns:
         For each photo the first repaired version with margin >= kappa, or else the one with the largest margin.
@@ -66,8 +69,9 @@ def settle(
     margins = torch.full((len(original),), -torch.inf, device=original.device)
     open_rows = torch.arange(len(original), device=original.device)
     for _ in range(repair_steps + 1):
-        # faces are searched anew, as the judge will: the change may have moved them
-        canvases = Canvases(from_lattice(current[open_rows]), [authorized])
+        # without landmarks as the judge will: the change may have moved the face
+        places = None if landmarks is None else landmarks[open_rows]
+        canvases = Canvases(from_lattice(current[open_rows]), [authorized], landmarks=places)
         values, raise_it = Guard(authorized, labels).margin(canvases, open_rows)
         better = values > margins[open_rows]
         best[open_rows[better]] = current[open_rows[better]]

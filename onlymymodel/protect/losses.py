@@ -17,7 +17,8 @@ class Suffered(NamedTuple):
 
     Attributes:
         loss: (B,) to be raised.
-        sureness: (B,) the surrogate's probability of what it is pushed from; 1 where nobody knows.
+        sureness: (B,) the surrogate's probability of what it is pushed from, or of all but what it is pushed toward;
+            1 where nobody knows.
     """
 
     loss: Tensor
@@ -31,18 +32,26 @@ class Loss(Protocol):
 
 
 class CrossEntropy:
-    """Cross-entropy at the class that the surrogate is pushed from.
+    """Cross-entropy at the class that the surrogate is pushed from; at one that it is pushed toward, less that.
 
     Args:
         targets: (photos,) long.
+        signs: (photos,) 1 away from the target, -1 toward it; away if None.
     """
 
-    def __init__(self, model: Classifier, targets: Tensor) -> None:
+    def __init__(self, model: Classifier, targets: Tensor, signs: Tensor | None = None) -> None:
         self.model, self.targets = model, targets
+        self.signs = torch.ones_like(targets) if signs is None else signs
 
     def __call__(self, crop: Tensor, rows: Tensor) -> Suffered:
-        loss = F.cross_entropy(self.model.logits(crop).float(), self.targets[rows], reduction="none")
-        return Suffered(loss, torch.exp(-loss.detach()))
+        return self.of(self.model.logits(crop).float(), rows)
+
+    def of(self, logits: Tensor, rows: Tensor) -> Suffered:
+        """The same from (B,classes) logits."""
+        entropy = F.cross_entropy(logits, self.targets[rows], reduction="none")
+        signs = self.signs[rows]
+        at_target = torch.exp(-entropy.detach())
+        return Suffered(signs * entropy, torch.where(signs < 0, 1 - at_target, at_target))
 
 
 class FeatureDistance:
@@ -51,12 +60,13 @@ class FeatureDistance:
 
     Args:
         originals: (photos,C,H,W) in [0,1].
+        landmarks: of their faces, see `canvas.landmarks_for`.
         depth: which map, see `feature_layer`; the papers take a map in the middle of VGG-16 (conv3_3).
     """
 
-    def __init__(self, model: Classifier, originals: Tensor, depth: float) -> None:
+    def __init__(self, model: Classifier, originals: Tensor, depth: float, landmarks: Tensor | None = None) -> None:
         self.model = model
-        crop = _center(model, originals)
+        crop = _center(model, originals, landmarks)
         with torch.no_grad():
             self.layer = feature_layer(model, crop[:1], "auto", depth)
             self.clean = _maps(model, [self.layer], crop)[1][0]
@@ -77,37 +87,45 @@ class Tap:
 
     Args:
         originals: (photos,C,H,W) in [0,1].
-        targets: (photos,) long.
+        landmarks: of their faces, see `canvas.landmarks_for`.
+        targets, signs: see `CrossEntropy`; features are pushed apart whichever way the answers go.
     """
 
     WEIGHT, SMOOTHNESS, POWER, BOX = 0.005, 0.01, 0.5, 3
     DEPTHS = (0.25, 0.5, 0.75, 1.0)
 
-    def __init__(self, model: Classifier, originals: Tensor, targets: Tensor) -> None:
-        self.model, self.targets = model, targets
-        self.clean_crop = _center(model, originals)
+    def __init__(
+        self,
+        model: Classifier,
+        originals: Tensor,
+        targets: Tensor,
+        signs: Tensor | None = None,
+        landmarks: Tensor | None = None,
+    ) -> None:
+        self.model, self.answers = model, CrossEntropy(model, targets, signs)
+        self.clean_crop = _center(model, originals, landmarks)
         with torch.no_grad():
             self.layers = [feature_layer(model, self.clean_crop[:1], "auto", depth) for depth in self.DEPTHS]
             self.clean = [self._power(features) for features in _maps(model, self.layers, self.clean_crop)[1]]
 
     def __call__(self, crop: Tensor, rows: Tensor) -> Suffered:
         logits, maps = _maps(self.model, self.layers, crop)
-        entropy = F.cross_entropy(logits, self.targets[rows], reduction="none")
+        answers = self.answers.of(logits, rows)
         distance = sum(
             (self._power(features) - clean[rows]).flatten(1).square().sum(1)
             for features, clean in zip(maps, self.clean, strict=True)
         )
         smooth = F.avg_pool2d(crop - self.clean_crop[rows], self.BOX, stride=1, padding=self.BOX // 2)
-        loss = entropy + self.WEIGHT * distance + self.SMOOTHNESS * smooth.abs().flatten(1).sum(1)
-        return Suffered(loss, torch.exp(-entropy.detach()))
+        loss = answers.loss + self.WEIGHT * distance + self.SMOOTHNESS * smooth.abs().flatten(1).sum(1)
+        return Suffered(loss, answers.sureness)
 
     def _power(self, features: Tensor) -> Tensor:
         # the smallest normal number keeps the root's gradient finite at zero
         return features.sign() * features.abs().clamp_min(torch.finfo(torch.float32).tiny ** 0.5) ** self.POWER
 
 
-def _center(model: Classifier, pixels: Tensor) -> Tensor:
-    return model.card.preprocess.center(model.card.preprocess.canvas(pixels))
+def _center(model: Classifier, pixels: Tensor, landmarks: Tensor | None) -> Tensor:
+    return model.card.preprocess.center(model.card.preprocess.canvas(pixels, landmarks))
 
 
 def _maps(model: Classifier, layers: list[nn.Module], crop: Tensor) -> tuple[Tensor, list[Tensor]]:

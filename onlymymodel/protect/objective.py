@@ -30,14 +30,22 @@ class EnsembleObjective:
         surrogates: at least one.
         losses: one for each surrogate.
         recipe: `views`, `copies` and `normalize`.
+        pushed: for each surrogate (photos,) bool, whether it is shown the photo at all; always if None.
     """
 
-    def __init__(self, surrogates: Sequence[Classifier], losses: Sequence[Loss], recipe: Recipe) -> None:
+    def __init__(
+        self,
+        surrogates: Sequence[Classifier],
+        losses: Sequence[Loss],
+        recipe: Recipe,
+        pushed: Sequence[Tensor] | None = None,
+    ) -> None:
         if not surrogates:
             raise UserError("this recipe needs at least one surrogate")
         self.surrogates = surrogates
         self.losses = losses
         self.recipe = recipe
+        self.pushed = pushed
 
     def push(self, canvases: Canvases, rows: Tensor, generators: Sequence[Generator]) -> tuple[Tensor, Tensor]:
         """See `Objective`; the losses are summed over the batch, so that no photo depends on its neighbors."""
@@ -58,13 +66,25 @@ class EnsembleObjective:
         """One surrogate's mean gradient over its views, on its canvas, and (B,) its largest sureness in them."""
         model, leaf = self.surrogates[index], canvases.of(self.surrogates[index])
         total, surest = torch.zeros_like(leaf), torch.zeros(len(rows), device=leaf.device)
+        shown, streams = self._shown(index, rows, generators)
+        if not streams:
+            return total, surest
         for copy in range(self.recipe.copies):
-            crop = look(leaf, model.card.preprocess, self.recipe.views, generators, copy)
-            loss, sureness = self.losses[index](crop, rows)
+            crop = look(leaf[shown], model.card.preprocess, self.recipe.views, streams, copy)
+            loss, sureness = self.losses[index](crop, rows[shown])
             total += torch.autograd.grad(loss.sum(), leaf)[0]
-            surest = torch.maximum(surest, sureness)
+            surest[shown] = torch.maximum(surest[shown], sureness)
         total /= self.recipe.copies
         return unit(total) if self.recipe.normalize else total, surest
+
+    def _shown(
+        self, index: int, rows: Tensor, generators: Sequence[Generator]
+    ) -> tuple[Tensor | slice, Sequence[Generator]]:
+        """Which of the rows a surrogate is shown, and their streams."""
+        if self.pushed is None:
+            return slice(None), generators
+        shown = self.pushed[index][rows].nonzero()[:, 0]
+        return shown, [generators[row] for row in shown.tolist()]
 
 
 class VarianceReducedObjective(EnsembleObjective):
@@ -77,6 +97,7 @@ class VarianceReducedObjective(EnsembleObjective):
     Args:
         originals: (photos,C,H,W) in [0,1].
         budget: the walk stays inside it.
+        pushed: see `EnsembleObjective`.
     """
 
     ROUNDS = 4
@@ -88,8 +109,9 @@ class VarianceReducedObjective(EnsembleObjective):
         recipe: Recipe,
         originals: Tensor,
         budget: Budget,
+        pushed: Sequence[Tensor] | None = None,
     ) -> None:
-        super().__init__(surrogates, losses, recipe)
+        super().__init__(surrogates, losses, recipe, pushed)
         self.originals, self.budget = originals, budget
         self.order = Generator().manual_seed(recipe.seed)
 
@@ -122,13 +144,21 @@ class FeatureObjective:
         originals: (B,C,H,W) in [0,1], x.
         labels: (B,) long, y.
         recipe: `layer`, `depth` and `feature_lambda`.
+        landmarks: of the faces, see `canvas.landmarks_for`.
     """
 
-    def __init__(self, authorized: Classifier, originals: Tensor, labels: Tensor, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        authorized: Classifier,
+        originals: Tensor,
+        labels: Tensor,
+        recipe: Recipe,
+        landmarks: Tensor | None = None,
+    ) -> None:
         self.authorized = authorized
         self.labels = labels
         self.weight = recipe.feature_lambda
-        crop = authorized.card.preprocess.center(authorized.card.preprocess.canvas(originals))
+        crop = authorized.card.preprocess.center(authorized.card.preprocess.canvas(originals, landmarks))
         with torch.no_grad():
             self.layer = feature_layer(authorized, crop[:1], recipe.layer, recipe.depth)
             with tapped(self.layer) as features:
@@ -153,19 +183,26 @@ def make_objective(
     authorized: Classifier,
     surrogates: Sequence[Classifier],
     targets: Sequence[Tensor],
+    signs: Sequence[Tensor] | None,
     budget: Budget,
     recipe: Recipe,
+    landmarks: Tensor | None,
 ) -> Objective:
     """The objective that `recipe.objective` names; arguments as in `optimize`."""
     if recipe.objective == "feature":
-        return FeatureObjective(authorized, originals, labels, recipe)
+        return FeatureObjective(authorized, originals, labels, recipe, landmarks)
+    ways = [torch.ones_like(target) for target in targets] if signs is None else signs
     losses: list[Loss]
     if recipe.objective == "surrogate_features":
-        losses = [FeatureDistance(model, originals, recipe.depth) for model in surrogates]
+        losses = [FeatureDistance(model, originals, recipe.depth, landmarks) for model in surrogates]
     elif recipe.objective == "tap":
-        losses = [Tap(model, originals, target) for model, target in zip(surrogates, targets, strict=True)]
+        losses = [
+            Tap(model, originals, target, way, landmarks)
+            for model, target, way in zip(surrogates, targets, ways, strict=True)
+        ]
     else:
-        losses = [CrossEntropy(model, target) for model, target in zip(surrogates, targets, strict=True)]
+        losses = [CrossEntropy(*aim) for aim in zip(surrogates, targets, ways, strict=True)]
+    pushed = None if all(bool(way.all()) for way in ways) else [way != 0 for way in ways]
     if recipe.objective == "variance_reduced":
-        return VarianceReducedObjective(surrogates, losses, recipe, originals, budget)
-    return EnsembleObjective(surrogates, losses, recipe)
+        return VarianceReducedObjective(surrogates, losses, recipe, originals, budget, pushed)
+    return EnsembleObjective(surrogates, losses, recipe, pushed)

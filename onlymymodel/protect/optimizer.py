@@ -14,6 +14,7 @@ from onlymymodel.protect.lattice import Settled, from_lattice, settle
 from onlymymodel.protect.objective import make_objective
 from onlymymodel.protect.recipe import Recipe
 from onlymymodel.protect.soft_channels import soft_channel
+from onlymymodel.protect.toward import turn_toward
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.vocabulary import translation
 
@@ -74,22 +75,25 @@ def protect_batch(
         on_step: called with (steps done, steps in all) after each step.
 
     Raises:
-        UserError: the recipe needs something that is not there (a surrogate, a layer).
+        UserError: the recipe needs something that is not there (a surrogate, a layer, a class to push toward).
     """
     clean = from_lattice(pixels)
     with torch.no_grad():
         answers = [model(clean).argmax(1) for model in surrogates]
-    targets = push_targets(labels, answers, authorized, surrogates, recipe)
+    away = push_targets(labels, answers, authorized, surrogates, recipe)
+    targets, signs = turn_toward(away, labels, authorized=authorized, surrogates=surrogates, recipe=recipe)
     proposal = optimize(
         clean,
         labels,
         authorized=authorized,
         surrogates=surrogates,
         targets=targets,
+        signs=signs,
         budget=budget,
         recipe=recipe,
         generators=generators,
         mask=mask,
+        landmarks=landmarks_for(models_at_work(authorized, surrogates, recipe), clean),
         on_step=on_step,
     )
     settled = settle_proposal(pixels, proposal, labels, authorized=authorized, budget=budget, recipe=recipe, mask=mask)
@@ -123,6 +127,11 @@ def _in_words_of(model: Classifier, labels: Tensor, authorized: Classifier, answ
     return torch.where(known >= 0, known, answers)
 
 
+def models_at_work(authorized: Classifier, surrogates: Sequence[Classifier], recipe: Recipe) -> list[Classifier]:
+    """The models that are asked while a recipe optimizes."""
+    return [authorized] if recipe.objective == "feature" else [authorized, *surrogates]
+
+
 def optimize(
     originals: Tensor,
     labels: Tensor,
@@ -130,17 +139,23 @@ def optimize(
     authorized: Classifier,
     surrogates: Sequence[Classifier],
     targets: Sequence[Tensor],
+    signs: Sequence[Tensor] | None = None,
     budget: Budget,
     recipe: Recipe,
     generators: Sequence[Generator],
     mask: Tensor | None = None,
+    landmarks: Tensor | None = None,
     on_step: OnStep | None = None,
 ) -> Proposal:
     """Climb the recipe's objective inside the budget under the authorized model's guard.
 
     Args:
         originals: (B,C,H,W) in [0,1].
-        targets: see `push_targets`; the others as in `protect_batch`.
+        targets: for each surrogate the (B,) classes that it is pushed at, see `push_targets` and `turn_toward`.
+        signs: for each surrogate (B,) 1 away from that class, -1 toward it, 0 not pushed in this photo; away if None.
+        landmarks: (B,5,2) of the faces to work on, see `landmarks_for`; needed where a model aligns faces.
+
+    The others are as in `protect_batch`.
     """
     objective = make_objective(
         originals,
@@ -148,15 +163,16 @@ def optimize(
         authorized=authorized,
         surrogates=surrogates,
         targets=targets,
+        signs=signs,
         budget=budget,
         recipe=recipe,
+        landmarks=landmarks,
     )
     guard = Guard(authorized, labels)
-    models = [authorized] if recipe.objective == "feature" else [authorized, *surrogates]
+    models = models_at_work(authorized, surrogates, recipe)
     passes = torch.autocast(originals.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
     step_size = recipe.step_share * budget.linf
 
-    faces = landmarks_for(models, originals)
     delta = _start(originals, budget, recipe, generators, mask)
     fallback, velocity = torch.zeros_like(delta), torch.zeros_like(delta)
     steps, calm = torch.zeros(2, len(originals), dtype=torch.long, device=originals.device)
@@ -164,7 +180,7 @@ def optimize(
     for step in range(recipe.steps):
         streams = [generators[row] for row in rows.tolist()]
         way = soft_channel(recipe.jpeg_quality, recipe.resize_share, streams)
-        places = jittered(None if faces is None else faces[rows], streams)
+        places = jittered(None if landmarks is None else landmarks[rows], streams)
         canvases = Canvases(originals[rows] + delta[rows], models, way, places)
         ahead = canvases
         if recipe.nesterov:
@@ -204,11 +220,13 @@ def settle_proposal(
     budget: Budget,
     recipe: Recipe,
     mask: Tensor | None = None,
+    landmarks: Tensor | None = None,
 ) -> Settled:
     """Round and repair the last iterate; where that fails, the last iterate that was seen admissible.
 
     Args:
         originals: (B,C,H,W) uint8 at the photo's own size; a proposal made at a smaller size is scaled up.
+        landmarks: see `settle`; at that size too.
     """
 
     def settled(delta: Tensor, rows: Tensor) -> Settled:
@@ -221,6 +239,7 @@ def settle_proposal(
             kappa=recipe.kappa,
             repair_steps=recipe.repair_steps,
             mask=None if mask is None else mask[rows],
+            landmarks=None if landmarks is None else landmarks[rows],
         )
 
     first = settled(proposal.delta, torch.arange(len(originals), device=originals.device))

@@ -12,6 +12,7 @@ from onlymymodel.surrogates.uri import did_you_mean
 Objective = Literal["ensemble", "variance_reduced", "surrogate_features", "tap", "feature"]
 Push = Literal["label", "own"]
 Precision = Literal["float32", "bfloat16"]
+LABELED = ("ensemble", "variance_reduced", "tap")  # objectives that know what a surrogate answers
 CHOICES = {"objective": get_args(Objective), "push": get_args(Push), "precision": get_args(Precision)}
 
 
@@ -65,6 +66,9 @@ class Recipe:
     push: Push = _knob(
         "label", "push from the photo's label where a surrogate knows it, or always from its own clean answer"
     )
+    toward: str = _knob(
+        "", "class of the authorized model, by name or index, that surrogates are led to; empty: away from the label"
+    )
     guard: bool = _knob(True, "steer so that the authorized model's margin stays at kappa or more")
     kappa: float = _knob(2.0, "least margin of the authorized model, in logits, on the saved 8-bit pixels")
     repair_steps: int = _knob(
@@ -100,6 +104,11 @@ class Recipe:
         _require(0 < self.depth <= 1, "depth lies above 0 and is at most 1")
         _require(self.step_share > 0, "step-share is a share of epsilon greater than 0")
         _require(self.kappa >= 0, "kappa is not negative")
+        _require(
+            not self.toward or self.objective in LABELED,
+            f"toward leads answers to a class, which the objective {self.objective} does not know; "
+            f"leave it out, or take one of {', '.join(LABELED)}",
+        )
 
     def to_json(self) -> dict[str, Any]:
         """All fields, as JSON values."""

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["image", "face", "mask"]
 NoFace = Literal["skip", "image"]
-KINDS, NO_FACE = get_args(Kind), get_args(NoFace)
+Faces = Literal["all", "largest"]
+KINDS, NO_FACE, FACES = get_args(Kind), get_args(NoFace), get_args(Faces)
 NOBODY = "no face was found"
 MARGIN = 0.25  # of a face's box, added on each side: recognizers see hair, ears and chin too
 
@@ -34,6 +35,7 @@ class Region:
     Attributes:
         kind: the whole `image`, each `face` that is found, or what a `mask` given beside the photo leaves open.
         no_face: what becomes of a photo without a face: `skip` it, or take the whole `image`.
+        faces: where models align faces, whether `all` are worked on or the `largest` alone.
 
     Raises:
         UserError: other words.
@@ -41,12 +43,15 @@ class Region:
 
     kind: Kind = "image"
     no_face: NoFace = "skip"
+    faces: Faces = "all"
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UserError(f"a region is one of {', '.join(KINDS)}, not {self.kind!r}")
         if self.no_face not in NO_FACE:
             raise UserError(f"a photo without a face can be one of {', '.join(NO_FACE)}, not {self.no_face!r}")
+        if self.faces not in FACES:
+            raise UserError(f"the faces that are worked on are one of {', '.join(FACES)}, not {self.faces!r}")
 
 
 WHOLE = Region()

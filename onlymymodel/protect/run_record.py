@@ -9,8 +9,8 @@ from typing import Any
 from onlymymodel.data.atomic import write_atomic
 from onlymymodel.errors import UserError
 from onlymymodel.protect.budget import Budget
+from onlymymodel.protect.context import Context
 from onlymymodel.protect.distortion import SSIM_DEFINITION
-from onlymymodel.protect.photo import Context
 from onlymymodel.protect.recipe import Recipe
 from onlymymodel.protect.region import WHOLE
 from onlymymodel.runtime import environment

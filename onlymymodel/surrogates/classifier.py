@@ -103,6 +103,11 @@ class ModelCard:
     licence: str = ""
     gallery: str = ""
 
+    @property
+    def stranger(self) -> int | None:
+        """The class of nobody whom the gallery knows; None where a model recognizes no people by a gallery."""
+        return self.classes - 1 if self.gallery else None
+
     def name_of(self, index: int) -> str:
         """Class name, or the index as text when names are not known."""
         return self.labels[index] if 0 <= index < len(self.labels) else str(index)
@@ -143,6 +148,11 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(card.preprocess.std).view(1, 3, 1, 1))
         self.eval()
 
+    @property
+    def aligns(self) -> bool:
+        """Whether it reads one face of a photo, and nothing else."""
+        return self.card.preprocess.fit == "align"
+
     def train(self, mode: bool = True) -> "Classifier":
         """Stays in eval mode: batch statistics of a protected batch must never leak into a judgment."""
         if mode:
@@ -157,5 +167,9 @@ class Classifier(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B,C,H,W) float32 RGB (C 3) or gray (C 1) in [0,1], any H and W -> (B,classes) logits."""
+        return self.at(pixels)
+
+    def at(self, pixels: Tensor, landmarks: Tensor | None = None) -> Tensor:
+        """The same of the faces at `landmarks`, see `Preprocess.canvas`."""
         preprocess = self.card.preprocess
-        return self.logits(preprocess.center(preprocess.canvas(pixels)))
+        return self.logits(preprocess.center(preprocess.canvas(pixels, landmarks)))

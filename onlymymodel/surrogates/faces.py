@@ -42,9 +42,14 @@ class Face:
     probability: float
 
 
-def identity_network(weights: str) -> nn.Module:
-    """InceptionResnetV1 with the classifier over the people of its training set (`PEOPLE`); may download."""
-    network: nn.Module = InceptionResnetV1(pretrained=weights, classify=True)
+def identity_network(weights: str, *, embed: bool = False) -> nn.Module:
+    """InceptionResnetV1 (Schroff et al., CVPR 2015; Szegedy et al., AAAI 2017); may download its weights.
+
+    Args:
+        weights: a key of `PEOPLE`.
+        embed: whether it gives (B,512) embeddings of length 1 instead of logits over the people of its training set.
+    """
+    network: nn.Module = InceptionResnetV1(pretrained=weights, classify=not embed)
     return network
 
 

@@ -58,6 +58,8 @@ def as_classifier(uri: ModelUri, loaded: Loaded) -> Classifier:
     Raises:
         UserError: it does not, or not as declared.
     """
+    if loaded.record.get("task") != "identity":
+        require_people(uri)
     preprocess = override_preprocess(loaded.preprocess, uri)
     sha256, net, record = loaded.sha256 or parameters_sha256(loaded.net), loaded.net, loaded.record
     if "gallery" in uri.options:
@@ -67,6 +69,19 @@ def as_classifier(uri: ModelUri, loaded: Loaded) -> Classifier:
     classes = _count_classes(uri.text, net, preprocess)
     card = ModelCard(uri=uri.public, sha256=sha256, classes=classes, preprocess=preprocess, **record)
     return Classifier(net, override_card(card, uri))
+
+
+def require_people(uri: ModelUri) -> None:
+    """Refuse what is declared to tell people apart and does not say which: an embedder's numbers are no classes.
+
+    Raises:
+        UserError: `task=identity` without a gallery, and without the classes or labels of a classifier of people.
+    """
+    if uri.options.get("task") == "identity" and not {"gallery", "classes", "labels"} & uri.options.keys():
+        raise UserError(
+            f"model {uri.text!r} is to recognize people: give gallery=FOLDER with one folder of photos for each of "
+            "them, or labels=FILE or classes=N if it is a classifier of its own people"
+        )
 
 
 def _recognizer(
@@ -98,7 +113,7 @@ def _facenet(uri: ModelUri) -> Loaded:
     if uri.rest not in faces.PEOPLE:
         raise UserError(f"model {uri.text!r}{did_you_mean(uri.rest, faces.PEOPLE)}")
     with downloads(uri.text, "copy its weights into torch's cache folder, or use a bundled zoo: model"):
-        net = faces.identity_network(uri.rest)
+        net = faces.identity_network(uri.rest, embed="gallery" in uri.options)
     record = {"task": "identity", "family": "inception-resnet", "parent": f"facenet-pytorch-{uri.rest}"}
     return Loaded(net, faces.PREPROCESS, record)
 
