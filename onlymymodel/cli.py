@@ -1,4 +1,4 @@
-"""The command line: omm protect, verify, evaluate, models, demo."""
+"""The command line: omm protect, verify, evaluate, audit, protect-representation, models, demo."""
 
 import argparse
 import sys
@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from onlymymodel import commands
+from onlymymodel.audit_cli import add_audit, add_protect_representation
 from onlymymodel.data.datasets import KINDS
 from onlymymodel.data.image_io import MAX_PIXELS
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.channels import CHANNELS
 from onlymymodel.protect.recipe import CHOICES, RECIPES, STRENGTHS, Recipe
-from onlymymodel.protect.region import NO_FACE
+from onlymymodel.protect.region import FACES, NO_FACE
 from onlymymodel.runtime import configure
 from onlymymodel.version import __version__
 
@@ -47,6 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_verify(subparsers)
     _add_evaluate(subparsers)
     _add_models(subparsers)
+    add_audit(subparsers)
+    add_protect_representation(subparsers)
     _add_demo(subparsers)
     return parser
 
@@ -102,6 +105,8 @@ def _add_budget(group: Any) -> None:
     group.add_argument("--region", default="image", metavar="WHERE", help=f"what may change; {regions}")
     faceless = "what becomes of a photo without a face: skip it (default), or take the whole image"
     group.add_argument("--no-face", choices=NO_FACE, default="skip", help=faceless)
+    faces = "where models read faces: work on all of a photo (default), or on the largest alone"
+    group.add_argument("--faces", choices=FACES, default="all", help=faces)
     recipes = (
         "default: ensemble, views, guard; robust: the same through JPEG and resizing; fmd: own features of the "
         "authorized model; the others: methods to compare with (benchmarks/README.md)"
@@ -123,7 +128,7 @@ def _add_knob(group: Any, knob: Any) -> None:
     flag = "--" + knob.name.replace("_", "-")
     assert knob.default is not MISSING
     usual = " ".join(knob.default) if isinstance(knob.default, tuple) else knob.default
-    help_text = f"{knob.metadata['help']} ({usual})"
+    help_text = knob.metadata["help"] + (f" ({usual})" if usual != "" else "")
     options: dict[str, Any] = {"dest": f"recipe_{knob.name}", "default": None, "help": help_text}
     if knob.name in CHOICES:
         group.add_argument(flag, choices=CHOICES[knob.name], **options)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from onlymymodel.data.folder import scan
@@ -98,15 +99,20 @@ def folder_pictures(folder: Path, size: int = 64) -> Pictures:
     entries = [entry for entry in scan(folder) if entry.status == "photo"]
     if not entries:
         raise UserError(f"{folder} has no photo")
-    preprocess, pixels = Preprocess(height=size, width=size, crop_pct=1.0), []
+    pixels = []
     for entry in entries:
         try:
-            image = decode(entry.path.read_bytes()).pixels
+            pixels.append(small(decode(entry.path.read_bytes()).pixels, size))
         except PhotoError as error:
             raise UserError(f"{entry.path} cannot be read: {error}") from error
-        photo = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
-        pixels.append(preprocess.center(preprocess.canvas(photo))[0])
     people = [entry.relative.parts[0] if len(entry.relative.parts) > 1 else "" for entry in entries]
     index = {name: number for number, name in enumerate(sorted(set(people)))}
     labels = torch.tensor([index[name] for name in people])
     return Pictures(torch.stack(pixels), labels, labels, tuple(str(entry.relative) for entry in entries), len(index))
+
+
+def small(photo: NDArray[np.uint8], size: int) -> Tensor:
+    """(H,W,C) uint8, C 1 or 3, as (3,size,size) in [0,1]: resized to cover the square, and cut to it."""
+    preprocess = Preprocess(height=size, width=size, crop_pct=1.0)
+    pixels = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].float() / 255
+    return preprocess.center(preprocess.canvas(pixels))[0]

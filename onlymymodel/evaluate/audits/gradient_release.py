@@ -1,0 +1,111 @@
+"""The release of the gradient audit: what clients of federated learning send."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from onlymymodel.errors import UserError
+from onlymymodel.evaluate.audits.client_gradient import Gradient, Mode, client, flat, loss_gradient
+from onlymymodel.evaluate.audits.gradient_defenses import NONE, Defense
+from onlymymodel.evaluate.audits.pictures import Pictures
+
+
+@dataclass(frozen=True)
+class GradientRelease:
+    """The gradients that clients send, one for each batch: of the mean cross-entropy, by every parameter.
+
+    Attributes:
+        network: (B,C,S,S) in [0,1] -> (B,classes) logits.
+        pictures: of which the gradients are taken, in order; those beyond the last full batch are left out.
+        mode: `eval`, or `train`, where batch norms use the batch's own statistics; without dropout.
+        batch: pictures a gradient.
+        defense: what is done to a gradient before it is sent.
+        originals: (N,C,S,S) in [0,1], where `pictures` are protected versions of them.
+        seed: of the defence's noise.
+
+    Raises:
+        UserError: fewer than two batches, or originals of another shape.
+    """
+
+    network: nn.Module
+    pictures: Pictures
+    mode: Mode = "eval"
+    batch: int = 1
+    defense: Defense = NONE
+    originals: Tensor | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or len(self.pictures) < 2 * self.batch:
+            raise UserError(
+                f"a gradient audit in batches of {self.batch} needs at least {max(2, 2 * self.batch)} pictures, since "
+                f"its controls compare with another batch; got {len(self.pictures)}"
+            )
+        if self.originals is not None and self.originals.shape != self.pictures.pixels.shape:
+            raise UserError(
+                f"originals are {tuple(self.originals.shape)} and protected pictures "
+                f"{tuple(self.pictures.pixels.shape)}: give one original of the same size for each"
+            )
+        if (
+            self.mode == "train"
+            and self.batch == 1
+            and any(isinstance(m, nn.BatchNorm1d) for m in self.network.modules())
+        ):
+            raise UserError("batch norm over vectors cannot train on a batch of one: take mode eval or larger batches")
+
+    @property
+    def name(self) -> str:
+        """With the defence."""
+        return f"gradient, defence {self.defense.name}"
+
+    @property
+    def batches(self) -> list[Pictures]:
+        """The full batches."""
+        whole = len(self.pictures) // self.batch
+        return [self.pictures.take(range(start * self.batch, (start + 1) * self.batch)) for start in range(whole)]
+
+    @property
+    def original_batches(self) -> Sequence[Tensor | None]:
+        """The originals of each batch, (B,C,S,S)."""
+        if self.originals is None:
+            return [None] * len(self.batches)
+        return list(torch.split(self.originals, self.batch))[: len(self.batches)]
+
+    def clean_gradient(self, pixels: Tensor, labels: Tensor) -> Gradient:
+        """Without the defence, in the network's own type, of any batch."""
+        twin = client(self.network, self.mode)
+        device = next(twin.parameters()).device
+        return loss_gradient(twin, pixels.to(device), labels.to(device))
+
+    def gradient(self, number: int) -> Gradient:
+        """What is sent for a batch."""
+        batch = self.batches[number]
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+        return self.defense.release(self.clean_gradient(batch.pixels, batch.labels), generator)
+
+    def describe(self) -> dict[str, Any]:
+        """The network by its weights, mode, batch, defence, pictures."""
+        state = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
+        return {
+            "network": type(self.network).__name__,
+            "weights_sha256": hashlib.sha256(save(state)).hexdigest(),
+            "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
+            "mode": self.mode,
+            "batch": self.batch,
+            "defense": self.defense.name,
+            "pictures": len(self.batches) * self.batch,
+            "shape": list(self.pictures.pixels.shape[1:]),
+            "protected": self.originals is not None,
+            "seed": self.seed,
+        }
+
+
+def has_signal(gradient: Sequence[Tensor]) -> bool:
+    """Whether there is anything to match: finite, and not zero."""
+    norm = flat(gradient).double().norm()
+    return bool(norm.isfinite()) and norm.item() > 0

@@ -1,0 +1,111 @@
+"""A generator of pictures that a class conditions as a vector and as a matrix, for the inversion of networks.
+
+After network inversion (Suhail and Sethi: training-like data reconstruction, arXiv 2410.16884; privacy preserving
+properties of vision classifiers, arXiv 2502.00760). Theirs: the class enters as a softmaxed random vector whose
+largest entry is the class, beside the latent noise, and as the hot conditioning matrix, concatenated to the feature
+maps at the resolution of that matrix. Our reading: bilinear upsampling with group norm in place of transposed
+convolutions with batch norm and dropout, so that a picture depends on its own code alone; vectors softmaxed sharply,
+since a network is sure of what it was trained on; one code drawn for each picture to be found and then kept, since a
+stationarity term speaks about one set of pictures; an output without a squashing function, for the pixel range loss.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from onlymymodel.errors import UserError
+
+LATENT = 64
+WIDTH = 32  # channels
+SHARPNESS = 10.0  # of the softmax over normal numbers: the median of the largest of 10 entries is about 0.98
+MOST_CLASSES = 64
+
+
+@dataclass(frozen=True)
+class Codes:
+    """What N pictures are generated from.
+
+    Attributes:
+        latent: (N,LATENT) normal.
+        soft: (N,classes) distributions, the largest entry at the label.
+        labels: (N,) long.
+    """
+
+    latent: Tensor
+    soft: Tensor
+    labels: Tensor
+
+    def to(self, device: torch.device) -> "Codes":
+        return Codes(self.latent.to(device), self.soft.to(device), self.labels.to(device))
+
+
+def draw_codes(labels: Tensor, classes: int, generator: torch.Generator) -> Codes:
+    """A code for each of the (N,) labels."""
+    latent = torch.randn(len(labels), LATENT, generator=generator)
+    return Codes(latent, soft_vectors(labels, classes, generator), labels)
+
+
+def soft_vectors(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
+    """(N,classes) softmaxed random vectors, the largest entry of each exchanged with that of its label."""
+    soft = torch.softmax(SHARPNESS * torch.randn(len(labels), classes, generator=generator), 1)
+    rows, largest = torch.arange(len(labels)), soft.argmax(1)
+    exchanged = soft.clone()
+    exchanged[rows, largest] = soft[rows, labels]
+    exchanged[rows, labels] = soft[rows, largest]
+    return exchanged
+
+
+def hot_matrix(labels: Tensor, classes: int) -> Tensor:
+    """(N,classes,classes) hot conditioning matrices: 1 in the row and the column of the label, 0 elsewhere."""
+    hot = F.one_hot(labels, classes).float()
+    return torch.maximum(hot[:, :, None], hot[:, None, :])
+
+
+def check_classes(classes: int) -> None:
+    """Raise UserError where the generator cannot be conditioned: fewer than 2 classes or more than 64."""
+    if not 2 <= classes <= MOST_CLASSES:
+        raise UserError(
+            f"the inversion conditions its generator by a matrix with a row for each class, 2 to {MOST_CLASSES}, not "
+            f"{classes}: audit a network of so many"
+        )
+
+
+class ConditionedGenerator(nn.Module):
+    """Codes of N pictures -> (N,channels,size,size), around [0,1] but not held to it.
+
+    The matrix is concatenated at its own resolution, enlarged by the whole number that makes it half the picture.
+
+    Raises:
+        UserError: fewer than 2 classes or more than 64.
+    """
+
+    def __init__(self, channels: int, size: int, classes: int) -> None:
+        super().__init__()
+        check_classes(classes)
+        self.classes, self.size = classes, size
+        self.times = math.ceil(size / 2 / classes)
+        self.stem_side = max(2, size // 4)
+        self.stem = nn.Linear(LATENT + classes, WIDTH * self.stem_side**2)
+        self.middle, self.late = _block(WIDTH + 1), _block(WIDTH)
+        self.pixels = nn.Conv2d(WIDTH, channels, 3, padding=1)
+
+    def forward(self, codes: Codes) -> Tensor:
+        maps: Tensor = self.stem(torch.cat([codes.latent, codes.soft], 1))
+        maps = maps.view(-1, WIDTH, self.stem_side, self.stem_side)
+        matrix = hot_matrix(codes.labels, self.classes)[:, None]
+        matrix = matrix.repeat_interleave(self.times, -1).repeat_interleave(self.times, -2)
+        maps = self.middle(torch.cat([_resized(maps, matrix.shape[-1]), matrix], 1))
+        maps = self.late(_resized(maps, self.size))
+        pixels: Tensor = self.pixels(maps)
+        return 0.5 + pixels
+
+
+def _block(channels: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(channels, WIDTH, 3, padding=1), nn.GroupNorm(8, WIDTH), nn.LeakyReLU(0.2))
+
+
+def _resized(maps: Tensor, side: int) -> Tensor:
+    return F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False)
