@@ -5,7 +5,7 @@ import os
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 ROOT = Path(__file__).resolve().parent.parent
 ASSETS = Path(
@@ -43,3 +43,18 @@ def uri(name: str, fit: str = "crop") -> str:
         "std": ",".join(map(str, wants["std"])),
     }
     return f"checkpoint:{ASSETS / record['file']}?{urlencode(options, safe=',:/() ')}"
+
+
+def face_uri(name: str, gallery: Path) -> str:
+    """The URI of a face model of the assets, with its recorded task, family and parent; it finds and aligns the face.
+
+    Args:
+        gallery: folder of the people whom a model that tells people apart is to know.
+    """
+    record = models()[name]
+    options = {key: record[key] for key in ("task", "family", "parent")} | {"fit": "align"}
+    if record["task"] == "identity":
+        options["gallery"] = str(gallery)
+    else:
+        options["labels"] = str(ASSETS / record["labels"])
+    return f"onnx:{ASSETS / record['file']}?{urlencode(options, safe=',:/() ', quote_via=quote)}"

@@ -7,12 +7,14 @@ uv run python benchmarks/tables.py --check   # exit 1 where a page says somethin
 import argparse
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import face_tables
 from assets import RESULTS, ROOT
+from markup import share, short, table
 
 from onlymymodel.evaluate.results import CLEAN, Results, Row, read_results, wilson
 
@@ -85,12 +87,6 @@ def cells(images: str) -> list[Cell]:
     found = [Cell(path) for path in (RESULTS / "transfer" / images).glob("*.json")]
     order = [*RECIPES, *sorted({cell.run.recipe for cell in found} - set(RECIPES))]
     return sorted(found, key=lambda cell: (cell.team, -cell.epsilon, order.index(cell.run.recipe)))
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
-    return "\n".join(lines) + "\n"
 
 
 def transfer() -> str:
@@ -189,20 +185,9 @@ def peers() -> str:
     return table(head, rows)
 
 
-def short(row: Row) -> str:
-    """A model's file name without its ending."""
-    adapted = " (adapted)" if row.model.endswith("(adapted)") else ""
-    return Path(row.model.removesuffix(" (adapted)").partition(":")[2].partition("?")[0]).stem + adapted
-
-
 def counted(row: Row, run: str) -> str:
     """How many photos a model reads."""
     return str(row.score(run).right)
-
-
-def share(hits: int, total: int) -> str:
-    """A share in percent."""
-    return f"{100 * hits / total:.1f} %" if total else "-"
 
 
 def overhead() -> str:
@@ -219,6 +204,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "channels": channels,
     "peers": peers,
     "overhead": overhead,
+    "faces-identity": lambda: table(*face_tables.identity()),
+    "faces-emotion": lambda: table(*face_tables.emotion()),
+    "faces-emotion-not-identity": lambda: table(*face_tables.emotion_not_identity()),
+    "faces-identity-not-emotion": lambda: table(*face_tables.identity_not_emotion()),
+    "faces-details": lambda: table(*face_tables.details()),
 }
 
 if __name__ == "__main__":

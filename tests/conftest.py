@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 from oip_server import OipServer, serving
@@ -55,6 +56,9 @@ def real_uri(assets: Path, real_records: dict[str, dict[str, Any]]) -> Callable[
             options |= {"crop_pct": str(how["crop_pct"]), "interpolation": how["interpolation"]}
         else:
             options |= {"fit": "squash"}
+        if record["output"] == "embedding":  # compared number by number, without a gallery
+            shape = onnx.load(assets / record["file"]).graph.output[0].type.tensor_type.shape
+            options["classes"] = str(shape.dim[1].dim_value)
         if record["arch"]:
             options["arch"] = record["arch"]
         scheme = "onnx" if record["format"] == "onnx" else "checkpoint"

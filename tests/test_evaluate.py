@@ -97,6 +97,15 @@ def test_several_folders_are_several_runs(photos: Path, tmp_path: Path) -> None:
         assert [distortion.linf or None for distortion in run.distortion] == [value or None for value in expected]
 
 
+def test_a_gray_photo_that_webp_gives_back_in_color_is_judged(photos: Path, tmp_path: Path) -> None:
+    Image.open(photos / "0.png").convert("L").save(photos / "0.png")
+    protected = protect(photos, tmp_path / "p", "--format", "webp", "--epsilon", "16")
+    assert evaluate(photos, [protected], tmp_path / "e") == 0
+    (run,) = read_results(tmp_path / "e" / "results.json").runs
+    assert 0 < run.distortion[0].linf <= 16
+    assert "0.png" in (tmp_path / "e" / "report.html").read_text(encoding="utf-8")
+
+
 def test_begun_again_it_says_the_same_from_its_book(photos: Path, tmp_path: Path) -> None:
     protected = protect(photos, tmp_path / "p", "--epsilon", "16")
     assert evaluate(photos, [protected], tmp_path / "e") == 0

@@ -123,7 +123,7 @@ def test_pictures_of_something_else_are_refused(tmp_path: Path) -> None:
         (shown[1:], "not those of the first photos"),
         ([*shown, shown[0]], "not those of the first photos"),
         ([toy_picture("one.png", ["eps8"])], "one.png are not of these runs"),
-        ([replace(shown[0], original=shown[0].original[:-1])], "one.png are not of one shape"),
+        ([replace(shown[0], original=shown[0].original[:-1])], "one.png are not of one size"),
     ):
         with pytest.raises(ValueError, match=words):
             write_report(tmp_path / "report.html", toy, pictures, title="", summary="")

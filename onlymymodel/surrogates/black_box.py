@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates.classifier import Classifier, ModelCard, Preprocess
-from onlymymodel.surrogates.load import as_classifier, call_factory, from_factory, load_model
+from onlymymodel.surrogates.load import as_classifier, call_factory, from_factory, load_model, require_people
 from onlymymodel.surrogates.uri import WEB, ModelUri, parse_uri
 
 
@@ -140,6 +140,7 @@ def load_black_box(
     """
     parsed = parse_uri(uri, base)
     if parsed.scheme == "onnx" and "gallery" not in parsed.options:
+        require_people(parsed)
         from onlymymodel.surrogates.onnx_black_box import OnnxBlackBox
 
         return OnnxBlackBox(parsed)

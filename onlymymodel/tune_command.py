@@ -1,0 +1,152 @@
+"""What `omm tune` does with its arguments."""
+
+import argparse
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from onlymymodel import commands
+from onlymymodel.data.atomic import write_atomic
+from onlymymodel.data.folder import scan
+from onlymymodel.errors import UserError
+from onlymymodel.evaluate.judgment import panel
+from onlymymodel.evaluate.per_photo import PROTECTED, TABLE, PhotoBudget, least_per_photo
+from onlymymodel.evaluate.search import Target
+from onlymymodel.evaluate.tune import Tuning, tune
+from onlymymodel.evaluate.tune_page import PAGE, Found, sentences, to_text, write_tuning
+from onlymymodel.protect.budget import Budget
+from onlymymodel.protect.recipe import RECIPES, Recipe
+from onlymymodel.roles import Roles, roles_of_a_run
+from onlymymodel.run_file import RunFile, read_run_file
+from onlymymodel.surrogates.uri import parse_uri
+
+OK, NOT_ALL_WELL = 0, 1
+RUN_FILE = "run.toml"
+
+
+def tune_command(arguments: argparse.Namespace) -> int:
+    """`omm tune`: 0 where the target is met, with --per-image by every photo, else 1."""
+    if arguments.epsilon is not None or arguments.strength is not None:
+        raise UserError("omm tune looks for epsilon itself: leave out --epsilon and --strength (--highest limits it)")
+    run = read_run_file(arguments.run_file) if arguments.run_file else RunFile()
+    run = replace(run, epsilon=None, strength=None)
+    recipe = commands._recipe(arguments, run)
+    roles, set_aside = judged_roles(roles_of_a_run(arguments, run, recipe))
+    tuning = _tuning(arguments, run, recipe, roles)
+    if set_aside:
+        print(f"omm: no held-out model was given: the surrogate {set_aside} is set aside to judge")
+    progress = not arguments.quiet
+    frontier = tune(tuning, progress=progress)
+    # a photo that nobody can judge gets what the sample needs
+    fallback = frontier.choice or tuning.highest
+    photos: list[PhotoBudget] = least_per_photo(tuning, fallback, progress=progress) if arguments.per_image else []
+    found = Found(tuning, frontier, parse_uri(set_aside).public if set_aside else "", photos)
+    write_tuning(found, axis=arguments.axis)
+    text = run_file(tuning.out, joined(roles, set_aside), recipe, tuning.at(frontier.nearest).budget)
+    write_atomic(tuning.out / RUN_FILE, text.encode())
+    print(to_text(frontier), *sentences(found), sep="\n")
+    print(f"\nfigure and pictures: {tuning.out / PAGE}; as a run file: {_use(arguments)}")
+    if photos:
+        print(f"each photo by its own budget: {tuning.out / PROTECTED} ({tuning.out / TABLE} says which)")
+    enough = frontier.choice is not None and all(one.state in ("least", "not measurable") for one in photos)
+    return OK if enough else NOT_ALL_WELL
+
+
+def judged_roles(roles: Roles) -> tuple[Roles, str]:
+    """Roles with somebody to judge, and the URI of the surrogate that was set aside for that; "" where none had to be.
+
+    A surrogate cannot be the judge of what was fitted to it. The last one named is set aside, so that an unfinished
+    tuning goes on with the same one.
+
+    Raises:
+        UserError: no held-out model, and fewer than two surrogates.
+    """
+    if roles.heldout:
+        return roles, ""
+    if len(roles.surrogates) < 2:
+        raise UserError(
+            "name a model that takes no part and judges: --heldout URI; the change is fitted to the surrogates, so "
+            "what they say is no evidence (with two surrogates or more the last one is set aside to judge)"
+        )
+    *rest, last = roles.surrogates
+    return Roles(roles.authorized, tuple(rest), (last,)), last
+
+
+def joined(roles: Roles, set_aside: str) -> Roles:
+    """The roles of the protection to come: who was set aside joins again."""
+    return Roles(roles.authorized, (*roles.surrogates, set_aside), ()) if set_aside else roles
+
+
+def run_file(folder: Path, roles: Roles, recipe: Recipe, budget: Budget) -> str:
+    """A run file in that folder with these models, this budget, and the recipe whole: it means the same tomorrow."""
+    uris, heldout = roles.seen_from(folder), [parse_uri(uri).seen_from(folder) for uri in roles.heldout]
+    content = budget.to_json()
+    tables = {"budget": {key: value for key, value in content.items() if key != "linf"}, "recipe": recipe.to_json()}
+    if recipe.name not in RECIPES:
+        del tables["recipe"]["name"]
+    top = {
+        "authorized": uris.authorized,
+        "surrogates": list(uris.surrogates),
+        "heldout": heldout,
+        "epsilon": round(content["linf"]),
+    }
+    lines = ["# written by omm tune; for omm protect --run", *_toml(top)]
+    for name, table in tables.items():
+        if table:
+            lines += ["", f"[{name}]", *_toml(table)]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(values: dict[str, Any]) -> list[str]:
+    """Lines of texts, numbers, truth values and lists of texts: what JSON writes of them TOML reads."""
+    # but for DEL, which TOML wants escaped
+    return [
+        f"{key} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f") for key, value in values.items()
+    ]
+
+
+def _tuning(arguments: argparse.Namespace, run: RunFile, recipe: Recipe, roles: Roles) -> Tuning:
+    """What is tuned, its models loaded and checked.
+
+    Raises:
+        UserError: a target that means nothing, no photo, a model that cannot take its part.
+    """
+    target = Target(arguments.target_heldout, arguments.target_kept)
+    photos = [
+        str(entry.relative) for entry in scan(arguments.photos, f".{arguments.format}") if entry.status == "photo"
+    ]
+    context, heldout = commands._load(arguments, roles, recipe, commands._budget(arguments, run, recipe))
+    return Tuning(
+        source=arguments.photos,
+        out=arguments.out,
+        context=context,
+        uris_from=roles.seen_from,
+        judges=tuple(panel(context, heldout)),
+        target=target,
+        highest=arguments.highest,
+        sample=arguments.sample,
+        seed=arguments.sample_seed,
+        labels=commands._labels(arguments, photos, context.authorized.card),
+        masks=commands._masks(arguments),
+        batch_size=arguments.batch_size,
+        command=shlex.join(["omm", *arguments.words]),
+    )
+
+
+def _use(arguments: argparse.Namespace) -> str:
+    """The command that protects all photos as was found; a run file says nothing of files and regions."""
+    words = ["omm", "protect", str(arguments.photos), "--run", str(arguments.out / RUN_FILE)]
+    for name, usual in (
+        ("labels", None),
+        ("region", "image"),
+        ("no_face", "skip"),
+        ("faces", "all"),
+        ("format", "png"),
+    ):
+        value = getattr(arguments, name)
+        if value != usual:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    words += ["--strip-metadata"] * arguments.strip_metadata + ["--allow-python"] * arguments.allow_python
+    return f"{shlex.join(words)} --out DST"
