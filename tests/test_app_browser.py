@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from app_client import Client, page
 from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect, sync_playwright
-from test_app import Client, page
 
 from onlymymodel.app.samples import samples
 from onlymymodel.data.image_io import decode
