@@ -1,4 +1,4 @@
-"""The command line: omm protect, verify, evaluate, audit, protect-representation, models, demo."""
+"""The command line: omm protect, verify, evaluate, audit, protect-representation, models, demo, app."""
 
 import argparse
 import sys
@@ -13,6 +13,7 @@ from onlymymodel.data.datasets import KINDS
 from onlymymodel.data.image_io import MAX_PIXELS
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.channels import CHANNELS
+from onlymymodel.protect.budget import SHAPES
 from onlymymodel.protect.recipe import CHOICES, RECIPES, STRENGTHS, Recipe
 from onlymymodel.protect.region import FACES, NO_FACE
 from onlymymodel.runtime import configure
@@ -20,6 +21,13 @@ from onlymymodel.version import __version__
 
 USAGE, INTERRUPTED = 2, 130
 LABELS = f"a CSV with columns file,label, or a labelled set as KIND:PATH (KIND: {', '.join(KINDS)})"
+
+BOUNDS = {
+    "--l2": "largest Euclidean norm of the change, in pixels of 0 to 1",
+    "--psnr": "least peak signal-to-noise ratio, in dB",
+    "--ssim": "least structural similarity, 0 to 1",
+    "--lpips": "largest LPIPS (pip install 'onlymymodel[lpips]')",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_audit(subparsers)
     add_protect_representation(subparsers)
     _add_demo(subparsers)
+    _add_app(subparsers)
     return parser
 
 
@@ -97,8 +106,13 @@ def _add_roles(group: Any) -> None:
 
 
 def _add_budget(group: Any) -> None:
-    group.add_argument("--strength", choices=STRENGTHS, help="see above; medium by default")
+    usual = "see above; medium by default, and high, as the outermost cap, beside --l2, --psnr, --ssim or --lpips"
+    group.add_argument("--strength", choices=STRENGTHS, help=usual)
     group.add_argument("--epsilon", type=float, metavar="N", help="a number of your own, in 1/255 of a color channel")
+    for flag, meaning in BOUNDS.items():
+        group.add_argument(flag, type=float, metavar="N", help=f"{meaning}, for each photo; may be combined")
+    shapes = "flat: every pixel may change by epsilon; texture: those beside texture, others by less (to an eighth)"
+    group.add_argument("--shape", choices=SHAPES, help=f"{shapes}; flat by default")
     regions = (
         "image: everything; face: each face that is found; or masks, a picture (or a folder of them): bright may change"
     )
@@ -236,6 +250,23 @@ def _add_demo(subparsers: Any) -> None:
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=commands.demo)
+
+
+def _add_app(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "app",
+        help="a page in the browser: drop photos, protect, compare, save; needs onlymymodel[app]",
+        description="Show a page on this machine. Photos stay here and are removed when it ends (Ctrl-C).",
+    )
+    others = "where to listen; this machine alone by default, any other lets whoever reaches it use the page"
+    parser.add_argument("--host", default="127.0.0.1", help=others)
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="by default any that is free")
+    parser.add_argument("--no-browser", action="store_true", help="print the address only")
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, mps; by default the first accelerator found, else the CPU"
+    )
+    parser.add_argument("--allow-python", action="store_true", help="let python: models run code of your own")
+    parser.set_defaults(run=commands.app)
 
 
 def entry() -> NoReturn:

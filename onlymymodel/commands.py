@@ -24,7 +24,7 @@ from onlymymodel.protect.folder import Job, Summary, protect_folder
 from onlymymodel.protect.recipe import RECIPE_EPSILON, STRENGTHS, Recipe, make_recipe
 from onlymymodel.protect.region import Kind, Region
 from onlymymodel.roles import Roles, roles_of_a_run, roles_of_an_evaluation
-from onlymymodel.run_file import RunFile, read_run_file
+from onlymymodel.run_file import BUDGET_KEYS, RunFile, read_run_file
 from onlymymodel.runtime import pick_device
 from onlymymodel.surrogates import zoo
 from onlymymodel.surrogates.black_box import BlackBox, load_black_box
@@ -43,7 +43,7 @@ def protect(arguments: argparse.Namespace) -> int:
     recipe = _recipe(arguments, run)
     roles = roles_of_a_run(arguments, run, recipe)
     photos = [entry for entry in scan(arguments.source, f".{arguments.format}") if entry.status == "photo"]
-    context, judges = _load(arguments, roles, recipe, _epsilon(arguments, run, recipe))
+    context, judges = _load(arguments, roles, recipe, _budget(arguments, run, recipe))
     job = Job(
         source=arguments.source,
         out=arguments.out,
@@ -149,8 +149,21 @@ def demo(arguments: argparse.Namespace) -> int:
     )
 
 
+def app(arguments: argparse.Namespace) -> int:
+    """`omm app`."""
+    from onlymymodel.app.server import serve
+
+    return serve(
+        arguments.host,
+        arguments.port,
+        browser=not arguments.no_browser,
+        device=arguments.device,
+        allow_python=arguments.allow_python,
+    )
+
+
 def _load(
-    arguments: argparse.Namespace, roles: Roles, recipe: Recipe, epsilon: float
+    arguments: argparse.Namespace, roles: Roles, recipe: Recipe, budget: Budget
 ) -> tuple[Context, Sequence[BlackBox]]:
     """Load and check every model, so that nothing is left to fail after the first photo."""
     device, allow = pick_device(arguments.device), arguments.allow_python
@@ -162,7 +175,7 @@ def _load(
     context = Context(
         authorized=authorized,
         surrogates=tuple(surrogates),
-        budget=Budget(epsilon / 255),
+        budget=budget,
         recipe=recipe,
         format=arguments.format,
         strip_metadata=arguments.strip_metadata,
@@ -223,8 +236,16 @@ def _masks(arguments: argparse.Namespace) -> Path | None:
     return path
 
 
-def _epsilon(arguments: argparse.Namespace, run: RunFile, recipe: Recipe) -> float:
-    """Flags over the run file over the budget of the recipe's own paper over `medium`."""
+def _budget(arguments: argparse.Namespace, run: RunFile, recipe: Recipe) -> Budget:
+    """Flags over the run file, bound by bound."""
+    given = {name: getattr(arguments, name) for name in BUDGET_KEYS if getattr(arguments, name) is not None}
+    further = {**run.budget, **given}
+    bounded = any(name != "shape" for name in further)
+    return Budget(_epsilon(arguments, run, recipe, "high" if bounded else "medium") / 255, **further)
+
+
+def _epsilon(arguments: argparse.Namespace, run: RunFile, recipe: Recipe, usual: str) -> float:
+    """Flags over the run file over the budget of the recipe's own paper over the `usual` strength."""
     for place, strength, epsilon in (
         ("the command", arguments.strength, arguments.epsilon),
         ("the run file", run.strength, run.epsilon),
@@ -237,7 +258,7 @@ def _epsilon(arguments: argparse.Namespace, run: RunFile, recipe: Recipe) -> flo
             return STRENGTHS[strength].epsilon
         if epsilon is not None:
             return float(epsilon)
-    return RECIPE_EPSILON.get(recipe.name, STRENGTHS["medium"].epsilon)
+    return RECIPE_EPSILON.get(recipe.name, STRENGTHS[usual].epsilon)
 
 
 def _report(summary: Summary, out: Path) -> None:

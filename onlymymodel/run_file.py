@@ -12,6 +12,10 @@ Example::
     vit = { uri = "timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k", family = "vit" }
     judge = "onnx:judge.onnx"
 
+    [budget]                                     # further bounds: l2, psnr, ssim, lpips; and its shape
+    ssim = 0.95
+    shape = "texture"
+
     [recipe]
     name = "default"
     steps = 30
@@ -19,15 +23,17 @@ Example::
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from onlymymodel.errors import UserError
+from onlymymodel.protect.budget import Budget
 from onlymymodel.surrogates.uri import did_you_mean, parse_uri
 
-TOP_KEYS = ("authorized", "surrogates", "heldout", "models", "recipe", "epsilon", "strength")
+TOP_KEYS = ("authorized", "surrogates", "heldout", "models", "recipe", "epsilon", "strength", "budget")
+BUDGET_KEYS = tuple(knob.name for knob in fields(Budget) if knob.name != "linf")
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ class RunFile:
         recipe: `name` and changed fields.
         epsilon: in 1/255, or None.
         strength: a name of `STRENGTHS`, or None.
+        budget: fields of `Budget` but linf.
     """
 
     authorized: str | None = None
@@ -46,6 +53,7 @@ class RunFile:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     epsilon: float | None = None
     strength: str | None = None
+    budget: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_run_file(path: Path) -> RunFile:
@@ -79,7 +87,25 @@ def read_run_file(path: Path) -> RunFile:
     epsilon = content.get("epsilon")
     if epsilon is not None and (isinstance(epsilon, bool) or not isinstance(epsilon, int | float)):
         raise UserError(f"{path}: epsilon must be a number, not {epsilon!r}")
-    return RunFile(authorized, **roles, recipe=recipe, epsilon=epsilon, strength=content.get("strength"))
+    return RunFile(
+        authorized,
+        **roles,
+        recipe=recipe,
+        epsilon=epsilon,
+        strength=content.get("strength"),
+        budget=_budget(path, _table(path, content, "budget")),
+    )
+
+
+def _budget(path: Path, table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The table of bounds, its keys and kinds of values checked; `Budget` checks the rest."""
+    for key, value in table.items():
+        if key not in BUDGET_KEYS:
+            hint = "; linf is epsilon, at the top" if key == "linf" else did_you_mean(key, BUDGET_KEYS)
+            raise UserError(f"{path}: unknown key {key!r} under [budget]{hint}")
+        if key != "shape" and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise UserError(f"{path}: {key} under [budget] must be a number, not {value!r}")
+    return table
 
 
 def _complete(path: Path, models: Mapping[str, str], name: object) -> str:

@@ -104,6 +104,8 @@ def test_labels_by_csv(photos: Path, tmp_path: Path) -> None:
         ([*MODELS, "--device", "abacus"], "abacus"),
         ([*MODELS, "--epsilon", "4", "--strength", "low"], "give one"),
         ([*MODELS, "--epsilon", "-1"], "budget"),
+        ([*MODELS, "--ssim", "1.5"], "ssim must be between 0 and 1"),
+        ([*MODELS, "--smooth", "-1"], "smooth lies between"),
         ([*MODELS, "--views", "sideways"], "unknown view"),
         ([*MODELS, "--layer", "nowhere", "--recipe", "fmd"], "no layer"),
         ([*MODELS, "--run", "no-such.toml"], "no-such.toml"),

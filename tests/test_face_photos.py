@@ -445,3 +445,19 @@ def test_verify_asks_about_everybody(tmp_path: Path, capsys: pytest.CaptureFixtu
 def theirs() -> Classifier:
     """The surrogate of the command line's test, as `python:test_face_photos:theirs`."""
     return recognizer(2)
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [Budget(16 / 255, psnr=42.0), Budget(16 / 255, l2=4.0), Budget(16 / 255, ssim=0.97, shape="texture")],
+)
+def test_several_faces_share_the_budget_of_one_photo(budget: Budget) -> None:
+    written, record = protected(png(TWO), budget=budget)
+    assert [face["area"] for face in record["faces"]] == ["changed", "changed"]
+    assert budget.excess(to_tensor(written), to_tensor(TWO)) == []
+    work = begun(TWO, budget=budget)
+    own = [work.budget(row, context(budget=budget)) for row in (0, 1)]
+    for row, part in enumerate(own):
+        changed = torch.where(work.mask(row) > 0, to_tensor(written), work.original)
+        assert not torch.equal(changed, work.original)
+        assert part.excess(changed, work.original) == []

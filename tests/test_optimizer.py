@@ -1,8 +1,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from toys import generators, linear, photos, small_cnn
 
@@ -41,6 +43,39 @@ def test_a_linear_surrogate_is_pushed_to_its_known_optimum() -> None:
     weights = surrogate.net.get_parameter("weights")
     away = (weights[1 - labels] - weights[labels]).sign().view(4, 3, 16, 16)
     assert torch.equal(protected.pixels.int(), pixels.int() + 8 * away.int())
+
+
+def test_a_smooth_step_is_the_sign_of_the_blurred_gradient() -> None:
+    surrogate, pixels, budget = linear(seed=5, scale=0.01), photos(2), Budget(linf=8 / 255)
+    recipe = Recipe(steps=1, step_share=1.0, views=("center",), guard=False, kappa=0.0, repair_steps=0, smooth=2.0)
+    labels = torch.tensor([0, 1])
+    protected = protect(pixels, labels, recipe, authorized=linear(seed=6), surrogates=[surrogate], budget=budget)
+    weights = surrogate.net.get_parameter("weights").detach().numpy()
+    away = (weights[1 - labels.numpy()] - weights[labels.numpy()]).reshape(2, 3, 16, 16)
+    blurred = gaussian_filter(away, (0, 0, 2.0, 2.0), mode="nearest", radius=(0, 0, 7, 7))
+    assert torch.equal(protected.pixels.int() - pixels.int(), 8 * torch.from_numpy(np.sign(blurred)).int())
+
+
+BOUNDED = [
+    Budget(16 / 255, ssim=0.95),
+    Budget(16 / 255, psnr=36.0, shape="texture"),
+    Budget(16 / 255, l2=0.5, ssim=0.9, shape="texture"),
+]
+
+
+@pytest.mark.parametrize("budget", BOUNDED)
+@pytest.mark.parametrize("recipe", ["default", "fmd", "svre"])
+def test_bounds_hold_and_do_not_tie_a_photo_to_its_batch(recipe: str, budget: Budget) -> None:
+    pixels, streams = photos(3, size=32), generators(3)
+    labels, chosen = own_answers(small_cnn(seed=1), pixels), make_recipe(recipe, steps=4)
+    together = protect(pixels, labels, chosen, budget=budget)
+    assert budget.admits(together.pixels, pixels).all()
+    assert (together.pixels != pixels).flatten(1).any(1).all()
+    order = torch.tensor([2, 0, 1])
+    shuffled = protect(
+        pixels[order], labels[order], chosen, budget=budget, generators=[streams[row] for row in order.tolist()]
+    )
+    assert torch.equal(shuffled.pixels, together.pixels[order])
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES))

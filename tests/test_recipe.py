@@ -24,6 +24,13 @@ def test_every_setting_changes_the_hash() -> None:
     assert plain.sha256() != make_recipe("default", kappa=1.5).sha256()
 
 
+def test_hashes_of_earlier_folders_stay() -> None:
+    assert make_recipe("default").sha256().startswith("ff60423e8a1aba61")
+    assert "smooth" not in make_recipe("default").to_json()
+    assert make_recipe("default", smooth=1.5).to_json()["smooth"] == 1.5
+    assert make_recipe("default", smooth=1.5).sha256() != make_recipe("default").sha256()
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "meant"),
     [
@@ -41,6 +48,7 @@ def test_every_setting_changes_the_hash() -> None:
         ("default", {"steps": "ten"}, "steps wants int, not 'ten'"),
         ("default", {"steps": True}, "steps wants int"),
         ("default", {"guard": 1}, "guard wants bool"),
+        ("default", {"smooth": -1.0}, "smooth lies between"),
         ("default", {"views": "center"}, "views wants names"),
     ],
 )

@@ -85,6 +85,10 @@ def test_an_empty_run_file_says_nothing(tmp_path: Path) -> None:
         ('authorized = "zoo:a"\nheldout = ["zoo:a"]', "model 'zoo:a' stands in more than one role"),
         ('surrogates = ["a", "b"]\n[models]\na = "onnx:x.onnx"\nb = "onnx:./y/../x.onnx"', "more than one role"),
         ('epsilon = "8"', "epsilon must be a number, not '8'"),
+        ("[budget]\nsim = 0.9", "unknown key 'sim' under [budget]; did you mean 'ssim'"),
+        ("[budget]\nlinf = 8", "linf is epsilon, at the top"),
+        ('[budget]\nssim = "0.9"', "ssim under [budget] must be a number, not '0.9'"),
+        ("budget = 3", "budget must be a table, [budget]"),
         ("epsilon = true", "epsilon must be a number, not True"),
     ],
 )

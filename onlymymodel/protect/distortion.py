@@ -6,9 +6,9 @@ from importlib.metadata import version
 import torch
 from torch import Tensor
 
-SSIM_WINDOW = 11
+SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 SSIM_DEFINITION = {
-    "window": f"{SSIM_WINDOW}x{SSIM_WINDOW} Gaussian, sigma 1.5",
+    "window": f"{SSIM_WINDOW}x{SSIM_WINDOW} Gaussian, sigma {SSIM_SIGMA}",
     "padding": "valid (windows inside the photo only)",
     "data_range": 1.0,
     "channels": "mean over the photo's channels",

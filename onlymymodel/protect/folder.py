@@ -69,13 +69,14 @@ def protect_folder(job: Job, *, progress: bool = True) -> Summary:
     a part was written is computed whole again, so that a resumed run writes the same bytes.
 
     Raises:
-        UserError: before the first photo, see `scan`, `check_destination`, `words_for_toward` and `run_record.write`;
-            or because the manifest cannot be written, after which nothing more is.
+        UserError: before the first photo, see `scan`, `check_destination`, `words_for_toward`, `Budget.check_at_hand`
+            and `run_record.write`; or because the manifest cannot be written, after which nothing more is.
     """
     configure()
     entries = scan(job.source, f".{job.context.format}")
     check_destination(job.source, job.out)
     words_for_toward(job.context.authorized, job.context.surrogates, job.context.recipe)
+    job.context.budget.check_at_hand()
     run_record.write(job.out, job.context, job.batch_size, job.uris, _seen_from(job.source, job.out))
     sweep_partials(job.out)
     manifest = Manifest(job.out / MANIFEST)

@@ -11,6 +11,8 @@ from onlymymodel.protect.guard import Guard
 from onlymymodel.surrogates.classifier import Classifier
 
 REPAIR_LEVELS = 2
+# shares of a change that are tried in turn where rounding moved it out of a bound; no change is inside all bounds
+RETREAT = (0.995, 0.99, 0.98, 0.96, 0.92, 0.84, 0.68, 0.36, 0.0)
 
 
 class Settled(NamedTuple):
@@ -35,6 +37,25 @@ def to_lattice(pixels: Tensor) -> Tensor:
 def from_lattice(pixels: Tensor) -> Tensor:
     """uint8 to [0,1] float32."""
     return pixels.float() / 255
+
+
+def inside(original: Tensor, delta: Tensor, budget: Budget, mask: Tensor | None = None) -> Tensor:
+    """(B,C,H,W) uint8: original + delta, rounded, such that the budget admits it.
+
+    Args:
+        original: (B,C,H,W) uint8.
+        delta: (B,C,H,W) float.
+        mask: (B,1,H,W), see `Budget.project`.
+    """
+    start = from_lattice(original)
+    change = budget.project(delta, start, mask, whole=True)
+    made = to_lattice(start + change)
+    if budget.bounds:
+        for row, photo in enumerate(original):
+            shares = iter(RETREAT)
+            while budget.excess(made[row], photo):
+                made[row] = to_lattice(start[row] + next(shares) * change[row])
+    return made
 
 
 def settle(
@@ -62,9 +83,8 @@ def settle(
     Returns:
         For each photo the first repaired version with margin >= kappa, or else the one with the largest margin.
     """
-    inside = Budget(linf=budget.levels / 255)
     start = from_lattice(original)
-    best = to_lattice(start + inside.project(delta, start, mask))
+    best = inside(original, delta, budget, mask)
     current = best.clone()
     margins = torch.full((len(original),), -torch.inf, device=original.device)
     open_rows = torch.arange(len(original), device=original.device)
@@ -83,6 +103,6 @@ def settle(
         open_rows = open_rows[needy]
         moved = from_lattice(current[open_rows]) + step - start[open_rows]
         part = None if mask is None else mask[open_rows]
-        current[open_rows] = to_lattice(start[open_rows] + inside.project(moved, start[open_rows], part))
+        current[open_rows] = inside(original[open_rows], moved, budget, part)
     admissible = (margins >= kappa) & (margins > 0) & budget.admits(best, original)
     return Settled(best, margins, admissible)

@@ -204,5 +204,6 @@ def make_objective(
         losses = [CrossEntropy(*aim) for aim in zip(surrogates, targets, ways, strict=True)]
     pushed = None if all(bool(way.all()) for way in ways) else [way != 0 for way in ways]
     if recipe.objective == "variance_reduced":
-        return VarianceReducedObjective(surrogates, losses, recipe, originals, budget, pushed)
+        # the walk's end is but a direction: of the budget's bounds the ball will do
+        return VarianceReducedObjective(surrogates, losses, recipe, originals, Budget(budget.linf), pushed)
     return EnsembleObjective(surrogates, losses, recipe, pushed)

@@ -9,11 +9,13 @@ from torch import Generator, Tensor
 
 from onlymymodel.protect.budget import Budget
 from onlymymodel.protect.canvas import Canvases, jittered, landmarks_for, unit
+from onlymymodel.protect.filters import gaussian
 from onlymymodel.protect.guard import Guard, steer
 from onlymymodel.protect.lattice import Settled, from_lattice, settle
 from onlymymodel.protect.objective import make_objective
 from onlymymodel.protect.recipe import Recipe
 from onlymymodel.protect.soft_channels import soft_channel
+from onlymymodel.protect.spending import Spending
 from onlymymodel.protect.toward import turn_toward
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.vocabulary import translation
@@ -143,6 +145,7 @@ def optimize(
     budget: Budget,
     recipe: Recipe,
     generators: Sequence[Generator],
+    budgets: Sequence[Budget] | None = None,
     mask: Tensor | None = None,
     landmarks: Tensor | None = None,
     on_step: OnStep | None = None,
@@ -153,6 +156,7 @@ def optimize(
         originals: (B,C,H,W) in [0,1].
         targets: for each surrogate the (B,) classes that it is pushed at, see `push_targets` and `turn_toward`.
         signs: for each surrogate (B,) 1 away from that class, -1 toward it, 0 not pushed in this photo; away if None.
+        budgets: what each photo may spend of the budget, see `Budget.part`; all of it if None.
         landmarks: (B,5,2) of the faces to work on, see `landmarks_for`; needed where a model aligns faces.
 
     The others are as in `protect_batch`.
@@ -171,20 +175,21 @@ def optimize(
     guard = Guard(authorized, labels)
     models = models_at_work(authorized, surrogates, recipe)
     passes = torch.autocast(originals.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
-    step_size = recipe.step_share * budget.linf
+    spending = Spending([budget] * len(originals) if budgets is None else budgets, originals, mask)
 
-    delta = _start(originals, budget, recipe, generators, mask)
+    delta = _start(originals, spending, recipe, generators)
     fallback, velocity = torch.zeros_like(delta), torch.zeros_like(delta)
     steps, calm = torch.zeros(2, len(originals), dtype=torch.long, device=originals.device)
     rows = torch.arange(len(originals), device=originals.device)  # the photos still at work
     for step in range(recipe.steps):
+        stride = recipe.step_share * spending.strides[rows.cpu()]
         streams = [generators[row] for row in rows.tolist()]
         way = soft_channel(recipe.jpeg_quality, recipe.resize_share, streams)
         places = jittered(None if landmarks is None else landmarks[rows], streams)
         canvases = Canvases(originals[rows] + delta[rows], models, way, places)
         ahead = canvases
         if recipe.nesterov:
-            look_ahead = step_size * recipe.momentum * velocity[rows]
+            look_ahead = (stride * recipe.momentum).to(delta) * velocity[rows]
             ahead = canvases.at(originals[rows] + delta[rows] + look_ahead)
         with passes:
             push, surest = objective.push(ahead, rows, streams)
@@ -196,9 +201,9 @@ def optimize(
             kept = margins >= recipe.kappa
             fallback[rows[kept]] = delta[rows[kept]]
             push = push if kept.all() else steer(push, raise_margin(~kept))
+        push = gaussian(push, recipe.smooth) if recipe.smooth else push
         velocity[rows] = recipe.momentum * velocity[rows] + unit(push)
-        moved = delta[rows] + step_size * velocity[rows].sign()
-        delta[rows] = budget.project(moved, originals[rows], None if mask is None else mask[rows])
+        delta[rows] = spending.project(delta[rows] + stride.to(delta) * velocity[rows].sign(), rows)
 
         steps[rows] += 1
         calm[rows] = torch.where((surest < MISLED) & kept, calm[rows] + 1, 0)
@@ -259,11 +264,10 @@ def scale_to(delta: Tensor, originals: Tensor) -> Tensor:
     return F.interpolate(delta, size=size, mode="bilinear", align_corners=False)
 
 
-def _start(
-    originals: Tensor, budget: Budget, recipe: Recipe, generators: Sequence[Generator], mask: Tensor | None
-) -> Tensor:
+def _start(originals: Tensor, spending: Spending, recipe: Recipe, generators: Sequence[Generator]) -> Tensor:
     if not recipe.random_start:
         return torch.zeros_like(originals)
     shape = originals.shape[1:]
     noise = torch.stack([torch.rand(shape, generator=generator) for generator in generators]).to(originals.device)
-    return budget.project((noise * 2 - 1) * budget.linf, originals, mask)
+    everyone = torch.arange(len(originals), device=originals.device)
+    return spending.project((noise * 2 - 1) * spending.strides.to(originals), everyone)

@@ -16,6 +16,7 @@ from onlymymodel.protect.context import Context, Format, Record, Source
 from onlymymodel.protect.lattice import from_lattice
 from onlymymodel.protect.optimizer import OnStep, Proposal, models_at_work, optimize, settle_proposal
 from onlymymodel.protect.people import read_again
+from onlymymodel.protect.perceptual import SMALLEST
 from onlymymodel.protect.recipe import Recipe
 from onlymymodel.protect.record import begun_record, blank_record, judged
 from onlymymodel.protect.region import Area, area_of
@@ -75,6 +76,7 @@ def protect_photos(
     for index, source in enumerate(sources):
         try:
             photo = decode(source.data, max_pixels=context.max_pixels)
+            refuse_small(photo, context)
             area = area_of(photo.pixels, source.mask, context.region, reads_faces=context.reads_faces)
         except PhotoError as error:
             results[index] = None, blank_record(source, context, error.status, str(error))
@@ -96,7 +98,7 @@ def protect_photos(
 
 def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
     """(H,W,C) uint8 array to (C,H,W) uint8 tensor."""
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())  # its own: the array may be a view that is not writable
 
 
 def _find_changes(
@@ -114,7 +116,7 @@ def _find_changes(
                 Proposal(*(part[place : place + 1] for part in proposal)),
                 torch.tensor([work.label_of(row)], device=context.device),
                 authorized=context.authorized,
-                budget=context.budget,
+                budget=work.budget(row, context),
                 recipe=context.recipe,
                 mask=work.mask(row)[None],
                 landmarks=None if landmarks is None else landmarks[None],
@@ -130,6 +132,7 @@ def _propose(
     """The optimizer's proposal for some rows, at working size."""
     working = torch.stack([_at_size(work.original, shape) for work, _ in chunk])
     surrogates = range(len(context.surrogates))
+    seen = shape[1] * shape[2]
     return optimize(
         working,
         torch.tensor([work.label_of(row) for work, row in chunk], device=context.device),
@@ -139,6 +142,7 @@ def _propose(
         signs=[torch.stack([work.aims.signs[index][row] for work, row in chunk]) for index in surrogates],
         budget=context.budget,
         recipe=context.recipe,
+        budgets=[work.budget(row, context).part(1.0, seen / work.original[0].numel()) for work, row in chunk],
         generators=[work.stream(row, context.recipe.seed) for work, row in chunk],
         # a pixel of the smaller photo may change where any pixel that it stands for may
         mask=torch.stack([F.adaptive_max_pool2d(work.mask(row), shape[1:]) for work, row in chunk]),
@@ -162,6 +166,17 @@ def _landmarks(chunk: Sequence[tuple[Work, int]], working: Tensor, context: Cont
             (height, width), (h, w) = work.original.shape[1:], photo.shape[1:]
             found.append(known * torch.tensor([w / width, h / height]).to(known))
     return torch.stack(found)
+
+
+def refuse_small(photo: Photo, context: Context) -> None:
+    """See that the budget can be measured on a photo.
+
+    Raises:
+        PhotoError: skipped, since LPIPS is not defined on so few pixels.
+    """
+    height, width = photo.pixels.shape[:2]
+    if context.budget.lpips is not None and min(height, width) < SMALLEST:
+        raise PhotoError("skipped", f"too small for LPIPS: {width}x{height}, the limit is {SMALLEST} pixels a side")
 
 
 def _at_size(pixels: Tensor, shape: tuple[int, int, int]) -> Tensor:
@@ -189,7 +204,7 @@ def _finish(work: Work, shared: float, context: Context) -> tuple[bytes | None, 
             written = to_tensor(decode(data, max_pixels=context.max_pixels).pixels).to(context.device)
             after = look_at(written, work.label, context)
             people_after = read_again(written, work.people, after, context)
-            lost = _lost(work, after, people_after, context)
+            lost = _lost(work, written, after, people_after, context)
             if not lost:
                 break
             for row in lost:
@@ -206,9 +221,12 @@ def _encoded(work: Work, context: Context) -> bytes:
     return encode(pixels, like=work.photo, format=context.format, strip_metadata=context.strip_metadata)
 
 
-def _lost(work: Work, after: Answers, people_after: Sequence[Answers | None], context: Context) -> set[int]:
+def _lost(
+    work: Work, written: Tensor, after: Answers, people_after: Sequence[Answers | None], context: Context
+) -> set[int]:
     """The rows but the first whose changes have to go: those of people whom the authorized model reads otherwise now;
-    and where the photo as a whole is lost, all of them, since the first row alone was made to keep it."""
+    and where the photo as a whole is lost, all of them, since the first row alone was made to keep it. So where the
+    rows, each inside its part of the budget, together are not inside it: SSIM and LPIPS do not quite add up."""
     changed = work.changed - {0}
     lost = {
         row
@@ -216,4 +234,5 @@ def _lost(work: Work, after: Answers, people_after: Sequence[Answers | None], co
         if context.reads_faces and ((seen := people_after[row]) is None or seen.authorized != work.label_of(row))
     }
     whole = after.authorized == work.label and after.margin >= context.recipe.kappa
+    whole = whole and not (changed and context.budget.excess(written[: len(work.original)], work.original))
     return lost if lost or whole else changed

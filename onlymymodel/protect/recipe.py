@@ -13,6 +13,7 @@ Objective = Literal["ensemble", "variance_reduced", "surrogate_features", "tap",
 Push = Literal["label", "own"]
 Precision = Literal["float32", "bfloat16"]
 LABELED = ("ensemble", "variance_reduced", "tap")  # objectives that know what a surrogate answers
+LATER = ("smooth",)
 CHOICES = {"objective": get_args(Objective), "push": get_args(Push), "precision": get_args(Precision)}
 
 
@@ -63,6 +64,10 @@ class Recipe:
     resize_share: float = _knob(
         0.0, "look through a resize to this share of the size or more, and back, at half of the steps; 0: never"
     )
+    smooth: float = _knob(
+        0.0,
+        "blur each step's direction by a Gaussian of so many pixels, for low-frequency changes (TI-FGSM); 0: never",
+    )
     push: Push = _knob(
         "label", "push from the photo's label where a surrogate knows it, or always from its own clean answer"
     )
@@ -100,6 +105,7 @@ class Recipe:
             _require(getattr(self, name) in allowed, f"{name} is one of {', '.join(allowed)}")
         _require(0 <= self.jpeg_quality <= 100, "jpeg-quality lies between 0 and 100")
         _require(0 <= self.resize_share <= 1, "resize-share lies between 0 and 1")
+        _require(0 <= self.smooth <= 32, "smooth lies between 0 and 32 pixels")
         _require(self.working_size >= 64, "working-size is at least 64")
         _require(0 < self.depth <= 1, "depth lies above 0 and is at most 1")
         _require(self.step_share > 0, "step-share is a share of epsilon greater than 0")
@@ -111,8 +117,9 @@ class Recipe:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """All fields, as JSON values."""
-        return {**asdict(self), "views": list(self.views)}
+        """All fields, as JSON values; those that came later only where they are used, so that earlier hashes stay."""
+        unused = {name for name in LATER if getattr(self, name) == getattr(Recipe, name)}
+        return {key: value for key, value in {**asdict(self), "views": list(self.views)}.items() if key not in unused}
 
     def sha256(self) -> str:
         """Hash over all fields."""

@@ -32,7 +32,7 @@ def describe(context: Context, batch_size: int) -> dict[str, Any]:
     return {
         "authorized": context.authorized.card.to_json(),
         "surrogates": [model.card.to_json() for model in context.surrogates],
-        "budget": {"linf": context.budget.linf * 255},
+        "budget": context.budget.to_json(),
         "recipe": context.recipe.to_json(),
         "format": context.format,
         "strip_metadata": context.strip_metadata,
@@ -62,6 +62,7 @@ def write(out: Path, context: Context, batch_size: int, uris: ModelUris, source:
         raise UserError(
             f"{out} is not empty and no earlier run of omm made it (it has {strangers[0]}); give another --out"
         )
+    bounds = context.budget.bounds
     content = {
         "schema": SCHEMA,
         "settings_sha256": digest,
@@ -69,6 +70,7 @@ def write(out: Path, context: Context, batch_size: int, uris: ModelUris, source:
         "models": {"authorized": uris.authorized, "surrogates": list(uris.surrogates)},
         "source": source,
         "ssim": SSIM_DEFINITION,
+        **({"bounds": {bound.name: bound.definition for bound in bounds}} if bounds else {}),
         "environment": environment(context.device),
     }
     write_atomic(out / NAME, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
@@ -96,7 +98,7 @@ def budget_and_recipe(content: dict[str, Any]) -> tuple[Budget, Recipe]:
     """The budget and recipe that a run used."""
     recipe = dict(content["settings"]["recipe"])
     recipe["views"] = tuple(recipe["views"])
-    return Budget(content["settings"]["budget"]["linf"] / 255), Recipe(**recipe)
+    return Budget.from_json(content["settings"]["budget"]), Recipe(**recipe)
 
 
 def _digest(settings: dict[str, Any]) -> str:

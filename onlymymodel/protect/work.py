@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from onlymymodel.data.image_io import Photo
 from onlymymodel.data.manifest import sha256
 from onlymymodel.protect.answers import Answers, look_at
+from onlymymodel.protect.budget import Budget
 from onlymymodel.protect.context import Context, Source
 from onlymymodel.protect.optimizer import push_targets
 from onlymymodel.protect.people import MOST, Person, nearest_box, people_on
@@ -84,6 +85,14 @@ class Work:
         """(1,H,W) float32 of 0 and 1: where a row may change the photo. No pixel is open to two rows."""
         mask = self.area.tensor(self.original)
         return mask if self.owners is None else mask * (self.owners == row)
+
+    def budget(self, row: int, context: Context) -> Budget:
+        """What a row may spend: of each bound on the photo as a whole the share that its area is of all rows'."""
+        rows = self.rows(context)
+        if len(rows) == 1:
+            return context.budget
+        own, everyone = float(self.mask(row).sum()), sum(float(self.mask(other).sum()) for other in rows)
+        return context.budget.part(max(own, 1.0) / max(everyone, 1.0))
 
     def landmarks(self, row: int) -> Tensor | None:
         """(5,2) in pixels of the photo; None where they are to be searched."""

@@ -1,0 +1,127 @@
+"""What a visible change buys: at equal bounds, held-out accuracy under a flat budget and one spent beside texture.
+
+    uv run python benchmarks/frontier.py --limit 32                 # resumable; one JSON a cell in results/frontier/
+    uv run python benchmarks/frontier.py --images photos --limit 40
+    uv run python benchmarks/frontier.py --bounds lpips=0.05 lpips=0.1 --lpips    # where AlexNet's weights are at hand
+
+The team is resnet50 of transfer.py, the images too (nips2017 without rows 128-143, on which the shape was chosen with
+mobilenet_v2 as the unknown model). A bound such as ssim=0.95 holds for every photo, under the cap of epsilon 16 that
+omm takes by default; epsilon=8 is the plain ball, flat alone.
+"""
+
+import argparse
+import csv
+import json
+import shlex
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import frontier_tables
+from assets import RESULTS, WORK, uri
+from transfer import CHOSEN_ON, SETS, SETTINGS, TEAMS, fit_of, names_of
+
+from onlymymodel import Judge, load_black_box
+from onlymymodel.cli import main as omm
+from onlymymodel.data.atomic import write_atomic
+from onlymymodel.data.labels import read_labels
+from onlymymodel.evaluate.judgment import Evaluation, judge_folders
+from onlymymodel.protect.budget import SHAPES
+from onlymymodel.runtime import configure, pick_device
+
+TEAM = TEAMS["resnet50"]
+BOUNDS = ("ssim=0.98", "ssim=0.95", "ssim=0.9", "epsilon=4", "epsilon=8")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One budget on one set of images."""
+
+    images: str
+    bound: str
+    shape: str
+
+    @property
+    def name(self) -> str:
+        """A path below results/frontier/ and the cache."""
+        return f"{self.images}/{self.bound.replace('=', '-')}-{self.shape}"
+
+    @property
+    def flags(self) -> list[str]:
+        """Those of `omm protect`."""
+        name, value = self.bound.split("=")
+        return [f"--{name}", value, *(["--shape", self.shape] if self.shape != "flat" else [])]
+
+
+def main() -> None:
+    """Run the cells that are asked for, then draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", choices=SETS, default="nips2017")
+    parser.add_argument("--limit", type=int, default=144, metavar="N", help="the first N images; all by default")
+    parser.add_argument("--bounds", nargs="+", default=BOUNDS, metavar="NAME=VALUE")
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=SHAPES, help="of all bounds but epsilon")
+    parser.add_argument("--lpips", action="store_true", help="measure LPIPS too")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--draw", action="store_true", help="only draw what is there")
+    arguments = parser.parse_args()
+    configure()
+    if not arguments.draw:
+        source = photos(arguments.images, arguments.limit)
+        for bound in arguments.bounds:
+            for shape in ("flat",) if bound.startswith("epsilon") else arguments.shapes:
+                run(Cell(arguments.images, bound, shape), source, arguments)
+    frontier_tables.draw()
+
+
+def photos(images: str, limit: int) -> Path:
+    """A folder in the cache with the first `limit` images and their labels, named as those of transfer.py."""
+    with (SETS[images] / "labels.csv").open(encoding="utf-8", newline="") as file:
+        numbered = [(number, row) for number, row in enumerate(csv.DictReader(file)) if number not in CHOSEN_ON[images]]
+    folder = WORK / "frontier" / images / "originals"
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["file,label"]
+    for number, row in numbered[:limit]:
+        name = f"{number:03d}-{row['file']}"
+        shutil.copyfile(SETS[images] / row["file"], folder / name)
+        lines.append(f"{name},{row['label']}")
+    write_atomic(folder / "labels.csv", ("\n".join(lines) + "\n").encode())
+    return folder
+
+
+def run(cell: Cell, source: Path, arguments: argparse.Namespace) -> None:
+    """Protect, or go on protecting, judge the written files and write one JSON."""
+    out, fit = WORK / "frontier" / cell.name, fit_of(cell.name)
+    surrogates = [uri(name, fit) for name in TEAM.surrogates]
+    command = [
+        "protect", str(source), "--authorized", uri(TEAM.authorized, fit), "--surrogate", *surrogates,
+        "--labels", str(source / "labels.csv"), *cell.flags, *SETTINGS,
+    ]  # fmt: skip
+    code = omm([*command, "--device", arguments.device, "--out", str(out)])
+    if code not in (0, 1):
+        raise SystemExit(code)
+    shown = shlex.join(["omm", *(word.replace(str(source), "SRC") for word in command), "--out", "DST"])
+    device = pick_device(arguments.device)
+    parts = (("authorized", (TEAM.authorized,)), ("surrogate", TEAM.surrogates), ("held-out", TEAM.heldout))
+    judges = [
+        Judge(role, load_black_box(uri(name, fit), device=device))  # type: ignore[arg-type]
+        for role, names in parts
+        for name in names
+    ]
+    evaluation = Evaluation(
+        source,
+        (out,),
+        tuple(judges),
+        labels=read_labels(source / "labels.csv", known=names_of(source), classes=None, n_classes=1000),
+        lpips=arguments.lpips,
+    )
+    results = judge_folders(evaluation, out.with_name(f"{out.name}-judged"), command=shown, device=device)
+    content: dict[str, Any] = {"cell": cell.name, "bound": cell.bound, "shape": cell.shape, **results.to_json()}
+    target = RESULTS / "frontier" / f"{cell.name}.json"
+    write_atomic(target, (json.dumps(content, indent=None, ensure_ascii=False) + "\n").encode())
+    found = frontier_tables.Point(target)
+    print(f"{cell.name}: kept {found.kept:.3f}, held-out {found.heldout:.3f}, mean SSIM {found.ssim:.4f}")
+
+
+if __name__ == "__main__":
+    main()

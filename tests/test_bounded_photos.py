@@ -1,0 +1,204 @@
+"""Every bound from the command line to the written file and back: protect, the manifest, run.json, verify."""
+
+import io
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
+
+from onlymymodel.cli import main
+from onlymymodel.data.image_io import decode
+from onlymymodel.data.manifest import Manifest
+from onlymymodel.data.portraits import render
+from onlymymodel.protect import perceptual
+from onlymymodel.protect.budget import Budget
+from onlymymodel.protect.context import Context
+from onlymymodel.protect.distortion import SSIM_DEFINITION, ssim
+from onlymymodel.protect.folder import MANIFEST
+from onlymymodel.protect.photo import protect_bytes, to_tensor
+from onlymymodel.protect.recipe import make_recipe
+from onlymymodel.surrogates.load import load_model
+
+MODELS = ["--authorized", "zoo:identity-residual", "--surrogate", "zoo:identity-plain"]
+QUICK = ["--steps", "4", "--views", "center", "--kappa", "0.1", "--quiet", "--device", "cpu"]
+CONTEXT = Context(
+    load_model("zoo:identity-residual"),
+    (load_model("zoo:identity-plain"),),
+    Budget(16 / 255),
+    make_recipe("default", steps=4, kappa=0.1, views=("center",)),
+)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    source = tmp_path / "photos"
+    source.mkdir()
+    for index in range(2):
+        Image.fromarray(render(index, index, index, 96)).save(source / f"{index}.png")
+    return source
+
+
+def protect(source: Path, out: Path, *flags: str) -> int:
+    return main(["protect", str(source), "--out", str(out), *MODELS, *QUICK, *flags])
+
+
+def verify(out: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What is said of faults, of which there is one for each written file or none."""
+    capsys.readouterr()
+    main(["verify", str(out), "--quiet", "--device", "cpu"])
+    return capsys.readouterr().err
+
+
+def png(pixels: Any) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def pair(source: Path, out: Path, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    first, second = (to_tensor(decode((folder / name).read_bytes()).pixels) for folder in (out, source))
+    return first, second
+
+
+@pytest.mark.parametrize(
+    ("flags", "tighter"),
+    [
+        (["--l2", "2.5"], {"l2": 0.5}),
+        (["--psnr", "34"], {"psnr": 44}),
+        (["--ssim", "0.95"], {"ssim": 0.995}),
+        (["--shape", "texture", "--epsilon", "12"], {"linf": 4.0}),
+        (["--shape", "texture", "--ssim", "0.95", "--psnr", "30"], {"ssim": 0.995}),
+    ],
+)
+def test_protect_keeps_and_verify_checks_each_bound(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], tighter: dict[str, float]
+) -> None:
+    out = tmp_path / "out"
+    protect(photos, out, *flags)
+    content = json.loads((out / "run.json").read_text())
+    budget = Budget.from_json(content["settings"]["budget"])
+    assert round(budget.linf * 255) == (12 if "--epsilon" in flags else 16)
+    records = [record for record in Manifest(out / MANIFEST).load() if record["status"] == "protected"]
+    assert records
+    for record in records:
+        written, original = pair(photos, out, record["source"])
+        assert budget.excess(written, original) == []
+        assert record["ssim"] == pytest.approx(ssim(written, original))
+        assert record["psnr"] == pytest.approx(peak_signal_noise_ratio(original.numpy(), written.numpy()))
+        if budget.l2 is not None:
+            change = np.linalg.norm((written.numpy().astype(float) - original.numpy()) / 255)
+            assert record["l2"] == pytest.approx(change, abs=1e-5)
+    assert set(content.get("bounds", {})) == {bound.name for bound in budget.bounds}
+    if budget.ssim:
+        assert content["bounds"]["ssim"] == SSIM_DEFINITION
+    assert verify(out, capsys) == ""
+    content["settings"]["budget"] |= tighter
+    (out / "run.json").write_text(json.dumps(content))
+    said = verify(out, capsys)
+    word = {"linf": "differs from its original", "l2": "l2 norm", "psnr": "PSNR", "ssim": "SSIM"}[next(iter(tighter))]
+    assert said.count(word) == len(records)
+
+
+def test_what_the_shape_forbids_is_found(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    protect(photos, tmp_path / "out", "--epsilon", "12")
+    content = json.loads((tmp_path / "out" / "run.json").read_text())
+    content["settings"]["budget"]["shape"] = "texture"
+    (tmp_path / "out" / "run.json").write_text(json.dumps(content))
+    assert "in a smooth region" in verify(tmp_path / "out", capsys)
+
+
+def test_a_folder_goes_on_with_the_same_bounds_alone(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    protect(photos, out, "--ssim", "0.95")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    capsys.readouterr()
+    assert protect(photos, out, "--ssim", "0.95") in (0, 1)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert protect(photos, out, "--ssim", "0.94") == 2
+    assert "other models or settings" in capsys.readouterr().err
+
+
+def test_a_run_file_gives_bounds_and_flags_win(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('[budget]\nssim = 0.9\npsnr = 30\nshape = "texture"\n')
+    protect(photos, tmp_path / "out", "--run", str(tmp_path / "run.toml"), "--ssim", "0.97")
+    content = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert content["settings"]["budget"] == {"linf": 16.0, "psnr": 30, "ssim": 0.97, "shape": "texture"}
+
+
+def test_no_room_is_unchanged_with_the_reason() -> None:
+    source = png(render(0, 0, 0, 96))
+    for budget in (Budget(16 / 255, ssim=1.0), Budget(16 / 255, l2=0.0), Budget(16 / 255, psnr=120.0)):
+        data, record = protect_bytes(source, label=None, context=_with(budget))
+        assert data is None
+        assert (record["status"], record["reason"]) == ("unchanged", "the budget leaves no room for a change")
+
+
+@pytest.mark.parametrize("budget", [Budget(16 / 255, l2=4.0), Budget(16 / 255, psnr=35.0), Budget(16 / 255, ssim=0.96)])
+def test_a_photo_larger_than_the_working_size_is_bounded_at_its_own(budget: Budget) -> None:
+    source = render(1, 1, 1, 200)
+    context = Context(CONTEXT.authorized, CONTEXT.surrogates, budget, make_recipe("default", steps=4, working_size=80))
+    data, record = protect_bytes(png(source), label=None, context=context)
+    assert record["linf"] > 0
+    if data is not None:
+        assert budget.excess(to_tensor(decode(data).pixels), to_tensor(source)) == []
+    if budget.l2 is not None:  # spent, not given away by measuring it on the smaller photo
+        assert 2.0 < record["l2"] <= 4.0
+
+
+def test_a_gray_webp_is_measured_on_its_one_channel() -> None:
+    gray = render(0, 0, 0, 96)[..., 1]
+    context = Context(CONTEXT.authorized, CONTEXT.surrogates, Budget(16 / 255, l2=1.5), CONTEXT.recipe, format="webp")
+    data, record = protect_bytes(png(gray), label=None, context=context)
+    assert 0 < record["l2"] <= 1.5
+    if data is not None:
+        change = decode(data).pixels[..., 0].astype(float) - gray
+        assert record["l2"] == pytest.approx(np.linalg.norm(change / 255), abs=1e-5)
+
+
+@pytest.fixture
+def random_lpips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LPIPS whose AlexNet is random: its own weights are not everywhere."""
+    from lpips import LPIPS
+
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torchvision's, about how the package names its weights
+        whole = LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False)
+    network = whole.eval().requires_grad_(False)
+    monkeypatch.setattr(perceptual, "_network", lambda _device: network)
+
+
+@pytest.mark.usefixtures("random_lpips")
+def test_lpips_bounds_the_written_file() -> None:
+    source = render(2, 2, 2, 96)
+    data, record = protect_bytes(png(source), label=None, context=CONTEXT)
+    assert data is not None
+    free = perceptual.lpips(source, decode(data).pixels)
+    data, record = protect_bytes(png(source), label=None, context=_with(Budget(16 / 255, lpips=free / 2)))
+    assert 0.3 * free < record["lpips"] <= free / 2
+    assert data is None or perceptual.lpips(source, decode(data).pixels) == pytest.approx(record["lpips"], abs=1e-5)
+    small = protect_bytes(png(source[:31]), label=None, context=_with(Budget(lpips=0.1)))[1]
+    assert (small["status"], small["lpips"]) == ("skipped", None)
+    assert "too small for LPIPS: 96x31" in small["reason"]
+
+
+def test_lpips_without_its_weights_says_so_before_the_first_photo(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
+    assert protect(photos, tmp_path / "out", "--lpips", "0.1") == 2
+    assert "LPIPS needs" in capsys.readouterr().err
+    assert not (tmp_path / "out" / MANIFEST).exists()
+
+
+def _with(budget: Budget) -> Context:
+    return Context(CONTEXT.authorized, CONTEXT.surrogates, budget, CONTEXT.recipe)

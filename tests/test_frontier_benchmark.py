@@ -1,0 +1,52 @@
+"""The frontier's cells ask for what their names say, and its images are not those on which the shape was chosen."""
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from onlymymodel.cli import build_parser
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """benchmarks/frontier.py as a module."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("frontier")
+
+
+def test_a_cells_flags_are_its_budget(benchmark: ModuleType) -> None:
+    parser = build_parser()
+    for bound in (*benchmark.BOUNDS, "lpips=0.05"):
+        for shape in ("flat", "texture"):
+            cell = benchmark.Cell("photos", bound, shape)
+            arguments = parser.parse_args(["protect", "SRC", "--out", "DST", *cell.flags])
+            name, value = bound.split("=")
+            assert getattr(arguments, name) == float(value)
+            assert arguments.shape == ("texture" if shape == "texture" else None)
+            assert cell.name == f"photos/{name}-{value}-{shape}"
+
+
+def test_no_image_on_which_the_shape_was_chosen_is_used(
+    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, assets: Path
+) -> None:
+    assert (assets / "imagenet" / "nips2017").is_dir()
+    monkeypatch.setattr(benchmark, "WORK", tmp_path)
+    folder = benchmark.photos("nips2017", 1000)
+    rows = {int(path.name[:3]) for path in folder.glob("*-*")}
+    assert len(rows) == 144
+    assert not rows & set(range(128, 144))
+    assert benchmark.TEAM.authorized == "resnet50"
+    assert "mobilenet_v2" not in benchmark.TEAM.heldout
+
+
+def test_nothing_measured_is_no_table_and_no_figure(
+    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark.frontier_tables, "RESULTS", tmp_path)
+    assert benchmark.frontier_tables.frontier("photos") == ""
+    benchmark.frontier_tables.draw(tmp_path / "figure.svg")
+    assert not (tmp_path / "figure.svg").exists()
