@@ -1,4 +1,4 @@
-"""The command line: omm protect, verify, evaluate, audit, protect-representation, models, demo, app."""
+"""The command line: omm protect, verify, evaluate, tune, audit, protect-representation, models, demo, app."""
 
 import argparse
 import sys
@@ -17,6 +17,7 @@ from onlymymodel.protect.budget import SHAPES
 from onlymymodel.protect.recipe import CHOICES, RECIPES, STRENGTHS, Recipe
 from onlymymodel.protect.region import FACES, NO_FACE
 from onlymymodel.runtime import configure
+from onlymymodel.tune_cli import add_tune
 from onlymymodel.version import __version__
 
 USAGE, INTERRUPTED = 2, 130
@@ -56,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_verify(subparsers)
     _add_evaluate(subparsers)
     _add_models(subparsers)
+    add_tune(subparsers, roles=_add_roles, budget=_add_budget, files=_add_files, common=_add_common, knob=_add_knob)
     add_audit(subparsers)
     add_protect_representation(subparsers)
     _add_demo(subparsers)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from onlymymodel import commands
+from onlymymodel.arguments import budget_of, labels_of, masks_of, recipe_of, team_of
 from onlymymodel.data.atomic import write_atomic
 from onlymymodel.data.folder import scan
 from onlymymodel.errors import UserError
@@ -32,7 +32,7 @@ def tune_command(arguments: argparse.Namespace) -> int:
         raise UserError("omm tune looks for epsilon itself: leave out --epsilon and --strength (--highest limits it)")
     run = read_run_file(arguments.run_file) if arguments.run_file else RunFile()
     run = replace(run, epsilon=None, strength=None)
-    recipe = commands._recipe(arguments, run)
+    recipe = recipe_of(arguments, run)
     roles, set_aside = judged_roles(roles_of_a_run(arguments, run, recipe))
     tuning = _tuning(arguments, run, recipe, roles)
     if set_aside:
@@ -117,7 +117,7 @@ def _tuning(arguments: argparse.Namespace, run: RunFile, recipe: Recipe, roles: 
     photos = [
         str(entry.relative) for entry in scan(arguments.photos, f".{arguments.format}") if entry.status == "photo"
     ]
-    context, heldout = commands._load(arguments, roles, recipe, commands._budget(arguments, run, recipe))
+    context, heldout = team_of(arguments, roles, recipe, budget_of(arguments, run, recipe))
     return Tuning(
         source=arguments.photos,
         out=arguments.out,
@@ -128,8 +128,8 @@ def _tuning(arguments: argparse.Namespace, run: RunFile, recipe: Recipe, roles: 
         highest=arguments.highest,
         sample=arguments.sample,
         seed=arguments.sample_seed,
-        labels=commands._labels(arguments, photos, context.authorized.card),
-        masks=commands._masks(arguments),
+        labels=labels_of(arguments, photos, context.authorized.card),
+        masks=masks_of(arguments),
         batch_size=arguments.batch_size,
         command=shlex.join(["omm", *arguments.words]),
     )

@@ -1,6 +1,5 @@
 """`omm tune` on bundled models and rendered portraits: what it says is checked against the files that it wrote."""
 
-import argparse
 import csv
 import json
 import tomllib
@@ -33,7 +32,6 @@ from onlymymodel.protect.recipe import make_recipe
 from onlymymodel.roles import Roles
 from onlymymodel.run_file import read_run_file
 from onlymymodel.surrogates.black_box import load_black_box
-from onlymymodel.tune_cli import add_tune
 from onlymymodel.tune_command import run_file
 
 SIZE, PHOTOS, HIGHEST, SHARE = 64, 5, 8, 0.6
@@ -49,25 +47,10 @@ TOYS = [
 
 def omm(*words: str) -> int:
     """The command line as a user has it; a UserError stays one."""
-    arguments = _parser().parse_args(words)
+    arguments = cli.build_parser().parse_args(words)
     arguments.words = list(words)
     code: int = arguments.run(arguments)
     return code
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = cli.build_parser()
-    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    if "tune" not in commands.choices:
-        add_tune(
-            commands,
-            roles=cli._add_roles,
-            budget=cli._add_budget,
-            files=cli._add_files,
-            common=cli._add_common,
-            knob=cli._add_knob,
-        )
-    return parser
 
 
 def content_of(out: Path) -> dict[str, Any]:
