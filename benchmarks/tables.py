@@ -12,7 +12,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import audit_tables
 import face_tables
+import frontier_tables
 from assets import RESULTS, ROOT
 from markup import share, short, table
 
@@ -204,6 +206,14 @@ TABLES: dict[str, Callable[[], str]] = {
     "channels": channels,
     "peers": peers,
     "overhead": overhead,
+    "frontier-nips2017": lambda: frontier_tables.frontier("nips2017"),
+    "frontier-photos": lambda: frontier_tables.frontier("photos"),
+    "audit-gradients": audit_tables.gradients,
+    "audit-protected": audit_tables.protected_gradients,
+    "audit-layers": audit_tables.layers,
+    "audit-epochs": audit_tables.epochs,
+    "audit-weights": audit_tables.weights,
+    "audit-representations": audit_tables.representations,
     "faces-identity": lambda: table(*face_tables.identity()),
     "faces-emotion": lambda: table(*face_tables.emotion()),
     "faces-emotion-not-identity": lambda: table(*face_tables.emotion_not_identity()),

@@ -1,0 +1,138 @@
+"""The tables of results/audits/: what each release gave away, beside its controls."""
+
+import json
+from typing import Any
+
+from assets import RESULTS
+from markup import table
+
+Rows = list[list[str]]
+
+
+def reports(part: str) -> list[dict[str, Any]]:
+    """Those of one part of benchmarks/audits.py; none where it has not been run."""
+    path = RESULTS / "audits" / f"{part}.json"
+    return list(json.loads(path.read_text(encoding="utf-8"))["reports"]) if path.exists() else []
+
+
+def gradients() -> str:
+    """PSNR of the reconstructions beside what another picture's gradient and the mean picture give."""
+    rows: Rows = []
+    for report in [*reports("gradients"), *(one for one in reports("faces") if "mean_psnr" in one["summary"])]:
+        summary = report["summary"]
+        another, mean = (control(report, name, "psnr") for name in ("another batch's", "mean of the other"))
+        labels = f"{100 * summary['labels_found']:.0f} %" if summary.get("labels_found") is not None else "given"
+        found = [f"{summary['pictures']}", decibel(summary["mean_psnr"]), figure(summary["mean_ssim"]), labels]
+        rows.append([report["release"], report["adversary"], *found, another, mean, rho(summary)])
+    head = [
+        "gradient", "attack", "pictures", "mean PSNR", "mean SSIM", "labels found", "control: another gradient",
+        "control: mean picture", "rho of gradient similarity and PSNR",
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def protected_gradients() -> str:
+    """Whether the gradient of a protected picture gives the original away, as a sentence."""
+    for report in reports("gradients"):
+        summary = report["summary"]
+        if "mean_psnr_to_original" in summary:
+            itself = control(report, "the protected picture itself", "psnr_to_original")
+            found, original = (decibel(summary[name]) for name in ("mean_psnr", "mean_psnr_to_original"))
+            return (
+                f"The gradients of {summary['pictures']} protected portraits (epsilon 16) give the protected pictures "
+                f"back at {found}, and with them the originals at {original} (the protected picture itself: {itself}): "
+                "protection of the image does not protect its gradient.\n"
+            )
+    return ""
+
+
+def layers() -> str:
+    """Rank correlations of the attack-free figures with what an adversary got, over the layers of each network."""
+    rows: Rows = []
+    for report in [*reports("intermediate"), *reports("faces")]:
+        summary = report["summary"]
+        if "rho_jacobian_rank_ssim" in summary:
+            names = ("jacobian_rank", "stable_rank", "degrees_of_freedom", "variation")
+            spread = f"{figure(summary['lowest_ssim'])} to {figure(summary['highest_ssim'])}"
+            bounds = f"{figure(summary['ssim_without_a_signal'])}, {figure(summary['ssim_of_the_pixels'])}"
+            auc = f"{figure(summary.get('lowest_auc'))} to {figure(summary.get('highest_auc'))}"
+            correlations = [figure(summary[f"rho_{name}_ssim"]) for name in names]
+            rows.append([report["release"], str(summary["layers"]), spread, bounds, auc, *correlations])
+    head = [
+        "network", "layers", "SSIM of reconstructions", "controls: no signal, the pixels", "membership AUC",
+        "rho with SSIM: Jacobian rank", "stable rank", "degrees of freedom", "variation",
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def epochs() -> str:
+    """In how many layers each figure falls and then rises over the training, as a sentence."""
+    for report in reports("intermediate"):
+        summary = report["summary"]
+        if "jacobian_rank_falls_then_rises_in" in summary:
+            names = ("degrees_of_freedom", "stable_rank", "jacobian_rank")
+            freedom, stable, rank = (summary[f"{name}_falls_then_rises_in"] for name in names)
+            return (
+                f"Over the training of the CNN on digits degrees of freedom fall and then rise in {freedom} "
+                f"of {summary['layers']} layers, the stable rank in {stable}, the numerical rank of the Jacobian in "
+                f"{rank}.\n"
+            )
+    return ""
+
+
+def weights() -> str:
+    """The gap between SSIM to training and to held-out pictures, with its interval and its controls."""
+    rows: Rows = []
+    for report in reports("weights"):
+        found = report["rows"][0]
+        values = [figure(found["ssim_members"]), figure(found["ssim_others"]), gap(found)]
+        rows.append([report["release"], *values, *(gap(one) for one in report["controls"])])
+    names = [one["name"] for report in reports("weights")[:1] for one in report["controls"]]
+    head = ["weights", "SSIM to training pictures", "to held-out ones", "gap [95 %]"]
+    return table([*head, *(f"control: {name}" for name in names)], rows)
+
+
+def representations() -> str:
+    """What the task and what a new decoder get, lambda by lambda; controls below."""
+    found, rows = reports("representation"), Rows()
+    for report in found:
+        summary = report["summary"]
+        task = [figure(summary["accuracy"]), figure(summary["mcc"])]
+        rows.append([report["release"], *task, *(figure(summary[name]) for name in DRAWN)])
+    for one in found[0]["controls"] if found else []:
+        rows.append([f"control: {one['name']}", "-", "-", *(figure(one.get(name)) for name in DRAWN)])
+    head = ["release", "task accuracy", "MCC", "PSNR", "SSIM", "perceptual distance", "identity cosine"]
+    return table(head, rows)
+
+
+DRAWN = ("psnr", "ssim", "perceptual", "identity_cosine")
+
+
+def control(report: dict[str, Any], name: str, value: str) -> str:
+    """A control's figure by the beginning of its name."""
+    for one in report["controls"]:
+        if one["name"].startswith(name):
+            return decibel(one.get(value))
+    return "-"
+
+
+def gap(finding: dict[str, Any]) -> str:
+    """A gap with its interval."""
+    if finding.get("gap") is None:
+        return "-"
+    return f"{finding['gap']:.3f} [{finding['gap_low']:.3f}, {finding['gap_high']:.3f}]"
+
+
+def rho(summary: dict[str, Any]) -> str:
+    """Of the cosine of gradients with PSNR."""
+    return figure(summary.get("rho_gradient_cosine_psnr"))
+
+
+def decibel(value: float | None) -> str:
+    """A PSNR."""
+    return "-" if value is None else f"{value:.1f} dB"
+
+
+def figure(value: float | None) -> str:
+    """Three decimals at most."""
+    return "-" if value is None else f"{value:.3f}"
