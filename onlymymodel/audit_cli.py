@@ -41,10 +41,11 @@ def add_protect_representation(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "protect-representation",
         help="train an encoder whose output serves a task and does not give the picture away",
-        description="Train an encoder and a task head against a decoder on pictures that may be known to all, and "
-        "write safetensors,\nONNX and a card to DIR. PHOTOS has a folder for each class of the task.",
+        description="Train an encoder and a task head against a decoder on a share of the people, write safetensors, "
+        "ONNX and a card\nto DIR, and let new decoders judge it on the others. PHOTOS is sorted as CLASS/PERSON/photo.",
     )
     _add_pictures(parser)
+    _add_people(parser)
     parser.add_argument("--weight", type=float, default=usual.weight, metavar="LAMBDA", help="of hiding the picture")
     parser.add_argument("--steps", type=int, default=usual.steps, metavar="N", help=f"of training ({usual.steps})")
     parser.set_defaults(run=_deferred("protect_representation"))
@@ -121,13 +122,23 @@ def _add_representation(parser: argparse.ArgumentParser) -> None:
     usual = RepresentationSettings()
     lambdas = "lambdas of the curve (0 1 2)"
     parser.add_argument("--weights", nargs="+", type=float, default=[0.0, 1.0, 2.0], metavar="LAMBDA", help=lambdas)
-    public = "share of the people whose pictures are public (0.6)"
-    parser.add_argument("--public", type=float, default=0.6, metavar="SHARE", help=public)
-    embedder = "model of faces by which identity is compared (zoo:identity-residual)"
-    parser.add_argument("--embedder", default="zoo:identity-residual", metavar="URI", help=embedder)
+    _add_people(parser)
     parser.add_argument(
         "--steps", type=_positive, default=usual.steps, metavar="N", help=f"of training ({usual.steps})"
     )
+
+
+def _add_people(parser: argparse.ArgumentParser) -> None:
+    public = "share of the people whose pictures are trained on (0.6)"
+    parser.add_argument("--public", type=_share, default=0.6, metavar="SHARE", help=public)
+    embedder = "model of faces by which identity is compared (zoo:identity-residual)"
+    parser.add_argument("--embedder", default="zoo:identity-residual", metavar="URI", help=embedder)
+
+
+def _share(text: str) -> float:
+    if not 0 < float(text) < 1:
+        raise argparse.ArgumentTypeError("lies between 0 and 1")
+    return float(text)
 
 
 def _positive(text: str) -> int:

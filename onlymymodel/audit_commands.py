@@ -18,11 +18,16 @@ from onlymymodel.evaluate.audits.layer_epochs import over_epochs
 from onlymymodel.evaluate.audits.networks import Kind, small_network, train_network
 from onlymymodel.evaluate.audits.page import PAGE, Plot, Section, to_markdown, write_audits
 from onlymymodel.evaluate.audits.pictures import Pictures, digit_pictures, folder_pictures, portrait_pictures, small
-from onlymymodel.evaluate.audits.representation import representation_reports
+from onlymymodel.evaluate.audits.representation import (
+    RepresentationRelease,
+    new_decoder,
+    representation_reports,
+    trained_on,
+)
 from onlymymodel.evaluate.audits.representation_plot import privacy_plot
 from onlymymodel.evaluate.audits.weights import weights_report
 from onlymymodel.evaluate.protected_folder import open_folders, read_photo
-from onlymymodel.protect.representation import RepresentationSettings, train_representation
+from onlymymodel.protect.representation import RepresentationSettings
 from onlymymodel.protect.representation_export import save
 from onlymymodel.runtime import environment, pick_device
 from onlymymodel.surrogates.load import load_model
@@ -106,8 +111,7 @@ def weights(arguments: argparse.Namespace) -> int:
 
 def representation(arguments: argparse.Namespace) -> int:
     """`omm audit representation`."""
-    pictures = _pictures(arguments.photos, arguments)
-    public, private = pictures.by_group(arguments.public, arguments.seed)
+    public, private = _by_person(arguments)
     reports = representation_reports(
         public,
         private,
@@ -123,18 +127,32 @@ def representation(arguments: argparse.Namespace) -> int:
 
 def protect_representation(arguments: argparse.Namespace) -> int:
     """`omm protect-representation`."""
-    pictures = _pictures(arguments.photos, arguments)
-    trained = train_representation(
-        pictures.pixels,
-        pictures.labels,
-        classes=pictures.classes,
-        settings=RepresentationSettings(weight=arguments.weight, steps=arguments.steps, seed=arguments.seed),
-        progress=not arguments.quiet,
-    )
-    card = save(trained, arguments.out)
+    progress = not arguments.quiet
+    public, private = _by_person(arguments)
+    settings = RepresentationSettings(weight=arguments.weight, steps=arguments.steps, seed=arguments.seed)
+    embedder = load_model(arguments.embedder, allow_python=arguments.allow_python)
+    defence = trained_on(public, settings, progress=progress)
+    card = save(defence, arguments.out)
     print(f"encoder, head and what they are: {card} and beside it")
-    print("how much it hides: omm audit representation, with pictures of people who are in none of these")
-    return OK
+    judge = new_decoder(public, embedder=embedder, settings=settings, progress=progress)
+    report = audit_release(RepresentationRelease(defence, private), judge, progress=progress)
+    return _write(arguments, [Section(report)])
+
+
+def _by_person(arguments: argparse.Namespace) -> tuple[Pictures, Pictures]:
+    """Pictures to train on, and pictures of other people to judge on.
+
+    Raises:
+        UserError: fewer than two people, or people who are classes of the task themselves.
+    """
+    pictures = _pictures(arguments.photos, arguments)
+    public, private = pictures.by_group(arguments.public, arguments.seed)
+    if not len(private) or not set(private.labels.tolist()) <= set(public.labels.tolist()):
+        raise UserError(
+            "the judge needs pictures of people whom nobody trained on, for the same task: sort PHOTOS as "
+            "CLASS/PERSON/photo, with several people of every class"
+        )
+    return public, private
 
 
 def _pictures(photos: Path | None, arguments: argparse.Namespace) -> Pictures:
@@ -192,7 +210,8 @@ def _protected(arguments: argparse.Namespace, pictures: Pictures) -> Tensor:
 def _write(arguments: argparse.Namespace, sections: Sequence[Section]) -> int:
     """Files and terminal."""
     header = {"command": shlex.join(["omm", *arguments.words]), "environment": environment(torch.device("cpu"))}
-    write_audits(arguments.out, sections, title=f"omm audit {arguments.audit}", header=header)
+    title = f"omm audit {arguments.audit}" if arguments.command == "audit" else f"omm {arguments.command}"
+    write_audits(arguments.out, sections, title=title, header=header)
     print(to_markdown([section.report for section in sections]))
     print(f"with pictures: {arguments.out / PAGE}")
     return OK

@@ -1,7 +1,9 @@
-"""Fixtures for the real pretrained models; tests that use them are marked `real` and skip where they are absent."""
+"""Fixtures for real parts: pretrained models (tests with them are marked `real`), a server, a browser; where one is
+absent, its tests skip and say so."""
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from oip_server import OipServer, serving
 from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
 from toys import small_cnn
 
 from onlymymodel.surrogates.classifier import Classifier
@@ -21,6 +24,7 @@ from onlymymodel.surrogates.load import load_model
 
 ASSETS = Path(__file__).resolve().parents[2] / "shared" / "assets"
 PHOTOS = 16
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -90,3 +94,20 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OipServer]:
     monkeypatch.delenv("OMM_HTTP_TOKEN", raising=False)
     with serving(small_cnn(seed=1)) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real Chromium, where one is installed."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip("NO BROWSER: none of " + ", ".join(BROWSERS) + " is installed, the page was not tried in one")
+    with sync_playwright() as playwright:
+        # root in a container may not use Chromium's sandbox; the only page opened is ours
+        browser = playwright.chromium.launch(
+            executable_path=found, args=["--no-sandbox", "--disable-dev-shm-usage"], timeout=20_000
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()

@@ -1,7 +1,6 @@
 """The page in a real browser: photos go in, a run goes on, the files come out, and nothing goes anywhere else."""
 
 import io
-import shutil
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -11,34 +10,17 @@ import numpy as np
 import pytest
 from app_client import Client, page
 from PIL import Image
-from playwright.sync_api import Browser, FilePayload, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
 from onlymymodel.app.samples import samples
 from onlymymodel.data.image_io import decode
 from onlymymodel.data.portraits import render
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE = 15_000  # ms, for any one step: a page that hangs must not hold up the rest
 RUN = 60_000
 NAME = "jo's \N{LATIN SMALL LETTER U WITH DIAERESIS} #1 & 2.png"
 PHOTO = samples()[1][1]  # a portrait that these few steps protect
 STEPS = "8"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip("NO BROWSER: none of " + ", ".join(NAMES) + " is installed, the page was not tried in one")
-    with sync_playwright() as playwright:
-        # root in a container may not use Chromium's sandbox; the only page opened is ours
-        browser = playwright.chromium.launch(
-            executable_path=found, args=["--no-sandbox", "--disable-dev-shm-usage"], timeout=20_000
-        )
-        try:
-            yield browser
-        finally:
-            browser.close()
 
 
 @pytest.fixture(scope="module")

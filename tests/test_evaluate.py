@@ -106,6 +106,16 @@ def test_a_gray_photo_that_webp_gives_back_in_color_is_judged(photos: Path, tmp_
     assert "0.png" in (tmp_path / "e" / "report.html").read_text(encoding="utf-8")
 
 
+def test_the_bounds_of_a_run_are_shown_beside_its_cap(photos: Path, tmp_path: Path) -> None:
+    protected = protect(photos, tmp_path / "p", "--ssim", "0.9", "--shape", "texture")
+    assert evaluate(photos, [protected], tmp_path / "e") == 0
+    (run,) = read_results(tmp_path / "e" / "results.json").runs
+    assert (run.epsilon, run.bounds) == (16.0, "SSIM at least 0.9, spent beside texture")
+    assert min(one.ssim for one in run.distortion) >= 0.9
+    for name in ("report.html", "results.md"):
+        assert "SSIM at least 0.9, spent beside texture" in (tmp_path / "e" / name).read_text(encoding="utf-8")
+
+
 def test_begun_again_it_says_the_same_from_its_book(photos: Path, tmp_path: Path) -> None:
     protected = protect(photos, tmp_path / "p", "--epsilon", "16")
     assert evaluate(photos, [protected], tmp_path / "e") == 0

@@ -15,7 +15,8 @@ from onlymymodel.evaluate.audits.client_gradient import (
     recover_labels,
     running_statistics,
 )
-from onlymymodel.evaluate.audits.gradient_matching import ATTACKS, cosine, l2, match_gradient, total_variation
+from onlymymodel.evaluate.audits.gradient_matching import ATTACKS, cosine, l2, match_gradient
+from onlymymodel.evaluate.audits.inversion_losses import total_variation
 from onlymymodel.evaluate.audits.networks import small_network
 from onlymymodel.evaluate.audits.pictures import portrait_pictures
 from onlymymodel.evaluate.audits.similarity import psnr

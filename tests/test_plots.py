@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from results_toys import HOSTILE, alone, hostile_results, toy_results
 
-from onlymymodel.evaluate import plots
+from onlymymodel.evaluate import drawing, plots
 from onlymymodel.evaluate.plots import (
     DARK,
     accuracy_by_channel,
@@ -36,13 +36,13 @@ SVG = "{http://www.w3.org/2000/svg}"
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures behind the SVGs of a test."""
     seen: list[Figure] = []
-    write = plots._svg
+    write = drawing.svg
 
     def keep(figure: Figure, axes: Axes) -> str:
         seen.append(figure)
         return write(figure, axes)
 
-    monkeypatch.setattr(plots, "_svg", keep)
+    monkeypatch.setattr(plots, "svg", keep)
     return seen
 
 

@@ -1,34 +1,16 @@
 """The page in a real browser: its policy holds, its controls work, and it fits a phone."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page
 from results_toys import hostile_results, toy_pictures, toy_results, with_gallery
 
 from onlymymodel.evaluate.report import write_report
 from onlymymodel.evaluate.results import Results
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE = 5000  # ms, for any one step: a page that hangs must not hold up the rest
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip("NO BROWSER: none of " + ", ".join(NAMES) + " is installed, the page was not tried in one")
-    with sync_playwright() as playwright:
-        # root in a container may not use Chromium's sandbox; the only page opened is ours
-        browser = playwright.chromium.launch(
-            executable_path=found, args=["--no-sandbox", "--disable-dev-shm-usage"], timeout=20_000
-        )
-        try:
-            yield browser
-        finally:
-            browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,19 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from onlymymodel.evaluate.drawing import (
+    AUTHORIZED,
+    HELDOUT,
+    INK,
+    LEGEND_LINE,
+    QUIET,
+    WIDTH,
+    calm,
+    in_shares,
+    settings,
+    svg,
+)
 from onlymymodel.evaluate.frontier import CHANNELS, RECOMPRESSED, FrontierPoint, Share
-from onlymymodel.evaluate.plots import AUTHORIZED, HELDOUT, INK, LEGEND_LINE, LINE, QUIET, WIDTH, _settings, _svg
 from onlymymodel.evaluate.search import Target
 from onlymymodel.evaluate.tables import percent
 
@@ -36,13 +47,14 @@ def frontier_plot(
 
     ordered = sorted(points, key=lambda point: (_place(point, axis), point.epsilon))
     shown = [series for series in SERIES if getattr(ordered[0], series[1])]
-    with _settings():
+    with settings():
         legend = LEGEND_LINE * (len(shown) * len(CHANNELS) + 2)
         height = HEIGHT + legend
         figure = Figure(figsize=(WIDTH, height), layout=None)
         axes = figure.subplots(1, 1)
         figure.subplots_adjust(0.11, (legend + FOOT) / height, 0.98, 1 - 0.3 / height)
-        _dress(axes)
+        in_shares(axes)
+        calm(axes)
         for name, attribute, color, marker, width in shown:
             for channel in CHANNELS:
                 after = f"{name}, after JPEG 75" if channel == RECOMPRESSED else name
@@ -59,7 +71,7 @@ def frontier_plot(
         told = {"epsilon": "largest allowed change, in 1/255 (0: clean)", "ssim": "median SSIM (1: clean)"}
         axes.set_xlabel(told[axis], color=QUIET)
         figure.patch.set_visible(False)
-        return _svg(figure, axes)
+        return svg(figure, axes)
 
 
 def frontier_told(points: Sequence[FrontierPoint]) -> str:
@@ -76,17 +88,6 @@ def frontier_told(points: Sequence[FrontierPoint]) -> str:
 
 def _place(point: FrontierPoint, axis: Axis) -> float:
     return float(point.epsilon) if axis == "epsilon" else point.ssim["median"]
-
-
-def _dress(axes: "Axes") -> None:
-    axes.set_ylim(-0.03, 1.03)
-    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
-    axes.grid(axis="y", color=LINE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=QUIET, length=0, labelsize=9.5)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(LINE)
-    axes.patch.set_visible(False)
 
 
 def _curve(

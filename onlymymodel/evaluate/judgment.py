@@ -94,7 +94,9 @@ def judge_folders(
     results = replace(
         results,
         runs=tuple(
-            replace(run, statuses=dict(folder.statuses), epsilon=folder.epsilon, recipe=folder.recipe)
+            replace(
+                run, statuses=dict(folder.statuses), epsilon=folder.epsilon, recipe=folder.recipe, bounds=folder.bounds
+            )
             for run, folder in zip(results.runs, folders, strict=True)
         ),
         header={

@@ -1,27 +1,35 @@
 """An evaluation as plots: SVG text, the same bytes for the same input, letters as outlines."""
 
-import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
 from itertools import cycle
 from typing import TYPE_CHECKING
 
+from onlymymodel.evaluate.drawing import (
+    AUTHORIZED,
+    HELDOUT,
+    INK,
+    LEGEND_LINE,
+    LINE,
+    PANEL,
+    QUIET,
+    WIDTH,
+    calm,
+    drawable,
+    in_shares,
+    settings,
+    short,
+    svg,
+)
 from onlymymodel.evaluate.results import CLEAN, Results, Row, Run, Score
 from onlymymodel.evaluate.tables import percent, summaries
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.ft2font import FT2Font
 
-WIDTH, PANEL, LEGEND_LINE = 4.7, 2.7, 0.19  # inches
-NAME = 34  # letters of a model's name in the legend
 LETTERS = 48  # of the names of all channels, side by side
 DODGE = 0.012  # of the width, between neighbors whose intervals would cover each other
-INK, QUIET, LINE, AUTHORIZED = "#211f1c", "#65605a", "#dfdad1", "#17663d"
-HELDOUT = ("#2f5d8a", "#7a4b94", "#a8522a", "#0f7b7b", "#8a6d1f", "#a33a63")
 # the same plot for a dark page: `on_dark` puts these in the place of those above
 DARK = {
     INK: "#ebe7e0",
@@ -51,18 +59,18 @@ def accuracy_by_epsilon(results: Results) -> str | None:
     recipes = _recipes(results)
     if len({run.epsilon for runs in recipes.values() for run in runs}) < 2:
         return None
-    with _settings():
+    with settings():
         figure, panels = _figure(results, len(recipes))
         ticks = sorted({0.0, *(run.epsilon or 0.0 for runs in recipes.values() for run in runs)})
         panels[-1].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         for axes, (recipe, runs) in zip(panels, recipes.items(), strict=True):
             budgets = [0.0, *(run.epsilon or 0.0 for run in runs)]
             if len(recipes) > 1:
-                axes.set_title(_drawable(_short(recipe or "recipe not known")), loc="left", color=QUIET, fontsize=9.5)
+                axes.set_title(drawable(short(recipe or "recipe not known")), loc="left", color=QUIET, fontsize=9.5)
             names = [CLEAN, *(run.name for run in runs)]
             _lines(axes, results, budgets, [[row.score(name) for name in names] for row in results.rows], ticks[-1])
         panels[-1].set_xlabel("largest allowed change, in 1/255 (0: clean)", color=QUIET)
-        return _svg(figure, panels[-1])
+        return svg(figure, panels[-1])
 
 
 def accuracy_by_channel(results: Results, run: str) -> str | None:
@@ -72,11 +80,11 @@ def accuracy_by_channel(results: Results, run: str) -> str | None:
     """
     if len(results.channels) < 2:
         return None
-    with _settings():
+    with settings():
         slanted = len(results.channels) * max(map(len, results.channels)) > LETTERS
         figure, (axes,) = _figure(results, 1, below=0.85 if slanted else 0.25)
         places = [float(place) for place in range(len(results.channels))]
-        axes.set_xticks(places, [_drawable(_short(name, 12)) for name in results.channels])
+        axes.set_xticks(places, [drawable(short(name, 12)) for name in results.channels])
         if slanted:
             axes.tick_params(axis="x", labelrotation=45)
             for label in axes.get_xticklabels():
@@ -87,7 +95,7 @@ def accuracy_by_channel(results: Results, run: str) -> str | None:
         scores = [[row.score(run, channel) for channel in results.channels] for row in results.rows]
         # spread within the place of its channel, whatever the number of channels
         _lines(axes, results, places, scores, 0.75 / DODGE / max(6, len(results.rows)), joined=False)
-        return _svg(figure, axes)
+        return svg(figure, axes)
 
 
 def on_dark(svg: str) -> str:
@@ -167,7 +175,7 @@ def _lines(
             marker=style.marker,
             markersize=5.5,
             markerfacecolor=style.color if style.filled else "none",
-            label=_drawable(f"{_short(row.model)} ({row.role}{', not counted' if row.remark else ''})"),
+            label=drawable(f"{short(row.model)} ({row.role}{', not counted' if row.remark else ''})"),
             zorder=3 if row.role == "authorized" else 2,
         )
 
@@ -181,56 +189,7 @@ def _figure(results: Results, panels: int, below: float = 0.4) -> tuple["Figure"
     axes = list(figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0])
     figure.subplots_adjust(0.1, (legend + below) / height, 0.99, 1 - 0.3 / height, hspace=0.25)
     for panel in axes:
-        panel.set_ylim(-0.03, 1.03)
-        panel.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
-        panel.grid(axis="y", color=LINE, linewidth=0.8)
-        panel.set_axisbelow(True)
-        panel.tick_params(colors=QUIET, length=0, labelsize=9.5)
-        panel.spines[["top", "right", "left"]].set_visible(False)
-        panel.spines["bottom"].set_color(LINE)
-        panel.patch.set_visible(False)
+        in_shares(panel)
+        calm(panel)
     figure.patch.set_visible(False)
     return figure, axes
-
-
-@contextmanager
-def _settings() -> Iterator[None]:
-    """Matplotlib without a user's own style, without formulas in names, and with ids that do not change."""
-    from matplotlib import rc_context, rcdefaults, rcParams
-
-    with rc_context():
-        rcdefaults()
-        rcParams.update({"svg.hashsalt": "onlymymodel", "svg.fonttype": "path", "text.parse_math": False})
-        rcParams.update({"font.family": "DejaVu Sans", "font.size": 9.5})
-        yield
-
-
-def _svg(figure: "Figure", axes: "Axes") -> str:
-    handles, labels = axes.get_legend_handles_labels()
-    draw = partial(figure.legend, handles, labels, loc="lower left", frameon=False, labelcolor=INK, borderaxespad=0.2)
-    legend = draw(fontsize=9)
-    share = legend.get_window_extent().width / figure.bbox.width
-    if share > 0.98:
-        legend.remove()
-        draw(fontsize=9 * 0.95 / share)
-    out = io.BytesIO()
-    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    return out.getvalue().decode("utf-8")
-
-
-def _short(name: str, letters: int = NAME) -> str:
-    """The name with its middle left out where it is too long."""
-    kept = letters - 1
-    return name if len(name) <= letters else f"{name[: kept - kept // 2]}…{name[len(name) - kept // 2 :]}"
-
-
-def _drawable(text: str) -> str:
-    """The text with `?` for what the font has no letter for: a warning for each, and empty boxes, otherwise."""
-    return "".join(sign if _font().get_char_index(ord(sign)) else "?" for sign in text)
-
-
-@cache
-def _font() -> "FT2Font":
-    from matplotlib.font_manager import findfont, get_font
-
-    return get_font(findfont("DejaVu Sans"))

@@ -18,6 +18,13 @@ from onlymymodel.protect.photo import Record
 from onlymymodel.surrogates.classifier import ModelCard
 
 NAMED = 5  # files that an error names
+BOUNDS = {
+    "l2": "L2 at most {:g}",
+    "psnr": "PSNR at least {:g} dB",
+    "ssim": "SSIM at least {:g}",
+    "lpips": "LPIPS at most {:g}",
+    "shape": "spent beside {}",
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,12 @@ class ProtectedFolder:
     def recipe(self) -> str:
         """The recipe's name, where it is known."""
         return str(self.settings["recipe"]["name"]) if self.settings else ""
+
+    @property
+    def bounds(self) -> str:
+        """The budget's further bounds, in words."""
+        budget = self.settings["budget"] if self.settings else {}
+        return ", ".join(words.format(budget[name]) for name, words in BOUNDS.items() if name in budget)
 
     def took_part(self) -> list[ModelCard]:
         """Cards of the models that it was made with, without their class names."""

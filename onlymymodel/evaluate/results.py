@@ -33,6 +33,7 @@ class Run:
             written. Empty where no manifest says.
         epsilon: the budget in 1/255, None where not known.
         recipe: its name, "" where not known.
+        bounds: what else each photo may not lose, in words; "" where epsilon is the only bound.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Run:
     statuses: Mapping[str, int] = field(default_factory=dict)
     epsilon: float | None = None
     recipe: str = ""
+    bounds: str = ""
 
 
 @dataclass(frozen=True)

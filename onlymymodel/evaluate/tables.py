@@ -236,7 +236,8 @@ def _recognized(results: Results, columns: Sequence[str]) -> list[str]:
 def _run_line(run: Run) -> list[str]:
     ended = ", ".join(f"{number} {code(status)}" for status, number in run.statuses.items())
     epsilon = "not known" if run.epsilon is None else f"{run.epsilon:g}/255"
-    return [code(run.name), epsilon, code(run.recipe), ended or "not known"]
+    budget = f"{epsilon}, {run.bounds}" if run.bounds else epsilon
+    return [code(run.name), budget, code(run.recipe), ended or "not known"]
 
 
 def _channels(results: Results, run: Run) -> list[str]:

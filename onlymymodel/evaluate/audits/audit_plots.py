@@ -6,24 +6,25 @@ from typing import TYPE_CHECKING
 
 from onlymymodel.evaluate.audits.audit import AuditReport, Finding
 from onlymymodel.evaluate.audits.intermediate import ATTACK_FREE, PIXELS, SHUFFLED
-from onlymymodel.evaluate.plots import (
+from onlymymodel.evaluate.drawing import (
     AUTHORIZED,
     HELDOUT,
-    LINE,
+    LEGEND_LINE,
     PANEL,
     QUIET,
     WIDTH,
-    _drawable,
-    _settings,
-    _short,
-    _svg,
+    calm,
+    drawable,
+    settings,
+    short,
+    svg,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LEGEND_LINE, NAMES, FOOT = 0.19, 0.95, 0.45  # inches
+NAMES, FOOT = 0.95, 0.45  # inches
 LABELS = 24  # names of layers that find room side by side
 CURVES = len(HELDOUT)  # layers in a plot over epochs, spread evenly
 MARKERS = "oDvPX^"
@@ -36,11 +37,11 @@ def layer_plot(report: AuditReport) -> str:
     largest. Where a figure is missing there is a gap.
     """
     controls = {control.name: control.values.get("ssim") for control in report.controls}
-    with _settings():
-        figure, (got, free) = _panels(2, 8, NAMES)
+    with settings():
+        figure, (got, free) = panels_of(2, 8, NAMES)
         names = [row.name for row in report.rows]
         for index, attack in enumerate(("ssim", "auc")):
-            _curve(got, range(len(names)), _column(report.rows, attack), {"ssim": "SSIM", "auc": "AUC"}[attack], index)
+            curve(got, range(len(names)), _column(report.rows, attack), {"ssim": "SSIM", "auc": "AUC"}[attack], index)
         ways = {PIXELS: (AUTHORIZED, "--", "SSIM of the pixels"), SHUFFLED: (QUIET, ":", "SSIM without a signal")}
         for control, (color, line, label) in ways.items():
             height = controls.get(control)
@@ -49,12 +50,12 @@ def layer_plot(report: AuditReport) -> str:
         for index, name in enumerate(ATTACK_FREE):
             values = _column(report.rows, name)
             top = max((value for value in values if not math.isnan(value)), default=0.0) or 1.0
-            _curve(free, range(len(names)), [value / top for value in values], name.replace("_", " "), index + 2)
+            curve(free, range(len(names)), [value / top for value in values], name.replace("_", " "), index + 2)
         got.set_title("what the adversary got", loc="left", color=QUIET, fontsize=9.5)
         free.set_title("without an attack, as a share of the largest", loc="left", color=QUIET, fontsize=9.5)
         got.set_ylim(bottom=min(-0.03, got.dataLim.y0 - 0.03))  # an SSIM may be negative
         _name_layers(free, names)
-        return _finished(figure, [got, free])
+        return finished(figure, [got, free])
 
 
 def epochs_plot(report: AuditReport) -> str:
@@ -65,19 +66,21 @@ def epochs_plot(report: AuditReport) -> str:
     layers = list(dict.fromkeys(str(row.values["layer"]) for row in report.rows))
     count = min(CURVES, len(layers))
     shown = [layers[round(index * (len(layers) - 1) / max(count - 1, 1))] for index in range(count)]
-    with _settings():
-        figure, panels = _panels(len(figures), count, FOOT, share_height=False)
+    with settings():
+        figure, panels = panels_of(len(figures), count, FOOT, share_height=False)
         for axes, (name, title) in zip(panels, figures.items(), strict=True):
             axes.set_title(title, loc="left", color=QUIET, fontsize=9.5)
             for index, layer in enumerate(shown):
                 rows = [row for row in report.rows if row.values["layer"] == layer]
-                _curve(axes, _column(rows, "epoch"), _column(rows, name), _drawable(_short(layer)), index)
+                curve(axes, _column(rows, "epoch"), _column(rows, name), drawable(short(layer)), index)
         panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         panels[-1].set_xlabel("epochs of training (0: untrained)", color=QUIET)
-        return _finished(figure, panels[:1])
+        return finished(figure, panels[:1])
 
 
-def _panels(count: int, legend_lines: int, below: float, *, share_height: bool = True) -> tuple["Figure", list["Axes"]]:
+def panels_of(
+    count: int, legend_lines: int, below: float, *, share_height: bool = True
+) -> tuple["Figure", list["Axes"]]:
     from matplotlib.figure import Figure
 
     legend = LEGEND_LINE * (legend_lines + 1)
@@ -88,17 +91,12 @@ def _panels(count: int, legend_lines: int, below: float, *, share_height: bool =
     for panel in axes:
         if share_height:
             panel.set_ylim(-0.03, 1.03)
-        panel.grid(axis="y", color=LINE, linewidth=0.8)
-        panel.set_axisbelow(True)
-        panel.tick_params(colors=QUIET, length=0, labelsize=9.5)
-        panel.spines[["top", "right", "left"]].set_visible(False)
-        panel.spines["bottom"].set_color(LINE)
-        panel.patch.set_visible(False)
+        calm(panel)
     figure.patch.set_visible(False)
     return figure, axes
 
 
-def _curve(axes: "Axes", places: Sequence[float], values: Sequence[float], label: str, index: int) -> None:
+def curve(axes: "Axes", places: Sequence[float], values: Sequence[float], label: str, index: int) -> None:
     color, marker = HELDOUT[index % len(HELDOUT)], MARKERS[index % len(MARKERS)]
     axes.plot(places, values, color=color, marker=marker, markersize=4.5, linewidth=1.3, label=label)
 
@@ -110,13 +108,13 @@ def _column(rows: Sequence[Finding], name: str) -> list[float]:
 
 def _name_layers(axes: "Axes", names: Sequence[str]) -> None:
     every = math.ceil(len(names) / LABELS)
-    axes.set_xticks(range(0, len(names), every), [_drawable(_short(name, 18)) for name in names[::every]])
+    axes.set_xticks(range(0, len(names), every), [drawable(short(name, 18)) for name in names[::every]])
     axes.tick_params(axis="x", labelrotation=90, labelsize=8)
 
 
-def _finished(figure: "Figure", panels: Sequence["Axes"]) -> str:
+def finished(figure: "Figure", panels: Sequence["Axes"]) -> str:
     """SVG with one legend for the curves of all these panels."""
     for panel in panels[1:]:
         for line in panel.get_lines():
             panels[0].plot([], [], color=line.get_color(), marker=line.get_marker(), label=line.get_label())
-    return _svg(figure, panels[0])
+    return svg(figure, panels[0])

@@ -24,6 +24,7 @@ from onlymymodel.evaluate.audits.client_gradient import (
     loss_gradient,
     watched,
 )
+from onlymymodel.evaluate.audits.inversion_losses import total_variation
 
 ROUND = 20  # L-BFGS iterations a step, as in DLG
 DECAYS = (3 / 8, 5 / 8, 7 / 8)  # of the steps: where Adam's step size falls to a tenth
@@ -172,11 +173,6 @@ def cosine(gradient: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
 
 
 DISTANCES = {"l2": l2, "cosine": cosine}
-
-
-def total_variation(pixels: Tensor) -> Tensor:
-    """Mean absolute difference of neighboring pixels, down plus across (anisotropic, as in Inverting Gradients)."""
-    return pixels.diff(dim=-2).abs().mean() + pixels.diff(dim=-1).abs().mean()
 
 
 Objective = Callable[[Tensor, Tensor], Tensor]  # of pixels, and labels or logits

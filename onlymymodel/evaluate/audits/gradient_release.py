@@ -1,18 +1,17 @@
 """The release of the gradient audit: what clients of federated learning send."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.audits.client_gradient import Gradient, Mode, client, flat, loss_gradient
 from onlymymodel.evaluate.audits.gradient_defenses import NONE, Defense
 from onlymymodel.evaluate.audits.pictures import Pictures
+from onlymymodel.surrogates.load import parameters_sha256
 
 
 @dataclass(frozen=True)
@@ -90,10 +89,9 @@ class GradientRelease:
 
     def describe(self) -> dict[str, Any]:
         """The network by its weights, mode, batch, defence, pictures."""
-        state = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
         return {
             "network": type(self.network).__name__,
-            "weights_sha256": hashlib.sha256(save(state)).hexdigest(),
+            "weights_sha256": parameters_sha256(self.network),
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "mode": self.mode,
             "batch": self.batch,

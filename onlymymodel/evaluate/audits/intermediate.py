@@ -5,7 +5,6 @@ attacks by which they are judged here, a learned inverter and membership inferen
 """
 
 import copy
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -36,6 +34,7 @@ from onlymymodel.evaluate.audits.membership import membership_auc
 from onlymymodel.evaluate.audits.pictures import Pictures
 from onlymymodel.evaluate.audits.ranking import rank_correlation
 from onlymymodel.evaluate.audits.similarity import SIMILARITY_DEFINITION, to_picture
+from onlymymodel.surrogates.load import parameters_sha256
 
 ATTACK_FREE = ("degrees_of_freedom", "jacobian_rank", "stable_rank", "variation")
 PIXELS, SHUFFLED, MEAN = "the pixels themselves", "inverter of shuffled pairs", "mean picture"
@@ -69,11 +68,9 @@ class LayerRelease:
 
     def describe(self) -> dict[str, Any]:
         """The network by its weights, its layers, the pictures."""
-        whole = torch.contiguous_format  # a Classifier's weights lie channels last, which safetensors refuses
-        state = {name: tensor.cpu().clone(memory_format=whole) for name, tensor in self.network.state_dict().items()}
         return {
             "network": type(self.network).__name__,
-            "weights_sha256": hashlib.sha256(save(state)).hexdigest(),
+            "weights_sha256": parameters_sha256(self.network),
             "layers": [layer.name for layer in self.seen],
             "pictures": len(self.others),
             "members": len(self.members) if self.members else 0,

@@ -37,7 +37,7 @@ def feature_orthogonality(features: Tensor) -> Tensor:
 
 
 def total_variation(pixels: Tensor) -> Tensor:
-    """Mean absolute difference of (N,C,H,W) neighbors, across plus down: natural pictures are smooth [inversion]."""
+    """Mean absolute difference of (N,C,H,W) neighbors, across plus down (anisotropic): natural pictures are smooth."""
     across, down = pixels.diff(dim=-1).abs(), pixels.diff(dim=-2).abs()
     return across.mean() + down.mean()
 

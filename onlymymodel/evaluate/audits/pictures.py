@@ -91,7 +91,9 @@ def digit_pictures(size: int = 16) -> Pictures:
 
 
 def folder_pictures(folder: Path, size: int = 64) -> Pictures:
-    """Photos of a folder, resized to cover size x size and cut to it; the first folder below it is label and group.
+    """Photos of a folder, resized to cover size x size and cut to it.
+
+    The first folder below it is the label; the second, CLASS/PERSON/photo, is whom it shows, else the first is.
 
     Raises:
         UserError: no photo, or one that cannot be read.
@@ -105,10 +107,18 @@ def folder_pictures(folder: Path, size: int = 64) -> Pictures:
             pixels.append(small(decode(entry.path.read_bytes()).pixels, size))
         except PhotoError as error:
             raise UserError(f"{entry.path} cannot be read: {error}") from error
-    people = [entry.relative.parts[0] if len(entry.relative.parts) > 1 else "" for entry in entries]
-    index = {name: number for number, name in enumerate(sorted(set(people)))}
-    labels = torch.tensor([index[name] for name in people])
-    return Pictures(torch.stack(pixels), labels, labels, tuple(str(entry.relative) for entry in entries), len(index))
+    names = tuple(str(entry.relative) for entry in entries)
+    classes = [entry.relative.parts[0] if len(entry.relative.parts) > 1 else "" for entry in entries]
+    people = [entry.relative.parts[1] if len(entry.relative.parts) > 2 else "" for entry in entries]
+    labels = _numbered(classes)
+    groups = _numbered(people) if all(people) else labels
+    return Pictures(torch.stack(pixels), labels, groups, names, len(set(classes)))
+
+
+def _numbered(names: Sequence[str]) -> Tensor:
+    """(N,) places of the names in their order."""
+    index = {name: number for number, name in enumerate(sorted(set(names)))}
+    return torch.tensor([index[name] for name in names])
 
 
 def small(photo: NDArray[np.uint8], size: int) -> Tensor:

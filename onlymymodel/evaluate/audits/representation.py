@@ -210,17 +210,35 @@ def representation_reports(
         UserError: see `train_representation` and `NewDecoder.findings`.
     """
     settings = settings or RepresentationSettings()
-
-    def trained(weight: float, noise: float) -> Representation:
-        chosen = replace(settings, weight=weight, noise=noise)
-        return train_representation(
-            public.pixels, public.labels, classes=public.classes, settings=chosen, progress=progress
-        )
-
-    likeness = Likeness.around(embedder, public.pixels)
-    judge = NewDecoder(public, trained(0.0, 0.0), likeness, judge_steps, settings.seed + JUDGE_SEED)
-    releases = [RepresentationRelease(trained(weight, settings.noise), private) for weight in weights]
+    judge = new_decoder(public, embedder=embedder, settings=settings, steps=judge_steps, progress=progress)
+    defences = [trained_on(public, replace(settings, weight=weight), progress=progress) for weight in weights]
+    releases = [RepresentationRelease(defence, private) for defence in defences]
     return [audit_release(release, judge, progress=progress) for release in releases]
+
+
+def new_decoder(
+    public: Pictures,
+    *,
+    embedder: Classifier,
+    settings: RepresentationSettings,
+    steps: int = 400,
+    progress: bool = True,
+) -> NewDecoder:
+    """The judge of a defence with these settings, with its control: the same training without a defence."""
+    undefended = trained_on(public, replace(settings, weight=0.0, noise=0.0), progress=progress)
+    likeness = Likeness.around(embedder, public.pixels)
+    return NewDecoder(public, undefended, likeness, steps, settings.seed + JUDGE_SEED)
+
+
+def trained_on(public: Pictures, settings: RepresentationSettings, *, progress: bool = True) -> Representation:
+    """A defence trained on public pictures.
+
+    Raises:
+        UserError: see `train_representation`.
+    """
+    return train_representation(
+        public.pixels, public.labels, classes=public.classes, settings=settings, progress=progress
+    )
 
 
 def _better(drawn: Mapping[str, Tensor], private: Pictures) -> Tensor:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from onlymymodel.evaluate.audits.audit import AuditReport
-from onlymymodel.evaluate.audits.audit_plots import FOOT, _curve, _finished, _panels
+from onlymymodel.evaluate.audits.audit_plots import FOOT, curve, finished, panels_of
 from onlymymodel.evaluate.audits.representation import NOTHING, UNDEFENDED
-from onlymymodel.evaluate.plots import AUTHORIZED, QUIET, _settings
+from onlymymodel.evaluate.drawing import AUTHORIZED, QUIET, settings
 
 CURVES = {"accuracy": "accuracy of the task", "ssim": "SSIM", "identity_cosine": "identity cosine"}
 LEVELS = {
@@ -17,15 +17,15 @@ LEVELS = {
 def privacy_plot(reports: Sequence[AuditReport]) -> str:
     """SVG of `representation_reports`: what the task and what a new decoder get, lambda by lambda, with the SSIM of two
     controls as lines across."""
-    with _settings():
-        figure, (axes,) = _panels(1, len(CURVES) + len(LEVELS), FOOT)
+    with settings():
+        figure, (axes,) = panels_of(1, len(CURVES) + len(LEVELS), FOOT)
         for index, (name, label) in enumerate(CURVES.items()):
             heights = [float(report.summary[name] or 0) for report in reports]
-            _curve(axes, range(len(reports)), heights, label, index)
+            curve(axes, range(len(reports)), heights, label, index)
         controls = {control.name: float(control.values["ssim"] or 0) for control in reports[0].controls}
         for name, (color, line, label) in LEVELS.items():
             axes.axhline(controls[name], color=color, linestyle=line, linewidth=1.2, label=label)
         axes.set_ylim(bottom=min(-0.03, axes.dataLim.y0 - 0.03))  # a cosine may be negative
         axes.set_xticks(range(len(reports)), [f"{report.settings['weight']:g}" for report in reports])
         axes.set_xlabel("lambda", color=QUIET)
-        return _finished(figure, [axes])
+        return finished(figure, [axes])

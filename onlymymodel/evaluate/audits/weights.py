@@ -7,14 +7,12 @@ more is memory; to resemble both is to know what a class looks like.
 """
 
 import copy
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from onlymymodel.errors import UserError
@@ -25,6 +23,7 @@ from onlymymodel.evaluate.audits.networks import Kind, accuracy, small_network, 
 from onlymymodel.evaluate.audits.picture_matching import Gap, balanced, gap_interval, hungarian, measure_gap
 from onlymymodel.evaluate.audits.pictures import Pictures
 from onlymymodel.evaluate.audits.similarity import SIMILARITY_DEFINITION, to_picture
+from onlymymodel.surrogates.load import parameters_sha256
 
 # weight decay makes a network that is trained to the end a stationary point, the premise of the attack
 TRAINING: Mapping[str, Any] = {"rate": 2e-3, "weight_decay": 1e-3, "batch": 64}
@@ -45,12 +44,8 @@ class WeightsRelease:
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def describe(self) -> dict[str, Any]:
-        state = {
-            key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for key, value in self.network.state_dict().items()
-        }
         return {
-            "weights_sha256": hashlib.sha256(save(state)).hexdigest(),
+            "weights_sha256": parameters_sha256(self.network),
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "training": dict(self.training),
         }

@@ -1,0 +1,122 @@
+"""omm audit and omm protect-representation, from the command line to the files they write."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from onlymymodel.cli import main
+from onlymymodel.data.portraits import render
+from onlymymodel.evaluate.audits.pictures import folder_pictures
+from onlymymodel.protect.representation_export import load
+
+QUIET = ["--quiet", "--seed", "1"]
+
+
+def reports(folder: Path) -> list[dict[str, Any]]:
+    """Those of a written audit; the files beside it are there, and no report is without controls or assumptions."""
+    content = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
+    assert {"audit.html", "audit.md"} <= {path.name for path in folder.iterdir()}
+    assert content["command"].startswith("omm ")
+    assert all(report["controls"] and report["assumptions"] for report in content["reports"])
+    return list(content["reports"])
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """CLASS/PERSON/photo: two expressions of four people."""
+    source = tmp_path / "photos"
+    for person in range(4):
+        for emotion in range(2):
+            folder = source / f"feeling-{emotion}" / f"person-{person}"
+            folder.mkdir(parents=True)
+            for seed in range(2):
+                Image.fromarray(render(person, emotion, seed, 48)).save(folder / f"{seed}.png")
+    return source
+
+
+def test_gradients_of_a_small_network_at_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--pictures", "digits", "--size", "16", "--limit", "2", "--attacks", "idlg", "--defenses", "none"]
+    assert main(["audit", "gradients", "--out", str(tmp_path), *words, *QUIET]) == 0
+    (report,) = reports(tmp_path)
+    assert [row["name"] for row in report["rows"]] == ["digit 0", "digit 1"]
+    assert report["summary"]["labels_found"] == 1
+    printed = capsys.readouterr().out
+    assert printed.index("Assumed:") < printed.index("mean_psnr")
+
+
+def test_gradients_of_protected_photos_are_compared_with_the_originals(photos: Path, tmp_path: Path) -> None:
+    protected = tmp_path / "protected"
+    models = [
+        "--authorized",
+        "zoo:identity-plain",
+        "--surrogate",
+        "zoo:identity-residual",
+        "--steps",
+        "2",
+        "--kappa",
+        "0",
+    ]
+    assert main(["protect", str(photos), "--out", str(protected), *models, "--quiet"]) in (0, 1)
+    words = ["--protected", str(protected), "--size", "16", "--limit", "2", "--attacks", "inverting"]
+    assert main(["audit", "gradients", str(photos), "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
+    (report,) = reports(tmp_path / "a")
+    assert "mean_psnr_to_original" in report["summary"]
+    assert "the protected picture itself" in [control["name"] for control in report["controls"]]
+
+
+def test_layers_of_a_named_model_on_ones_own_photos(photos: Path, tmp_path: Path) -> None:
+    words = ["--model", "zoo:emotion-plain", "--most-layers", "2", "--steps", "3", "--size", "16"]
+    assert main(["audit", "intermediate", str(photos), "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
+    (report,) = reports(tmp_path / "a")
+    assert len(report["rows"]) == 2
+
+
+def test_weights_of_a_network_that_was_trained_on_the_photos(photos: Path, tmp_path: Path) -> None:
+    others = tmp_path / "others"
+    for emotion in range(2):
+        (others / f"feeling-{emotion}").mkdir(parents=True)
+        Image.fromarray(render(6, emotion, 9, 48)).save(others / f"feeling-{emotion}" / "0.png")
+    words = ["--network", "mlp", "--others", str(others), "--steps", "2", "--epochs", "2", "--size", "16"]
+    assert main(["audit", "weights", str(photos), "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
+    (report,) = reports(tmp_path / "a")
+    assert report["rows"][0]["name"] == "all classes"
+
+
+def test_a_representation_is_trained_exported_and_judged_on_other_people(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["--size", "16", "--steps", "4", "--public", "0.5"]
+    assert main(["protect-representation", str(photos), "--out", str(out), *words, *QUIET]) == 0
+    (report,) = reports(out)
+    assert len(report["rows"]) == 8  # two of the four people
+    assert load(out).classes == 2
+    assert report["settings"]["people"] == 2
+
+
+def test_a_folder_by_class_and_person_says_both(photos: Path) -> None:
+    pictures = folder_pictures(photos, 16)
+    assert pictures.classes == 2
+    assert torch.equal(pictures.labels, torch.tensor([0] * 8 + [1] * 8))
+    assert torch.equal(pictures.groups, torch.tensor([0, 0, 1, 1, 2, 2, 3, 3] * 2))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["audit", "representation"], "sort PHOTOS as CLASS/PERSON/photo"),
+        (["audit", "gradients", "--attacks", "dgl"], "did you mean"),
+        (["audit", "gradients", "--defenses", "noise:much"], "noise"),
+        (["audit", "weights", "--model", "zoo:emotion-plain"], "--others FOLDER"),
+        (["audit", "intermediate", "--model", "zoo:nothing"], "no bundled model"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(
+    words: list[str], told: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = photos / "feeling-0"  # people are its classes
+    assert main([*words, str(source), "--out", str(tmp_path / "a"), "--size", "16", *QUIET]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
