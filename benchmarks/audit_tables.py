@@ -85,7 +85,7 @@ def weights() -> str:
     rows: Rows = []
     for report in reports("weights"):
         found = report["rows"][0]
-        values = [figure(found["ssim_members"]), figure(found["ssim_others"]), gap(found)]
+        values = [figure(found["ssim_training"]), figure(found["ssim_held_out"]), gap(found)]
         rows.append([report["release"], *values, *(gap(one) for one in report["controls"])])
     names = [one["name"] for report in reports("weights")[:1] for one in report["controls"]]
     head = ["weights", "SSIM to training pictures", "to held-out ones", "gap [95 %]"]
