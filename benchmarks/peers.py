@@ -26,13 +26,13 @@ from onlymymodel.evaluate.results import wilson
 from onlymymodel.protect.lattice import from_lattice, to_lattice
 from onlymymodel.protect.optimizer import optimize, settle_proposal
 from onlymymodel.protect.photo import photo_generator, to_tensor
-from onlymymodel.protect.recipe import RECIPES, Recipe
+from onlymymodel.protect.recipe import OURS, RECIPES, Recipe
 from onlymymodel.runtime import environment
 from onlymymodel.surrogates.classifier import Classifier
 
 AUTHORIZED, SURROGATES, UNKNOWN = "resnet50", ("resnet18", "squeezenet1_1"), "mobilenet_v2"
 FIRST, EPSILON = 128, 8
-METHODS = [name for name in RECIPES if name != "robust"]
+METHODS = [name for name in RECIPES if name == "default" or name not in OURS]
 
 
 def main() -> None:

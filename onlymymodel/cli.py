@@ -124,8 +124,9 @@ def _add_budget(group: Any) -> None:
     faces = "where models read faces: work on all of a photo (default), or on the largest alone"
     group.add_argument("--faces", choices=FACES, default="all", help=faces)
     recipes = (
-        "default: ensemble, views, guard; robust: the same through JPEG and resizing; fmd: own features of the "
-        "authorized model; the others: methods to compare with (benchmarks/README.md)"
+        "default: ensemble, views, guard; robust: the same through JPEG and resizing; face: for networks that read an "
+        "aligned face; fmd: own features of the authorized model; the others: methods to compare with "
+        "(benchmarks/README.md)"
     )
     group.add_argument("--recipe", choices=RECIPES, help=recipes)
 

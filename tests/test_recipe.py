@@ -1,11 +1,16 @@
 import pytest
 
 from onlymymodel.errors import UserError
-from onlymymodel.protect.recipe import RECIPE_EPSILON, RECIPES, make_recipe
+from onlymymodel.protect.recipe import OURS, RECIPE_EPSILON, RECIPES, make_recipe
 
 
 def test_names_are_keys() -> None:
     assert all(recipe.name == name for name, recipe in RECIPES.items())
+
+
+def test_published_methods_have_the_budget_of_their_papers_and_ours_the_medium_one() -> None:
+    assert set(RECIPE_EPSILON) == set(RECIPES) - set(OURS)
+    assert set(RECIPE_EPSILON.values()) == {16.0}
 
 
 def test_fmd_is_the_papers_setting() -> None:
