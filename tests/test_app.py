@@ -33,7 +33,8 @@ def test_nothing_is_found_without_the_secrets(client: Client) -> None:
     session = client.session(PHOTO)
     assert client.raw("GET", "/")[0] == 404
     assert client.raw("GET", "/" + session + "/")[0] == 404
-    assert client.raw("GET", client.root[:-2] + "x/")[0] == 404
+    other_letter = "y" if client.root[-2] == "x" else "x"
+    assert client.raw("GET", client.root[:-2] + other_letter + "/")[0] == 404
     other = client.session()
     assert client.state(other)["photos"] == []
     assert "no such photo" in client.refused("GET", f"{other}/photos/1/before.png")
