@@ -1,142 +1,49 @@
 """Photos of several people: every face has an area of its own, is protected there, and still read by one model."""
 
-import io
 import json
-from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
+from face_scenes import (
+    ALIGN,
+    ALONE,
+    RECIPE,
+    TWO,
+    Pixels,
+    begun,
+    context,
+    crops,
+    embedder,
+    embeddings,
+    mine,
+    png,
+    protected,
+    read,
+    recognizer,
+    scene,
+    tilted,
+)
 from PIL import Image
-from skimage.data import astronaut
 from torch import Tensor, nn
 from toys import PLAIN, classifier
 
 from onlymymodel.cli import build_parser, main
 from onlymymodel.data.image_io import decode
 from onlymymodel.data.manifest import Manifest, sha256
-from onlymymodel.data.portraits import render
 from onlymymodel.errors import UserError
 from onlymymodel.protect.budget import Budget
-from onlymymodel.protect.people import MOST, found_again, nearest_box
-from onlymymodel.protect.photo import Context, Source, protect_photos, to_tensor
+from onlymymodel.protect.people import nearest_box
+from onlymymodel.protect.photo import Source, protect_photos, to_tensor
 from onlymymodel.protect.recipe import make_recipe
 from onlymymodel.protect.region import Area, Region
-from onlymymodel.protect.work import Work, begin
 from onlymymodel.surrogates.alignment import main_faces
-from onlymymodel.surrogates.classifier import Classifier, ModelCard, Preprocess
+from onlymymodel.surrogates.classifier import Classifier, ModelCard
 from onlymymodel.surrogates.faces import find_faces
 from onlymymodel.surrogates.gallery import GalleryHead
-
-Pixels = NDArray[np.uint8]
-ALIGN = Preprocess(height=112, width=96, fit="align", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-RECIPE = make_recipe("default", steps=4, step_share=0.5, views=("center",), kappa=0.5)
-PEOPLE = ("ann", "bob", "cem")
-
-
-def scene(*people: tuple[int, int, int, int], size: tuple[int, int] = (260, 420)) -> Pixels:
-    """Faces, each (person, left, top, side), on a plain ground; what lies outside is cut off.
-
-    Person 3 is an astronaut, the others are rendered.
-    """
-    picture = np.full((*size, 3), (70, 90, 60), np.uint8)
-    for person, left, top, side in people:
-        portrait = render(person, 0, person, side) if person != 3 else head(side)
-        x, y = max(-left, 0), max(-top, 0)
-        seen = portrait[y : size[0] - top, x : size[1] - left]
-        picture[top + y : top + y + seen.shape[0], left + x : left + x + seen.shape[1]] = seen
-    return picture
-
-
-def head(side: int) -> Pixels:
-    """(side,side,3) the face of skimage's astronaut."""
-    face = Image.fromarray(astronaut()[:240, 110:350])
-    return np.asarray(face.resize((side, side), Image.Resampling.BICUBIC))
-
-
-TWO = scene((3, 10, 20, 210), (5, 240, 60, 150))  # ann is larger than bob
-ALONE = scene((3, 10, 20, 210))
-
-
-def png(pixels: Pixels, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG", **options)
-    return buffer.getvalue()
-
-
-def crops(picture: Pixels) -> Tensor:
-    """(faces,3,112,96) in [0,1], the largest face first."""
-    pixels = to_tensor(picture)[None].float() / 255
-    places = [torch.tensor(face.landmarks)[None] for face in find_faces(picture)]
-    return torch.cat([ALIGN.canvas(pixels, place) for place in places])
-
-
-def embedder(seed: int) -> nn.Module:
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(3 * 14 * 12, 32, bias=False))
-
-
-def tilted(direction: Tensor, cosine: float, seed: int) -> Tensor:
-    """(N,D) of length 1 at a cosine to each of (N,D) of length 1: a mean is never quite one photo's own embedding."""
-    aside = torch.randn(direction.shape, generator=torch.Generator().manual_seed(seed))
-    aside = F.normalize(aside - (aside * direction).sum(1, keepdim=True) * direction, dim=1)
-    found: Tensor = cosine * direction + (1 - cosine**2) ** 0.5 * aside
-    return found
-
-
-def embeddings(network: nn.Module, picture: Pixels) -> Tensor:
-    """(faces,32) of length 1."""
-    with torch.no_grad():
-        return F.normalize(network((crops(picture) - 0.5) / 0.5), dim=1)
-
-
-def recognizer(seed: int, known: Sequence[int] = (0, 1), threshold: float = 0.8, picture: Pixels = TWO) -> Classifier:
-    """A face network that knows some people of a picture, by their places in it: ann, bob, ... and a stranger."""
-    network = embedder(seed)
-    means = tilted(embeddings(network, picture)[list(known)], 0.97, seed)
-    labels = (*(PEOPLE[place % 3] for place in known), "stranger")
-    card = ModelCard(f"face-{seed}", f"sha-{seed}", len(labels), ALIGN, "identity", labels, gallery=f"{known}")
-    return Classifier(GalleryHead(network, means, threshold), card)
-
-
-@cache
-def mine() -> Classifier:
-    """The authorized model of the command line's test, as `python:test_face_photos:mine`."""
-    return recognizer(1)
-
-
-def context(**changes: Any) -> Context:
-    settings: dict[str, Any] = {
-        "authorized": mine(),
-        "surrogates": (recognizer(2, threshold=0.95), recognizer(3, threshold=0.95)),
-    }
-    return Context(**{**settings, "budget": Budget(16 / 255), "recipe": RECIPE, **changes})
-
-
-def protected(data: bytes, **changes: Any) -> tuple[Pixels, dict[str, Any]]:
-    ((written, record),) = protect_photos([Source(data)], context(**changes))
-    assert record["status"] == "protected", record["reason"]
-    assert written is not None
-    return decode(written).pixels, record
-
-
-def begun(picture: Pixels, **changes: Any) -> Work:
-    data, chosen = png(picture), context(**changes)
-    return begin(Source(data), decode(data), Area(), to_tensor(picture), chosen)
-
-
-def read(model: Classifier, picture: Pixels, box: Sequence[float]) -> int:
-    """What a model says of the face of the written picture that lies at a box: searched and aligned anew."""
-    (place,) = found_again(to_tensor(picture), [tuple(box)])  # type: ignore[list-item]
-    assert place is not None
-    return int(model.at(to_tensor(picture)[None].float() / 255, place[None]).argmax())
 
 
 def test_every_face_is_protected_and_still_read_by_one_model() -> None:
@@ -323,91 +230,6 @@ def test_every_recipe_reads_each_face_at_its_own_place(recipe: str) -> None:
     assert all(face["authorized"]["answer_after"] == face["label"] for face in record["faces"])
 
 
-def tiles(count: int) -> Pixels:
-    """The same astronaut in other tints, every other one turned; the first a little larger."""
-    random = np.random.default_rng(0)
-    picture = np.full((4 * 110, -(-count // 4) * 100, 3), 90, np.uint8)
-    for number in range(count):
-        side, (row, column) = (108 if number == 0 else 100), divmod(number, picture.shape[1] // 100)
-        tile = head(side)[:, : side * 11 // 12] * random.uniform(0.7, 1, 3)
-        tile = tile[:, ::-1] if number % 2 else tile
-        picture[row * 110 : row * 110 + side, column * 100 : column * 100 + tile.shape[1]] = tile
-    return picture
-
-
-def test_twenty_faces_and_no_more_are_worked_on() -> None:
-    picture = tiles(24)
-    found = len(find_faces(picture))
-    assert found > MOST
-    known = recognizer(1, (0, 7), threshold=0.9, picture=picture)
-    theirs = recognizer(2, (0, 7), threshold=0.9, picture=picture)
-    recipe = replace(RECIPE, steps=2, step_share=1.0, kappa=0.0)
-    models = {"authorized": known, "surrogates": (theirs,)}
-    ((_, record),) = protect_photos([Source(png(picture))], context(**models, recipe=recipe))
-    assert len(record["faces"]) == MOST
-    assert record["notes"] == [f"{found} faces were found; the {MOST} largest were worked on"]
-    assert record["status"] == "protected", record["reason"]
-    assert record["linf"] <= 16
-    sizes = [(face["box"][2] - face["box"][0]) * (face["box"][3] - face["box"][1]) for face in record["faces"]]
-    assert all(later <= sooner * 1.01 for sooner, later in pairwise(sizes))
-    assert all(face["authorized"]["answer_after"] == face["label"] for face in record["faces"])
-    pushed = [face["surrogates"][0] for face in record["faces"] if face["area"] == "changed"]
-    assert len(pushed) > 8
-    assert all(said["answer_after"] != said["pushed_from"] for said in pushed)
-
-
-def turned() -> bytes:
-    exif = Image.Exif()
-    exif[274] = 6  # the camera was turned: rotate by 90 degrees to see it
-    return png(np.rot90(TWO).copy(), exif=exif)
-
-
-def test_a_turned_phone_photo_is_as_the_upright_one() -> None:
-    after, record = protected(turned())
-    upright, plain = protected(png(TWO))
-    assert after.shape == upright.shape
-    assert [face["box"] for face in record["faces"]] == [face["box"] for face in plain["faces"]]
-    assert [face["area"] for face in record["faces"]] == ["changed", "changed"]
-
-
-def test_a_gray_photo_of_two_stays_gray() -> None:
-    gray = np.asarray(Image.fromarray(tiles(2)).convert("L"))[..., None].copy()
-    authorized, surrogate = recognizer(1, picture=gray), recognizer(2, threshold=0.95, picture=gray)
-    after, record = protected(png(gray), authorized=authorized, surrogates=(surrogate,))
-    assert after.shape == gray.shape
-    assert [face["area"] for face in record["faces"]] == ["changed", "changed"]
-
-
-def test_a_transparent_photo_keeps_its_alpha() -> None:
-    alpha = np.tile(np.linspace(0, 255, TWO.shape[1]).astype(np.uint8), (TWO.shape[0], 1))
-    ((data, record),) = protect_photos([Source(png(np.dstack([TWO, alpha])))], context())
-    assert record["status"] == "protected", record["reason"]
-    assert data is not None
-    assert np.array_equal(decode(data).alpha, alpha)  # type: ignore[arg-type]
-    assert len(record["faces"]) == 2
-
-
-def test_a_face_at_the_border_has_its_area_inside_the_photo() -> None:
-    picture = scene((3, 10, 20, 210), (5, 305, 60, 150))
-    faces = find_faces(picture)
-    assert len(faces) == 2
-    authorized, surrogate = recognizer(1, picture=picture), recognizer(2, threshold=0.95, picture=picture)
-    after, record = protected(png(picture), authorized=authorized, surrogates=(surrogate,))
-    left, top, right, bottom = record["faces"][1]["box"]
-    assert 0 <= left < right <= 420
-    assert 0 <= top < bottom <= 260
-    assert (after != picture)[:, 310:].any()
-
-
-def test_without_a_face_it_is_skipped_or_taken_whole_by_choice() -> None:
-    plain = np.random.default_rng(3).integers(60, 200, (90, 120, 3), dtype=np.uint8)
-    ((nothing, record),) = protect_photos([Source(png(plain))], context())
-    assert (nothing, record["status"], record["reason"]) == (None, "skipped", "no face was found")
-    ((_, record),) = protect_photos([Source(png(plain))], context(region=Region(no_face="image")))
-    assert record["status"] in ("protected", "unchanged")
-    assert (record["faces"], record["authorized"] is None) == (None, False)
-
-
 def test_other_words_are_refused_and_all_is_the_default() -> None:
     with pytest.raises(UserError, match="all, largest"):
         Region(faces="some")  # type: ignore[arg-type]
@@ -423,8 +245,8 @@ def test_verify_asks_about_everybody(tmp_path: Path, capsys: pytest.CaptureFixtu
     source, out = tmp_path / "photos", tmp_path / "out"
     source.mkdir()
     (source / "two.png").write_bytes(png(TWO))
-    words = ["protect", str(source), "--out", str(out), "--authorized", "python:test_face_photos:mine"]
-    words += ["--surrogate", "python:test_face_photos:theirs", "--allow-python", "--quiet", "--device", "cpu"]
+    words = ["protect", str(source), "--out", str(out), "--authorized", "python:face_scenes:mine"]
+    words += ["--surrogate", "python:face_scenes:theirs", "--allow-python", "--quiet", "--device", "cpu"]
     words += ["--steps", "4", "--views", "center", "--kappa", "0.5", "--epsilon", "16"]
     assert main(words) == 0
     assert main(["verify", str(out), "--allow-python", "--quiet"]) == 0
@@ -439,12 +261,6 @@ def test_verify_asks_about_everybody(tmp_path: Path, capsys: pytest.CaptureFixtu
     capsys.readouterr()
     assert main(["verify", str(out), "--allow-python", "--quiet"]) == 1
     assert "the face of bob is not found any more" in capsys.readouterr().err
-
-
-@cache
-def theirs() -> Classifier:
-    """The surrogate of the command line's test, as `python:test_face_photos:theirs`."""
-    return recognizer(2)
 
 
 @pytest.mark.parametrize(
