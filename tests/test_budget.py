@@ -155,6 +155,24 @@ def test_no_more_than_is_needed_is_given_away_on_the_lattice() -> None:
     assert (spent < 0.953).all()
 
 
+@pytest.mark.parametrize(
+    ("kind", "limit", "least"), [("psnr", 43.0, 43.15), ("psnr", 50.5, 50.7), ("ssim", 0.98, 0.9812)]
+)
+def test_a_change_of_one_size_is_not_rounded_down_as_one(kind: str, limit: float, least: float) -> None:
+    pixels = portraits(3)
+    signs = changes(pixels).sign()  # where sign steps end: everywhere as far as the bound lets them
+    made = inside(pixels, signs, bounded(60 / 255, kind, limit))
+    spent = Budget().spent(made, pixels, kind)
+    assert (spent >= limit).all()
+    assert (spent < least).all()
+
+
+def test_whole_steps_stay_as_they_are() -> None:
+    pixels, signs = portraits(2), changes(portraits(2)).sign()
+    made = inside(pixels, signs * 3 / 255, Budget(8 / 255, ssim=0.5))
+    assert torch.equal(made, to_lattice(from_lattice(pixels) + signs * 3 / 255))
+
+
 def test_what_is_spent_is_what_is_admitted() -> None:
     pixels = portraits(2)
     made = inside(pixels, changes(pixels), Budget(6 / 255))

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from onlymymodel.protect.budget import Budget
 from onlymymodel.protect.canvas import Canvases
@@ -11,8 +11,9 @@ from onlymymodel.protect.guard import Guard
 from onlymymodel.surrogates.classifier import Classifier
 
 REPAIR_LEVELS = 2
-# shares of a change that are tried in turn where rounding moved it out of a bound; no change is inside all bounds
-RETREAT = (0.995, 0.99, 0.98, 0.96, 0.92, 0.84, 0.68, 0.36, 0.0)
+# shares of a change that are tried in turn until it is inside its bounds on the lattice too
+RETREAT = (1.0, 0.995, 0.99, 0.98, 0.97, 0.96, 0.95, 0.93, 0.91, 0.88, 0.84, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+WHOLE = 1e-3  # of a step: a change in floats that is so near to a whole step is one
 
 
 class Settled(NamedTuple):
@@ -49,13 +50,24 @@ def inside(original: Tensor, delta: Tensor, budget: Budget, mask: Tensor | None 
     """
     start = from_lattice(original)
     change = budget.project(delta, start, mask, whole=True)
-    made = to_lattice(start + change)
-    if budget.bounds:
-        for row, photo in enumerate(original):
-            shares = iter(RETREAT)
-            while budget.excess(made[row], photo):
-                made[row] = to_lattice(start[row] + next(shares) * change[row])
-    return made
+    if not budget.bounds:
+        return to_lattice(start + change)
+    return torch.stack([_inside_bounds(*row, budget) for row in zip(original, change, strict=True)])
+
+
+def _inside_bounds(photo: Tensor, change: Tensor, budget: Budget) -> Tensor:
+    """(C,H,W) uint8: as much of a change as its bounds still admit once it is on the lattice.
+
+    Dithered: sign steps end as far from the photo as its bounds let them, everywhere alike, and a step and a half
+    all over a photo would be rounded to one step or to two as a whole.
+    """
+    stream = Generator().manual_seed(0)
+    threshold = WHOLE + (1 - 2 * WHOLE) * torch.rand(photo.shape, generator=stream).to(change)
+    for share in RETREAT:
+        made = (photo + 255 * share * change + threshold).floor().clamp(0, 255).to(torch.uint8)
+        if not budget.excess(made, photo):
+            return made
+    return photo.clone()
 
 
 def settle(
