@@ -97,6 +97,8 @@ def budget_of(arguments: argparse.Namespace, run: RunFile, recipe: Recipe) -> Bu
     given = {name: getattr(arguments, name) for name in BUDGET_KEYS if getattr(arguments, name) is not None}
     further = {**run.budget, **given}
     bounded = any(name != "shape" for name in further)
+    if "luma" in further:
+        further["luma"] /= 255
     return Budget(_epsilon(arguments, run, recipe, "high" if bounded else "medium") / 255, **further)
 
 

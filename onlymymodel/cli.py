@@ -24,6 +24,7 @@ USAGE, INTERRUPTED = 2, 130
 LABELS = f"a CSV with columns file,label, or a labelled set as KIND:PATH (KIND: {', '.join(KINDS)})"
 
 BOUNDS = {
+    "--luma": "largest change of the brightness of any pixel, in 1/255; the rest of epsilon goes into color",
     "--l2": "largest Euclidean norm of the change, in pixels of 0 to 1",
     "--psnr": "least peak signal-to-noise ratio, in dB",
     "--ssim": "least structural similarity, 0 to 1",
@@ -108,7 +109,7 @@ def _add_roles(group: Any) -> None:
 
 
 def _add_budget(group: Any) -> None:
-    usual = "see above; medium by default, and high, as the outermost cap, beside --l2, --psnr, --ssim or --lpips"
+    usual = f"see above; medium by default, and high, as the outermost cap, beside {', '.join(BOUNDS)}"
     group.add_argument("--strength", choices=STRENGTHS, help=usual)
     group.add_argument("--epsilon", type=float, metavar="N", help="a number of your own, in 1/255 of a color channel")
     for flag, meaning in BOUNDS.items():

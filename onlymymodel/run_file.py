@@ -12,7 +12,7 @@ Example::
     vit = { uri = "timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k", family = "vit" }
     judge = "onnx:judge.onnx"
 
-    [budget]                                     # further bounds: l2, psnr, ssim, lpips; and its shape
+    [budget]                                     # further bounds: luma (in 1/255), l2, psnr, ssim, lpips; and its shape
     ssim = 0.95
     shape = "texture"
 
@@ -44,7 +44,7 @@ class RunFile:
         recipe: `name` and changed fields.
         epsilon: in 1/255, or None.
         strength: a name of `STRENGTHS`, or None.
-        budget: fields of `Budget` but linf.
+        budget: fields of `Budget` but linf; luma in 1/255.
     """
 
     authorized: str | None = None

@@ -72,6 +72,8 @@ def pair(source: Path, out: Path, name: str) -> tuple[torch.Tensor, torch.Tensor
         (["--l2", "2.5"], {"l2": 0.5}),
         (["--psnr", "34"], {"psnr": 44}),
         (["--ssim", "0.95"], {"ssim": 0.995}),
+        (["--luma", "4"], {"luma": 2.0}),
+        (["--luma", "4", "--shape", "texture", "--l2", "2.5"], {"luma": 2.0}),
         (["--shape", "texture", "--epsilon", "12"], {"linf": 4.0}),
         (["--shape", "texture", "--ssim", "0.95", "--psnr", "30"], {"ssim": 0.995}),
     ],
@@ -94,15 +96,25 @@ def test_protect_keeps_and_verify_checks_each_bound(
         if budget.l2 is not None:
             change = np.linalg.norm((written.numpy().astype(float) - original.numpy()) / 255)
             assert record["l2"] == pytest.approx(change, abs=1e-5)
-    assert set(content.get("bounds", {})) == {bound.name for bound in budget.bounds}
+        if budget.luma is not None:
+            red, green, blue = written.double() - original
+            assert record["luma"] == pytest.approx(float((0.299 * red + 0.587 * green + 0.114 * blue).abs().max()))
+            assert 2 < record["luma"] <= 4.01 < record["linf"]
+    assert set(content.get("bounds", {})) == set(budget.definitions)
     if budget.ssim:
         assert content["bounds"]["ssim"] == SSIM_DEFINITION
     assert verify(out, capsys) == ""
     content["settings"]["budget"] |= tighter
     (out / "run.json").write_text(json.dumps(content))
     said = verify(out, capsys)
-    word = {"linf": "differs from its original", "l2": "l2 norm", "psnr": "PSNR", "ssim": "SSIM"}[next(iter(tighter))]
-    assert said.count(word) == len(records)
+    words = {
+        "linf": "differs from its original",
+        "l2": "l2 norm",
+        "psnr": "PSNR",
+        "ssim": "SSIM",
+        "luma": "its brightness",
+    }
+    assert said.count(words[next(iter(tighter))]) == len(records)
 
 
 def test_what_the_shape_forbids_is_found(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,10 +139,12 @@ def test_a_folder_goes_on_with_the_same_bounds_alone(
 
 
 def test_a_run_file_gives_bounds_and_flags_win(photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "run.toml").write_text('[budget]\nssim = 0.9\npsnr = 30\nshape = "texture"\n')
+    (tmp_path / "run.toml").write_text('[budget]\nssim = 0.9\npsnr = 30\nshape = "texture"\nluma = 3\n')
     protect(photos, tmp_path / "out", "--run", str(tmp_path / "run.toml"), "--ssim", "0.97")
     content = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert content["settings"]["budget"] == {"linf": 16.0, "psnr": 30, "ssim": 0.97, "shape": "texture"}
+    assert content["settings"]["budget"] == {
+        "linf": 16.0, "luma": 3.0, "psnr": 30, "ssim": 0.97, "shape": "texture",
+    }  # fmt: skip
 
 
 def test_no_room_is_unchanged_with_the_reason() -> None:

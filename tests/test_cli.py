@@ -105,6 +105,7 @@ def test_labels_by_csv(photos: Path, tmp_path: Path) -> None:
         ([*MODELS, "--epsilon", "4", "--strength", "low"], "give one"),
         ([*MODELS, "--epsilon", "-1"], "budget"),
         ([*MODELS, "--ssim", "1.5"], "ssim must be between 0 and 1"),
+        ([*MODELS, "--luma", "300"], "luma must lie between 0 and 255 steps, not 300"),
         ([*MODELS, "--smooth", "-1"], "smooth lies between"),
         ([*MODELS, "--views", "sideways"], "unknown view"),
         ([*MODELS, "--layer", "nowhere", "--recipe", "fmd"], "no layer"),

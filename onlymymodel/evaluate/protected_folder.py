@@ -19,6 +19,7 @@ from onlymymodel.surrogates.classifier import ModelCard
 
 NAMED = 5  # files that an error names
 BOUNDS = {
+    "luma": "brightness within {:g}/255",
     "l2": "L2 at most {:g}",
     "psnr": "PSNR at least {:g} dB",
     "ssim": "SSIM at least {:g}",

@@ -9,6 +9,8 @@ from torch import Generator, Tensor
 
 from onlymymodel.errors import UserError
 from onlymymodel.protect.bounds import L2, Bound, Lpips, Psnr, Ssim
+from onlymymodel.protect.brightness import DEFINITION as BRIGHTNESS
+from onlymymodel.protect.brightness import hold_luma, luma_levels
 from onlymymodel.protect.perceptual import SMALLEST
 from onlymymodel.protect.visibility import texture_share
 
@@ -16,6 +18,7 @@ Shape = Literal["flat", "texture"]
 SHAPES = get_args(Shape)
 KINDS: dict[str, type[L2 | Psnr | Ssim | Lpips]] = {kind.name: kind for kind in (L2, Psnr, Ssim, Lpips)}
 RANGES = {"l2": (0, math.inf), "psnr": (0, math.inf), "ssim": (0, 1), "lpips": (0, math.inf)}
+IN_STEPS = ("linf", "luma")  # people read and write these in 1/255
 OF_A_LEVEL = 1e-2  # a shape is computed in floats, which differ between machines
 
 
@@ -31,6 +34,8 @@ class Budget:
         lpips: the largest LPIPS, see `perceptual`.
         shape: whether each pixel may take all of linf (`flat`), or those beside texture more than those in smooth
             regions (`texture`, see `visibility`).
+        luma: the most that the brightness of any pixel may change, in pixels of [0, 1], see `brightness`; what is left
+            of linf goes into its color, where eyes miss it. Shaped as linf is; None for no such bound.
 
     Raises:
         UserError: a number out of its range, or an unknown shape.
@@ -42,10 +47,13 @@ class Budget:
     ssim: float | None = None
     lpips: float | None = None
     shape: Shape = "flat"
+    luma: float | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.linf) and 0 <= self.linf <= 1):
             raise UserError(f"the budget must lie between 0 and 255 steps, not {self.linf * 255:g}")
+        if self.luma is not None and not (math.isfinite(self.luma) and 0 <= self.luma <= 1):
+            raise UserError(f"the budget's luma must lie between 0 and 255 steps, not {self.luma * 255:g}")
         for name, (least, most) in RANGES.items():
             limit = getattr(self, name)
             if limit is not None and not (math.isfinite(limit) and least <= limit <= most):
@@ -66,9 +74,15 @@ class Budget:
         return tuple(KINDS[name](limit) for name, limit in limits.items() if limit is not None)
 
     @property
+    def definitions(self) -> dict[str, object]:
+        """What makes each figure of a bound mean something, as JSON values."""
+        brightness: dict[str, object] = {} if self.luma is None else {"luma": BRIGHTNESS}
+        return brightness | {bound.name: bound.definition for bound in self.bounds}
+
+    @property
     def ball(self) -> "Budget":
         """The same without any bound beside linf."""
-        return Budget(self.linf, shape=self.shape)
+        return Budget(self.linf, shape=self.shape, luma=self.luma)
 
     def check_at_hand(self) -> None:
         """See that every bound can be measured here.
@@ -81,15 +95,15 @@ class Budget:
             Lpips(self.lpips).scale(photo, photo)
 
     def to_json(self) -> dict[str, Any]:
-        """linf in 1/255, and whatever else differs from the default."""
-        others = {knob.name: getattr(self, knob.name) for knob in fields(self)[1:]}
-        changed = {knob.name: others[knob.name] for knob in fields(self)[1:] if others[knob.name] != knob.default}
-        return {"linf": self.linf * 255, **changed}
+        """linf, and whatever else differs from the default; linf and luma in 1/255."""
+        values = {knob.name: getattr(self, knob.name) for knob in fields(self)}
+        said = {knob.name for knob in fields(self) if knob.name == "linf" or values[knob.name] != knob.default}
+        return {name: values[name] * 255 if name in IN_STEPS else values[name] for name in values if name in said}
 
     @staticmethod
     def from_json(content: dict[str, Any]) -> "Budget":
         """The reverse of `to_json`."""
-        return Budget(**{**content, "linf": content["linf"] / 255})
+        return Budget(**{name: value / 255 if name in IN_STEPS else value for name, value in content.items()})
 
     def part(self, share: float, size: float = 1.0) -> "Budget":
         """What `share` of a photo's pixels may spend of a budget that is for all of them: linf whole, of the rest
@@ -110,8 +124,7 @@ class Budget:
         """How far each pixel of (B,C,H,W) photos in [0,1] may move: (B,1,H,W), or (B,1,1,1) if flat."""
         if self.shape == "flat":
             return torch.full((len(original), 1, 1, 1), self.linf).to(original)
-        # one by one: a filter may sum a batch in another order
-        return self.linf * torch.cat([texture_share(photo[None]) for photo in original])
+        return self.linf * self._share(original)
 
     def project(self, delta: Tensor, original: Tensor, mask: Tensor | None = None, *, whole: bool = False) -> Tensor:
         """An admissible change: the nearest for linf, l2 and PSNR each, else shrunk toward none until it fits.
@@ -166,9 +179,12 @@ class Budget:
         return (room * share.view(-1, 1, 1, 1)).cpu().double()
 
     def spent(self, protected: Tensor, original: Tensor, bound: str = "linf") -> Tensor:
-        """(B,) what each photo has spent, from (B,C,H,W) uint8: of linf in whole 8-bit steps, else see `bounds`."""
+        """(B,) what each photo has spent, from (B,C,H,W) uint8: of linf and luma in 8-bit steps, else see `bounds`."""
+        change = protected.int() - original.int()
         if bound == "linf":
-            return (protected.int() - original.int()).abs().flatten(1).amax(1)
+            return change.abs().flatten(1).amax(1)
+        if bound == "luma":
+            return torch.stack([luma_levels(row).max() for row in change])
         measure = KINDS[bound](0).spent
         return torch.tensor([measure(*pair) for pair in zip(protected, original, strict=True)], dtype=torch.double)
 
@@ -189,16 +205,42 @@ class Budget:
             found.append(f"it differs from its original by {int(change.max())}/255, more than {self.levels}/255")
         elif self.shape != "flat" and (change > self._levels_at(original)).any():
             found.append("it differs from its original in a smooth region by more than the shape of its budget allows")
+        if self.luma is not None and self.too_bright(protected, original).any():
+            most = float(self.spent(protected[None], original[None], "luma"))
+            found.append(
+                f"its brightness differs by up to {most:.1f}/255, more than its budget's {self.luma * 255:g}/255"
+            )
         said = (bound.excess(bound.spent(protected, original), tolerance) for bound in self.bounds)
         return found + [sentence for sentence in said if sentence]
+
+    def too_bright(self, protected: Tensor, original: Tensor) -> Tensor:
+        """(H,W) bool: the pixels of a (C,H,W) uint8 photo whose luma has changed by more than it may."""
+        if self.luma is None:
+            return torch.zeros(original.shape[1:], dtype=torch.bool, device=original.device)
+        limit = torch.tensor(self.luma * 255 + 1e-6)
+        if self.shape != "flat":
+            limit = self.luma * 255 * self._share(original[None].float() / 255)[0, 0] + OF_A_LEVEL
+        return luma_levels(protected.int() - original.int()) > limit.to(original.device)
+
+    def _share(self, original: Tensor) -> Tensor:
+        """(B,1,H,W) or (B,1,1,1) in [0, 1]: what each pixel may take of linf and luma."""
+        if self.shape == "flat":
+            return torch.ones(len(original), 1, 1, 1).to(original)
+        # one by one: a filter may sum a batch in another order
+        return torch.cat([texture_share(photo[None]) for photo in original])
 
     def _levels_at(self, original: Tensor) -> Tensor:
         return self.room(original[None].float() / 255)[0] * 255 + OF_A_LEVEL
 
     def _into_ball(self, delta: Tensor, original: Tensor, whole: bool) -> Tensor:
-        if self.shape == "flat":
+        if self.shape == "flat" and self.luma is None:
             linf = self.levels / 255 if whole else self.linf
             return delta.clamp(-linf, linf)
-        room = self.room(original)
+        share = self._share(original)
+        room = self.linf * share
         room = (room * 255 + OF_A_LEVEL / 100).floor() / 255 if whole else room
-        return torch.minimum(torch.maximum(delta, -room), room)
+        delta = torch.minimum(torch.maximum(delta, -room), room)
+        if self.luma is None:
+            return delta
+        low, high = torch.maximum(-room, -original), torch.minimum(room, 1 - original)
+        return hold_luma(delta, self.luma * share, low, high)

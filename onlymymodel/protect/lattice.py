@@ -50,9 +50,12 @@ def inside(original: Tensor, delta: Tensor, budget: Budget, mask: Tensor | None 
     """
     start = from_lattice(original)
     change = budget.project(delta, start, mask, whole=True)
-    if not budget.bounds:
-        return to_lattice(start + change)
-    return torch.stack([_inside_bounds(*row, budget) for row in zip(original, change, strict=True)])
+    if budget.bounds:
+        return torch.stack([_inside_bounds(*row, budget) for row in zip(original, change, strict=True)])
+    if budget.luma is not None:
+        half = torch.full_like(change[0], 0.5)
+        return torch.stack([_rounded(*row, half, budget) for row in zip(original, change, strict=True)])
+    return to_lattice(start + change)
 
 
 def _inside_bounds(photo: Tensor, change: Tensor, budget: Budget) -> Tensor:
@@ -64,10 +67,25 @@ def _inside_bounds(photo: Tensor, change: Tensor, budget: Budget) -> Tensor:
     stream = Generator().manual_seed(0)
     threshold = WHOLE + (1 - 2 * WHOLE) * torch.rand(photo.shape, generator=stream).to(change)
     for share in RETREAT:
-        made = (photo + 255 * share * change + threshold).floor().clamp(0, 255).to(torch.uint8)
+        made = _rounded(photo, share * change, threshold, budget)
         if not budget.excess(made, photo):
             return made
     return photo.clone()
+
+
+def _rounded(photo: Tensor, change: Tensor, threshold: Tensor, budget: Budget) -> Tensor:
+    """(C,H,W) uint8: rounded up where the fraction of a step passes 1 - threshold; pixels that rounding made too bright
+    or too dark take less of their change."""
+    made = photo
+    for share in RETREAT:
+        wanted = (photo + 255 * share * change + threshold).floor().clamp(0, 255).to(torch.uint8)
+        if share == 1.0:
+            made = wanted
+        over = budget.too_bright(made, photo)
+        if not over.any():
+            return made
+        made = torch.where(over, wanted, made)
+    return torch.where(budget.too_bright(made, photo), photo, made)
 
 
 def settle(

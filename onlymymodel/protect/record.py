@@ -86,7 +86,8 @@ def judged(
 
 def _further(context: Context) -> list[str]:
     """The distances that are measured since the budget bounds them."""
-    return [bound.name for bound in context.budget.bounds if bound.name not in ("psnr", "ssim")]
+    brightness = [] if context.budget.luma is None else ["luma"]
+    return brightness + [bound.name for bound in context.budget.bounds if bound.name not in ("psnr", "ssim")]
 
 
 def _authorized(before: Answers, after: Answers | None) -> dict[str, Any]:

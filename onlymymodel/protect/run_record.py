@@ -62,7 +62,7 @@ def write(out: Path, context: Context, batch_size: int, uris: ModelUris, source:
         raise UserError(
             f"{out} is not empty and no earlier run of omm made it (it has {strangers[0]}); give another --out"
         )
-    bounds = context.budget.bounds
+    bounds = context.budget.definitions
     content = {
         "schema": SCHEMA,
         "settings_sha256": digest,
@@ -70,7 +70,7 @@ def write(out: Path, context: Context, batch_size: int, uris: ModelUris, source:
         "models": {"authorized": uris.authorized, "surrogates": list(uris.surrogates)},
         "source": source,
         "ssim": SSIM_DEFINITION,
-        **({"bounds": {bound.name: bound.definition for bound in bounds}} if bounds else {}),
+        **({"bounds": bounds} if bounds else {}),
         "environment": environment(context.device),
     }
     write_atomic(out / NAME, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())

@@ -1,15 +1,14 @@
 """Where a change is hard to see: the share of a budget that each pixel of a photo may take."""
 
-import torch
 from torch import Tensor
 
+from onlymymodel.protect.brightness import luma
 from onlymymodel.protect.filters import gaussian
 
 # chosen with epsilon 16 as the cap on images and a model that no table uses
 FLOOR = 0.125  # of a smooth region
 FULL = 24 / 255  # standard deviation from which on all of the budget may be taken
 SIGMA = 1.5  # of the window, in pixels; that of SSIM
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def texture_share(photos: Tensor) -> Tensor:
@@ -22,8 +21,6 @@ def texture_share(photos: Tensor) -> Tensor:
     Args:
         photos: (B,C,H,W) in [0,1], C 3 (RGB) or 1 (gray).
     """
-    luminance = photos
-    if photos.shape[1] == 3:
-        luminance = (photos * torch.tensor(LUMA).to(photos).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    luminance = luma(photos)
     variance = gaussian(luminance.square(), SIGMA) - gaussian(luminance, SIGMA).square()
     return (variance.clamp_min(0).sqrt() / FULL).clamp(FLOOR, 1.0)
