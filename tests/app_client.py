@@ -27,6 +27,7 @@ FORM: dict[str, Any] = {
     "surrogates": ["python:toys:theirs"],
     "heldout": ["python:toys:others"],
     "epsilon": 16,
+    "shape": "flat",
     "recipe": "default",
     "region": "image",
     "steps": 4,

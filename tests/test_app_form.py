@@ -40,6 +40,7 @@ def client() -> Iterator[Client]:
         ({"epsilon": True}, "1 to 32"),
         ({"epsilon": 8.5}, "1 to 32"),
         ({"steps": 0}, "1 to 1000"),
+        ({"shape": "round"}, "flat, texture"),
         ({"recipe": "fmd"}, "default, robust"),
         ({"recipe": ["default"]}, "default, robust"),
         ({"region": "mask"}, "image, face"),
@@ -83,7 +84,7 @@ def test_the_run_file_names_the_same_models_from_any_folder(tmp_path: Path, monk
     monkeypatch.chdir(here)
     uri = "checkpoint:mine.safetensors?arch=timm:resnet18&labels=names 100%26.txt"
     choice = Choice(
-        uri, ("zoo:identity-vit", "onnx:/abs/x.onnx"), ("timm:vit?mean=0.5,0.5,0.5",), 12, "robust", steps=7
+        uri, ("zoo:identity-vit", "onnx:/abs/x.onnx"), ("timm:vit?mean=0.5,0.5,0.5",), 12, "texture", "robust", steps=7
     )
     (there / "run.toml").write_text(to_toml(choice), encoding="utf-8")
     monkeypatch.chdir("/")
@@ -95,6 +96,7 @@ def test_the_run_file_names_the_same_models_from_any_folder(tmp_path: Path, monk
     assert run.surrogates == ("zoo:identity-vit", "onnx:abs/x.onnx")
     assert run.heldout == ("timm:vit?mean=0.5,0.5,0.5",)
     assert (run.epsilon, run.recipe) == (12, {"name": "robust", "steps": 7})
+    assert run.budget == {"shape": "texture"}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.harness import check_independence
 from onlymymodel.evaluate.judgment import panel
-from onlymymodel.protect.budget import Budget
+from onlymymodel.protect.budget import SHAPES, Budget, Shape
 from onlymymodel.protect.context import Context
 from onlymymodel.protect.recipe import make_recipe
 from onlymymodel.protect.region import Region
@@ -39,6 +39,7 @@ class Choice:
     Attributes:
         authorized, surrogates, heldout: model URIs.
         epsilon: 1 to 32, in 1/255.
+        shape: of the budget, over the photo.
         steps: of the optimizer; the recipe's own if None.
         keep_metadata: whether camera, place and time (EXIF) stay in the written files.
     """
@@ -47,6 +48,7 @@ class Choice:
     surrogates: tuple[str, ...]
     heldout: tuple[str, ...] = ()
     epsilon: int = 8
+    shape: Shape = "flat"
     recipe: PageRecipe = "default"
     region: PageRegion = "image"
     steps: int | None = None
@@ -117,6 +119,7 @@ def read_choice(content: object) -> Choice:
         surrogates=surrogates,
         heldout=heldout,
         epsilon=_whole("strength", given.get("epsilon"), MAX_EPSILON),
+        shape=cast(Shape, _one_of("shape", given.get("shape"), SHAPES)),
         recipe=cast(PageRecipe, _one_of("recipe", given.get("recipe"), get_args(PageRecipe))),
         region=cast(PageRegion, _one_of("region", given.get("region"), get_args(PageRegion))),
         steps=None if steps is None else _whole("number of steps", steps, MAX_STEPS),
@@ -139,7 +142,7 @@ def load(choice: Choice, policy: Policy) -> tuple[Context, Sequence[BlackBox]]:
     context = Context(
         authorized=authorized,
         surrogates=tuple(surrogates),
-        budget=Budget(choice.epsilon / 255),
+        budget=Budget(choice.epsilon / 255, shape=choice.shape),
         recipe=make_recipe(choice.recipe, **({} if choice.steps is None else {"steps": choice.steps})),
         strip_metadata=not choice.keep_metadata,
         max_pixels=MAX_PIXELS,
@@ -163,6 +166,7 @@ def to_toml(choice: Choice) -> str:
             for role, uris in (("surrogates", choice.surrogates), ("heldout", choice.heldout))
         ),
         f"epsilon = {choice.epsilon}",
+        *([] if choice.shape == "flat" else ["", "[budget]", f"shape = {_text(choice.shape)}"]),
         "",
         "[recipe]",
         f"name = {_text(choice.recipe)}",

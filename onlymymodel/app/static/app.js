@@ -135,6 +135,7 @@ function choice() {
     surrogates: [...picked("surrogates"), ...typed("surrogates")],
     heldout: [...picked("heldout"), ...typed("heldout")],
     epsilon: +epsilon.value,
+    shape: form.elements.shape.value,
     recipe: form.elements.recipe.value,
     region: form.elements.region.value,
     steps: by("steps").value === "" ? null : +by("steps").value,
