@@ -67,6 +67,19 @@ def test_every_photo_has_one_line_and_the_tree_is_mirrored(photos: Path, tmp_pat
     assert files_of(photos) == before
 
 
+def test_a_part_of_a_folder_is_protected_as_if_the_rest_were_not_there(photos: Path, tmp_path: Path) -> None:
+    (photos / "broken.png").write_bytes(b"no photo")
+    part = {"0.png", "trip/3.png", "4.png"}
+    assert run(photos, tmp_path / "part", only=part).counts.total() == 3
+    for name in files_of(photos).keys() - part:
+        (photos / name).unlink()
+    run(photos, tmp_path / "whole")
+    assert lines_of(tmp_path / "part") == lines_of(tmp_path / "whole")
+    part_files, whole_files = (files_of(tmp_path / name) for name in ("part", "whole"))
+    assert {n: d for n, d in part_files.items() if n in part} == {n: d for n, d in whole_files.items() if n in part}
+    assert part_files.keys() == whole_files.keys()
+
+
 def test_a_finished_run_is_not_run_again(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(photos, tmp_path / "out")
     before = files_of(tmp_path / "out")

@@ -18,8 +18,8 @@ from onlymymodel import cli
 from onlymymodel.data.manifest import Manifest
 from onlymymodel.data.portraits import render
 from onlymymodel.errors import UserError
-from onlymymodel.evaluate import photo_levels, tune_page
 from onlymymodel.evaluate import tune as tune_module
+from onlymymodel.evaluate import tune_page
 from onlymymodel.evaluate.frontier import CHANNELS, clean_point, protected_point
 from onlymymodel.evaluate.frontier_plot import frontier_plot
 from onlymymodel.evaluate.results import read_results, wilson
@@ -28,6 +28,7 @@ from onlymymodel.evaluate.verify import verify_folder
 from onlymymodel.protect import folder as folder_module
 from onlymymodel.protect.budget import Budget
 from onlymymodel.protect.folder import MANIFEST
+from onlymymodel.protect.photo import protect_photos
 from onlymymodel.protect.recipe import make_recipe
 from onlymymodel.roles import Roles
 from onlymymodel.run_file import read_run_file
@@ -179,8 +180,7 @@ def test_a_finished_tuning_computes_and_asks_nothing_again(
 ) -> None:
     before, answers = content_of(tuned), asked(tuned)
     assert set(answers.values()) == {1}
-    for module in (folder_module, photo_levels):
-        monkeypatch.setattr(module, "protect_photos", lambda *_, **__: pytest.fail("computed again"))
+    monkeypatch.setattr(folder_module, "protect_photos", lambda *_, **__: pytest.fail("computed again"))
     words = [str(photos), "--out", str(tuned), *TEAM, "--heldout", JUDGE, *QUICK, *GOAL]
     omm("tune", *words, "--per-image")
     assert content_of(tuned) == before
@@ -192,16 +192,13 @@ def test_a_tuning_that_was_stopped_goes_on(few: Path, tmp_path: Path, monkeypatc
     words = [str(few), *TOYS, "--highest", "2", "--batch-size", "1", "--per-image", "--out"]
     computed: list[bytes] = []
     limit = 1000
-    for module in (folder_module, photo_levels):
-        real = module.protect_photos
+    def counted(sources: Any, context: Any, *rest: Any) -> Any:
+        if len(computed) == limit:
+            raise KeyboardInterrupt
+        computed.append(sources[0].data)
+        return protect_photos(sources, context, *rest)
 
-        def counted(sources: Any, context: Any, *rest: Any, real: Any = real, **named: Any) -> Any:
-            if len(computed) == limit:
-                raise KeyboardInterrupt
-            computed.append(sources[0].data)
-            return real(sources, context, *rest, **named)
-
-        monkeypatch.setattr(module, "protect_photos", counted)
+    monkeypatch.setattr(folder_module, "protect_photos", counted)
     omm("tune", *words, str(tmp_path / "whole"))
     whole = len(computed)
     assert whole > 6
@@ -217,6 +214,16 @@ def test_a_tuning_that_was_stopped_goes_on(few: Path, tmp_path: Path, monkeypatc
         assert set(asked(out).values()) == {1}
         for part in ("points", "choice", "asked", "per_photo"):
             assert content_of(out)[part] == content_of(tmp_path / "whole")[part]
+
+
+def test_a_photo_that_cannot_be_kept_is_an_error_and_not_unprotectable(few: Path, tmp_path: Path) -> None:
+    in_the_way = tmp_path / "out" / "per-photo" / "epsilon-2" / "0.png"
+    words = ["tune", str(few), *TOYS, "--highest", "2", "--per-image", "--out", str(tmp_path / "out")]
+    omm(*words[:-3], *words[-2:])
+    in_the_way.mkdir(parents=True)
+    (in_the_way.parent / "run.json").write_bytes((tmp_path / "out" / "epsilon-2" / "run.json").read_bytes())
+    with pytest.raises(UserError, match=r"0\.png cannot be written: Is a directory; what is done stays"):
+        omm(*words)
 
 
 def test_without_a_judge_the_last_surrogate_is_set_aside_and_joins_again(

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class Job:
         masks: for the region `mask`: one picture for all photos, or a folder with one for each, at its path and under
             its name with any suffix of a photo.
         batch_size: photos of one working size, or people on them, that are optimized together.
+        only: paths below the source; other files are as if they were not there. All if None.
     """
 
     source: Path
@@ -47,6 +48,7 @@ class Job:
     labels: Mapping[str, int] = field(default_factory=dict)
     masks: Path | None = None
     batch_size: int = 8
+    only: Collection[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def protect_folder(job: Job, *, progress: bool = True) -> Summary:
             and `run_record.write`; or because the manifest cannot be written, after which nothing more is.
     """
     configure()
-    entries = scan(job.source, f".{job.context.format}")
+    found = scan(job.source, f".{job.context.format}")
+    entries = [entry for entry in found if job.only is None or str(entry.relative) in job.only]
     check_destination(job.source, job.out)
     words_for_toward(job.context.authorized, job.context.surrogates, job.context.recipe)
     job.context.budget.check_at_hand()
