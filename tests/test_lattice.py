@@ -1,3 +1,5 @@
+from typing import Any
+
 import torch
 from toys import linear, photos
 
@@ -36,6 +38,35 @@ def test_repair_reaches_kappa_inside_the_budget_and_says_the_margin_of_exactly_t
     assert budget.admits(settled.pixels, original).all()
     torch.testing.assert_close(settled.margins, margin(model(from_lattice(settled.pixels)), labels))
     assert (settled.margins >= 2.0).all()
+
+
+def test_repair_takes_back_no_more_than_it_has_to() -> None:
+    model, original, budget = linear(seed=2, scale=0.1), photos(6), Budget(linf=8 / 255)
+    labels = model(from_lattice(original)).argmax(1)
+    against = torch.randn(original.shape, generator=torch.Generator().manual_seed(0)) * 0.1
+    given: dict[str, Any] = {"authorized": model, "budget": budget}
+    before = settle(original, against, labels, kappa=0.0, repair_steps=0, **given)
+    kappa = float(before.margins.max()) + 0.05  # all photos fall short, some by little
+    after = settle(original, against, labels, kappa=kappa, repair_steps=20, **given)
+    assert after.admissible.all()
+    # to first order, and this model knows no other, a step goes twice as far as is needed
+    assert (after.margins - kappa <= kappa - before.margins + 0.01).all()
+    moved = (after.pixels != before.pixels).flatten(1).sum(1)
+    nearest = (kappa - before.margins).argmin()
+    assert moved.argmin() == nearest
+    assert int(moved[nearest]) < original[0].numel() / 10
+
+
+def test_repair_moves_on_where_the_pixels_that_count_most_cannot() -> None:
+    model, original, budget = linear(seed=2, scale=0.1), photos(6), Budget(linf=3 / 255)
+    labels = model(from_lattice(original)).argmax(1)
+    nothing = torch.zeros(original.shape)
+    given: dict[str, Any] = {"authorized": model, "budget": budget, "kappa": 1e9}
+    most = settle(original, nothing, labels, repair_steps=30, **given)
+    again = settle(original, from_lattice(most.pixels) - from_lattice(original), labels, repair_steps=30, **given)
+    assert torch.equal(again.margins, most.margins)
+    change = (most.pixels.int() - original.int()).abs()
+    assert (change.flatten(1).float().mean(1) > 2.9).all()  # all as far as they may
 
 
 def test_what_cannot_be_repaired_is_not_admissible() -> None:
