@@ -214,7 +214,6 @@ def test_parts_add_up_to_the_whole() -> None:
     assert sum(1 - part.ssim for part in parts if part.ssim) == pytest.approx(0.1)
     assert sum(part.lpips for part in parts if part.lpips) == pytest.approx(0.2)
     assert whole.part(1.0) == whole
-    assert whole.part(1.0, 0.25).l2 == 1.0  # a photo seen at half its sides
 
 
 def test_a_step_is_no_larger_than_what_fits() -> None:

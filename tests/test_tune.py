@@ -192,6 +192,7 @@ def test_a_tuning_that_was_stopped_goes_on(few: Path, tmp_path: Path, monkeypatc
     words = [str(few), *TOYS, "--highest", "2", "--batch-size", "1", "--per-image", "--out"]
     computed: list[bytes] = []
     limit = 1000
+
     def counted(sources: Any, context: Any, *rest: Any) -> Any:
         if len(computed) == limit:
             raise KeyboardInterrupt

@@ -32,6 +32,9 @@ class Bound(Protocol):
     def scale(self, delta: Tensor, original: Tensor) -> float:
         """The largest share of (C,H,W) delta, from 0 to 1, with which the (C,H,W) photo in [0,1] stays inside."""
 
+    def along(self, delta: Tensor, original: Tensor) -> Callable[[float], float]:
+        """The distance of a (C,H,W) photo in [0,1] and itself with a share of a change, as a function of the share."""
+
     def spent(self, protected: Tensor, original: Tensor) -> float:
         """The distance of two (C,H,W) uint8 photos."""
 
@@ -51,6 +54,11 @@ class L2:
         """In closed form: limit / norm."""
         norm = float(delta.norm())
         return min(1.0, self.limit / norm) if norm else 1.0
+
+    def along(self, delta: Tensor, original: Tensor) -> Callable[[float], float]:  # noqa: ARG002
+        """share * norm."""
+        norm = float(delta.norm())
+        return lambda share: share * norm
 
     def spent(self, protected: Tensor, original: Tensor) -> float:
         """The norm."""
@@ -74,6 +82,11 @@ class Psnr:
         """That of the l2 ball of the same photo."""
         return L2(10 ** (-self.limit / 20) * math.sqrt(delta.numel())).scale(delta, original)
 
+    def along(self, delta: Tensor, original: Tensor) -> Callable[[float], float]:  # noqa: ARG002
+        """In closed form, in dB."""
+        size = math.sqrt(float(delta.square().mean()))
+        return lambda share: -20 * math.log10(share * size) if share * size else math.inf
+
     def spent(self, protected: Tensor, original: Tensor) -> float:
         """In dB; infinite where nothing changed."""
         found = distortion.psnr(protected, original)
@@ -95,8 +108,14 @@ class Ssim:
 
     def scale(self, delta: Tensor, original: Tensor) -> float:
         """By bisection; all local moments of original + s delta are polynomials in s, so that it filters but once."""
-        similarity = _ssim_along(delta, original)
+        similarity = self.along(delta, original)
         return largest_share(lambda share: similarity(share) >= self.limit, halvings=10)
+
+    def along(self, delta: Tensor, original: Tensor) -> Callable[[float], float]:
+        """Wang et al., TIP 2004, eq. 13."""
+        # one channel at a time, as in `distortion.ssim`
+        planes = [_plane_along(*pair) for pair in zip(delta, original, strict=True)]
+        return lambda share: fmean(similarity(share) for similarity in planes)
 
     def spent(self, protected: Tensor, original: Tensor) -> float:
         """The similarity."""
@@ -122,8 +141,13 @@ class Lpips:
 
     def scale(self, delta: Tensor, original: Tensor) -> float:
         """By bisection, a look of the network each time."""
+        distance = self.along(delta, original)
+        return largest_share(lambda share: distance(share) <= self.limit, halvings=6)
+
+    def along(self, delta: Tensor, original: Tensor) -> Callable[[float], float]:
+        """A look of the network each time."""
         distance = perceptual.distance_from(original)
-        return largest_share(lambda share: distance(original + share * delta) <= self.limit, halvings=6)
+        return lambda share: distance(original + share * delta)
 
     def spent(self, protected: Tensor, original: Tensor) -> float:
         """The distance."""
@@ -146,15 +170,8 @@ def largest_share(fits: Callable[[float], bool], *, halvings: int) -> float:
     return inside
 
 
-def _ssim_along(delta: Tensor, original: Tensor) -> Callable[[float], float]:
-    """SSIM of a (C,H,W) photo x and x + s delta as a function of s (Wang et al., TIP 2004, eq. 13)."""
-    # one channel at a time, as in `distortion.ssim`
-    planes = [_plane_along(*pair) for pair in zip(delta, original, strict=True)]
-    return lambda share: fmean(similarity(share) for similarity in planes)
-
-
 def _plane_along(delta: Tensor, original: Tensor) -> Callable[[float], float]:
-    """The same for one (H,W) channel."""
+    """SSIM of one (H,W) channel x and x + s delta as a function of s."""
     inside = distortion.SSIM_WINDOW // 2
 
     def local_mean(plane: Tensor) -> Tensor:

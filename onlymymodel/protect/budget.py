@@ -105,16 +105,12 @@ class Budget:
         """The reverse of `to_json`."""
         return Budget(**{name: value / 255 if name in IN_STEPS else value for name, value in content.items()})
 
-    def part(self, share: float, size: float = 1.0) -> "Budget":
-        """What `share` of a photo's pixels may spend of a budget that is for all of them: linf whole, of the rest
-        that share.
-
-        Args:
-            size: pixels of the photo as it is seen, as a share of its own; an l2 norm depends on it.
-        """
+    def part(self, share: float) -> "Budget":
+        """What `share` of a photo's pixels may spend of a budget that is for all of them: linf whole, of the rest that
+        share."""
         return replace(
             self,
-            l2=None if self.l2 is None else self.l2 * math.sqrt(share * size),
+            l2=None if self.l2 is None else self.l2 * math.sqrt(share),
             psnr=None if self.psnr is None else self.psnr - 10 * math.log10(share),
             ssim=None if self.ssim is None else 1 - (1 - self.ssim) * share,
             lpips=None if self.lpips is None else self.lpips * share,

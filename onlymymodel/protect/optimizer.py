@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from onlymymodel.protect.budget import Budget
@@ -17,6 +16,7 @@ from onlymymodel.protect.recipe import Recipe
 from onlymymodel.protect.soft_channels import soft_channel
 from onlymymodel.protect.spending import Spending
 from onlymymodel.protect.toward import turn_toward
+from onlymymodel.protect.working_budget import scale_to
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.vocabulary import translation
 
@@ -254,14 +254,6 @@ def settle_proposal(
         for whole, part in zip(first, second, strict=True):
             whole[again] = part
     return first
-
-
-def scale_to(delta: Tensor, originals: Tensor) -> Tensor:
-    """A change at working size, (B,C,h,w), at the size of the originals, (B,C,H,W)."""
-    size = originals.shape[-2:]
-    if delta.shape[-2:] == size:
-        return delta
-    return F.interpolate(delta, size=size, mode="bilinear", align_corners=False)
 
 
 def _start(originals: Tensor, spending: Spending, recipe: Recipe, generators: Sequence[Generator]) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from onlymymodel.data.image_io import Photo, PhotoError, decode, encode
 from onlymymodel.protect.answers import Answers, look_at
+from onlymymodel.protect.budget import Budget
 from onlymymodel.protect.canvas import landmarks_for
 from onlymymodel.protect.context import Context, Format, Record, Source
 from onlymymodel.protect.lattice import from_lattice
@@ -22,6 +23,7 @@ from onlymymodel.protect.record import begun_record, blank_record, judged
 from onlymymodel.protect.region import Area, area_of
 from onlymymodel.protect.toward import words_for_toward
 from onlymymodel.protect.work import Work, begin, photo_generator
+from onlymymodel.protect.working_budget import at_working_size
 
 __all__ = [
     "Context",
@@ -132,7 +134,7 @@ def _propose(
     """The optimizer's proposal for some rows, at working size."""
     working = torch.stack([_at_size(work.original, shape) for work, _ in chunk])
     surrogates = range(len(context.surrogates))
-    seen = shape[1] * shape[2]
+    limits = [_limits(work, row, photo, context) for (work, row), photo in zip(chunk, working, strict=True)]
     return optimize(
         working,
         torch.tensor([work.label_of(row) for work, row in chunk], device=context.device),
@@ -142,13 +144,22 @@ def _propose(
         signs=[torch.stack([work.aims.signs[index][row] for work, row in chunk]) for index in surrogates],
         budget=context.budget,
         recipe=context.recipe,
-        budgets=[work.budget(row, context).part(1.0, seen / work.original[0].numel()) for work, row in chunk],
+        budgets=[budget for budget, _ in limits],
         generators=[work.stream(row, context.recipe.seed) for work, row in chunk],
-        # a pixel of the smaller photo may change where any pixel that it stands for may
-        mask=torch.stack([F.adaptive_max_pool2d(work.mask(row), shape[1:]) for work, row in chunk]),
+        mask=torch.stack([mask for _, mask in limits]),
         landmarks=_landmarks(chunk, working, context),
         on_step=on_step,
     )
+
+
+def _limits(work: Work, row: int, working: Tensor, context: Context) -> tuple[Budget, Tensor]:
+    """What a row may spend at working size, and (1,h,w) where."""
+    mask, budget = work.mask(row), work.budget(row, context)
+    # a pixel of the smaller photo may change where any pixel that it stands for may
+    smaller = F.adaptive_max_pool2d(mask, working.shape[1:])
+    if budget.bounds and working.shape != work.original.shape:
+        budget = at_working_size(budget, from_lattice(work.original), working, mask, smaller)
+    return budget, smaller
 
 
 def _landmarks(chunk: Sequence[tuple[Work, int]], working: Tensor, context: Context) -> Tensor | None:
