@@ -2,7 +2,8 @@
 
 import copy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from onlymymodel.surrogates.black_box import (
     BlackBoxError,
     CallableBlackBox,
     ClassifierBlackBox,
+    ask,
     load_black_box,
     to_pixels,
 )
@@ -215,6 +217,52 @@ def test_any_function_can_judge_with_a_label_or_scores(answer: Any, scores: list
 def test_answers_that_are_no_scores_are_refused(answer: Any) -> None:
     with pytest.raises(BlackBoxError, match="model mine"):
         CallableBlackBox(lambda _: answer, CARD).predict(images(1))
+
+
+class Says:
+    """A black box of four classes that says the same whatever it is shown."""
+
+    def __init__(self, said: Any, gallery: str = "") -> None:
+        self.card = replace(CARD, gallery=gallery)
+        self.said = said
+
+    def predict(self, _images: Sequence[NDArray[np.uint8]]) -> Any:
+        return self.said
+
+
+@pytest.mark.parametrize(
+    ("said", "scores"),
+    [
+        (np.array([2]), [0, 0, 1, 0]),
+        (np.array([0], np.uint8), [1, 0, 0, 0]),
+        (torch.tensor([3]), [0, 0, 0, 1]),
+        (np.array([[0.5, 2, -1, 0]]), [0.5, 2, -1, 0]),
+        (np.array([[1, 2, 3, 4]]), [1, 2, 3, 4]),
+        (torch.tensor([[1.0, 2.0, 3.0, 4.0]]), [1, 2, 3, 4]),
+    ],
+)
+def test_a_black_box_answers_with_scores_or_class_indexes(said: Any, scores: list[float]) -> None:
+    answer = ask(Says(said), images(1)[0])
+    assert answer.dtype == np.float32
+    assert answer.tolist() == scores
+
+
+@pytest.mark.parametrize(
+    "said",
+    [np.full((1, 4), np.nan), np.array([[0, 1, np.inf, 0]]), np.zeros((1, 5)), np.zeros((1, 3)), np.zeros((1, 0)),
+     np.zeros((2, 4)), np.zeros((0, 4)), np.zeros((1, 1, 4)), np.arange(4), np.arange(4.0), np.array([4]),
+     np.array([-1]), np.array([1.0]), np.array([True]), np.array([[1]]), np.int64(2), np.array(["cat"]), 2, None, [],
+     [2], [[1.0, 2.0, 3.0, 4.0]]],
+)  # fmt: skip
+def test_what_a_black_box_says_that_is_no_answer_is_refused(said: Any) -> None:
+    with pytest.raises(BlackBoxError, match=r"model mine .* are needed"):
+        ask(Says(said), images(1)[0])
+
+
+def test_a_gallery_is_not_answered_for_by_class_indexes() -> None:
+    with pytest.raises(BlackBoxError, match=r"answers .*2.*, where 4 finite scores are needed"):
+        ask(Says(np.array([2]), gallery="people"), images(1)[0])
+    assert ask(Says(np.eye(4)[2:3], gallery="people"), images(1)[0]).tolist() == [0, 0, 1, 0]
 
 
 def test_a_function_gets_the_photo_and_cannot_change_it() -> None:

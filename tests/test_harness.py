@@ -5,14 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tiny_onnx import write_onnx
 from toys import PLAIN
 
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.channels import CHANNELS, Channel
 from onlymymodel.evaluate.harness import Judge, Pair, check_independence, evaluate_models, kinship
 from onlymymodel.surrogates.answer_book import AnswerBook
-from onlymymodel.surrogates.black_box import BlackBox, BudgetSpent, CallableBlackBox
+from onlymymodel.surrogates.black_box import BlackBox, BudgetSpent, CallableBlackBox, load_black_box
 from onlymymodel.surrogates.classifier import ModelCard
+from onlymymodel.surrogates.recorded import image_key
 
 
 class ByBrightness:
@@ -128,6 +130,48 @@ def test_what_is_no_array_of_scores_is_a_failure_not_a_crash(said: Any) -> None:
 
     results = evaluate_models([authorized(), Judge("held-out", Odd("odd"))], PAIRS, progress=False)
     assert results.rows[1].score("clean").failed == 4
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_scores_that_are_no_numbers_are_failures_and_not_the_first_class(kept: bool, tmp_path: Path) -> None:
+    blind = load_black_box(f"onnx:{write_onnx(tmp_path / 'blind.onnx', operator='Log')}?task=toy")
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    assert np.isnan(blind.predict([noise])).all()
+    book = AnswerBook(tmp_path / "b.jsonl") if kept else None
+    pairs = [Pair("n.png", noise, {"run": noise}, 5)]
+    results = evaluate_models([authorized(), Judge("held-out", blind)], pairs, book=book, progress=False)
+    assert results.rows[1].answers == {"clean": {"png": (None,)}, "run": {"png": (None,)}}
+    assert {failure.reason.partition(",")[0] for failure in results.failures} == {
+        "model onnx:blind.onnx answers scores that are not finite"
+    }
+    assert book is None or book.answer(blind.card, image_key(noise)) is None
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_more_scores_than_classes_are_failures(kept: bool, tmp_path: Path) -> None:
+    class Wide(ByBrightness):
+        def predict(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+            return np.eye(300, dtype=np.float32)[[299 for _ in images]]
+
+    book = AnswerBook(tmp_path / "b.jsonl") if kept else None
+    results = evaluate_models([authorized(), Judge("held-out", Wide("w"))], PAIRS, book=book, progress=False)
+    assert results.rows[1].score("run").failed == 4
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_class_indexes_are_answers(kept: bool, tmp_path: Path) -> None:
+    class Labels(ByBrightness):
+        def predict(self, images: Sequence[NDArray[np.uint8]]) -> Any:
+            return super().predict(images).argmax(1)
+
+    book = AnswerBook(tmp_path / "b.jsonl") if kept else None
+    results = evaluate_models([authorized(), Judge("held-out", Labels("l"))], PAIRS, book=book, progress=False)
+    assert (
+        results.rows[1].answers
+        == results.rows[0].answers
+        == {"clean": {"png": (5, 5, 7, 7)}, "run": {"png": (5, 9, 5, 8)}}
+    )
+    assert not results.failures
 
 
 def test_a_held_out_model_that_is_related_is_marked_and_enters_no_mean() -> None:

@@ -14,7 +14,7 @@ from onlymymodel.evaluate.verification import Cosines, Matches, match
 from onlymymodel.protect.distortion import Distortion, measure
 from onlymymodel.protect.photo import to_tensor
 from onlymymodel.surrogates.answer_book import AnswerBook, AskedOnce
-from onlymymodel.surrogates.black_box import BlackBox, BlackBoxError, BudgetSpent
+from onlymymodel.surrogates.black_box import BlackBox, BudgetSpent, ask
 from onlymymodel.surrogates.classifier import ModelCard
 from onlymymodel.surrogates.gallery import cosines_of
 from onlymymodel.surrogates.vocabulary import translation
@@ -140,14 +140,11 @@ def _distortion(pair: Pair, protected: Pixels, perceptual: Callable[[Pixels, Pix
 def _ask(
     model: BlackBox, image: Pixels, where: tuple[str, str, str], failures: list[Failure]
 ) -> tuple[Answer, Scores | None]:
-    """A model's answer, with its scores. Whatever a stranger's model raises costs that answer, not the evaluation; it
-    is counted."""
+    """A model's answer, with its scores. Whatever a stranger's model raises, or says that is no answer, costs that
+    answer, not the evaluation; it is counted."""
     try:
-        scores: Scores = model.predict([image])[0]
-        answer = int(scores.argmax())
-        if model.card.gallery and not (scores.shape == (model.card.classes,) and np.isfinite(scores).all()):
-            raise BlackBoxError("its scores are not a finite cosine for each person")
-        return answer, scores
+        scores = ask(model, image)
+        return int(scores.argmax()), scores
     except BudgetSpent:
         raise
     except Exception as error:  # noqa: BLE001

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from onlymymodel.data.manifest import Manifest
 from onlymymodel.errors import UserError
-from onlymymodel.surrogates.black_box import BlackBox, BudgetSpent, CountsQueries, one_hot
+from onlymymodel.surrogates.black_box import BlackBox, BudgetSpent, CountsQueries, ask, one_hot
 from onlymymodel.surrogates.classifier import ModelCard
 from onlymymodel.surrogates.recorded import MAX_FILE, MAX_LINE, Line, image_key, parse_line
 
@@ -156,7 +156,7 @@ class AskedOnce:
 
         Raises:
             BudgetSpent: it is not in the book, and no further query may be sent.
-            UserError: see the box.
+            BlackBoxError: see `ask`; UserError: see the box.
         """
         key = image_key(image)
         known = self.book.answer(self.card, key)
@@ -179,17 +179,17 @@ class AskedOnce:
 
     def _asked_now(self, key: str, image: NDArray[np.uint8]) -> Scores:
         """The scores that the box gives now; they go into the book where the model has a gallery."""
-        scores: Scores = self._ask(key, image)[0]
+        scores = self._ask(key, image)
         self.book.add_answer(self.card, key, int(scores.argmax()), scores if self.card.gallery else None)
         return scores
 
-    def _ask(self, key: str, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _ask(self, key: str, image: NDArray[np.uint8]) -> Scores:
         if not isinstance(self.box, CountsQueries):
             self._spend(key)
-            return self.box.predict([image])
+            return ask(self.box, image)
         before, self.box.on_query = self.box.on_query, partial(self._spend, key)
         try:
-            return self.box.predict([image])
+            return ask(self.box, image)
         finally:
             self.box.on_query = before
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -29,8 +29,8 @@ class BlackBox(Protocol):
     @property
     def card(self) -> ModelCard: ...
 
-    def predict(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Images -> (B, classes) scores."""
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32] | NDArray[np.integer[Any]]:
+        """Images -> (B, classes) finite scores, or (B,) class indexes; `ask` reads either."""
         ...
 
 
@@ -66,6 +66,42 @@ def one_hot(label: int, classes: int) -> NDArray[np.float32]:
     return scores
 
 
+def ask(model: BlackBox, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What a model says of one HWC uint8 image, as (classes,) finite scores; a class index becomes one-hot.
+
+    Raises:
+        BlackBoxError: it says something else. Whatever the model itself raises goes through.
+    """
+    said = model.predict([image])
+    shape = tuple(getattr(said, "shape", ()))
+    if shape[:1] != (1,):
+        found = f"shape {shape}" if shape else f"a {type(said).__name__}"
+        raise BlackBoxError(
+            f"model {model.card.uri} answers {found} for one image, where (1, {model.card.classes}) scores "
+            "or (1,) class indexes are needed"
+        )
+    return _as_scores(said[0], model.card)
+
+
+def _as_scores(answer: ArrayLike, card: ModelCard) -> NDArray[np.float32]:
+    """An answer to one image as (classes,) finite scores. A model with a gallery gives cosines: no index will do."""
+    try:
+        said = np.asarray(answer)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BlackBoxError(f"model {card.uri}: its answer is not numbers ({error})") from error
+    if said.ndim == 0 and said.dtype.kind in "iu" and 0 <= int(said) < card.classes and not card.gallery:
+        return one_hot(int(said), card.classes)
+    shown = repr(answer) if said.ndim == 0 else f"shape {said.shape} of {said.dtype}"
+    if said.shape == (card.classes,) and said.dtype.kind in "iuf":
+        with np.errstate(over="ignore"):
+            scores = said.astype(np.float32)
+        if np.isfinite(scores).all():
+            return scores
+        shown = "scores that are not finite"
+    index = "" if card.gallery else f"or a class index from 0 to {card.classes - 1} "
+    raise BlackBoxError(f"model {card.uri} answers {shown}, where {card.classes} finite scores {index}are needed")
+
+
 class ClassifierBlackBox:
     """A Classifier that keeps its gradients to itself."""
 
@@ -99,27 +135,8 @@ class CallableBlackBox:
         Raises:
             BlackBoxError: an answer is neither `classes` finite scores nor a class index.
         """
-        rows = [self._scores(self.function(image.copy())) for image in images]
+        rows = [_as_scores(self.function(image.copy()), self.card) for image in images]
         return np.stack(rows) if rows else np.zeros((0, self.card.classes), np.float32)
-
-    def _scores(self, answer: ArrayLike) -> NDArray[np.float32]:
-        classes = self.card.classes
-        try:
-            said = np.asarray(answer)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise BlackBoxError(f"model {self.card.uri}: its answer is not numbers ({error})") from error
-        if said.ndim == 0 and said.dtype.kind in "iu" and 0 <= int(said) < classes:
-            return one_hot(int(said), classes)
-        if said.shape == (classes,) and said.dtype.kind in "iuf":
-            with np.errstate(over="ignore"):
-                scores = said.astype(np.float32)
-            if np.isfinite(scores).all():
-                return scores
-        shown = repr(answer) if said.ndim == 0 else f"shape {said.shape} of {said.dtype}"
-        raise BlackBoxError(
-            f"model {self.card.uri} answers {shown}, where {classes} finite scores "
-            f"or a class index from 0 to {classes - 1} are needed"
-        )
 
 
 def load_black_box(
