@@ -19,6 +19,7 @@ from toys import small_cnn
 
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates.answer_book import AnswerBook, AskedOnce
+from onlymymodel.surrogates.asked_view import view_of
 from onlymymodel.surrogates.black_box import (
     BlackBox,
     BlackBoxError,
@@ -179,9 +180,9 @@ def test_a_book_torn_at_any_byte_loses_at_most_its_last_line(tmp_path: Path) -> 
         book = AnswerBook(path)
         whole = [json.loads(line) for line in _whole_lines(data, cut)]
         assert book.sent(box.card) == sum("asked" in line for line in whole)
-        known = [book.answer(box.card, image_key(image)) is not None for image in images(2)]
+        known = [book.answer(box.card, view_of(box), image_key(image)) is not None for image in images(2)]
         assert sum(known) == sum("image" in line for line in whole)
-        book.add_query(box.card, "x" * 64)
+        book.add_query(box.card, view_of(box), "x" * 64)
         assert book.sent(box.card) == AnswerBook(path).sent(box.card) == sum("asked" in line for line in whole) + 1
 
 
@@ -285,6 +286,7 @@ import sys
 from pathlib import Path
 from test_answer_book import images
 from onlymymodel.surrogates.answer_book import AnswerBook, AskedOnce
+from onlymymodel.surrogates.asked_view import view_of
 from onlymymodel.surrogates.black_box import load_black_box
 
 judge = AskedOnce(load_black_box(sys.argv[1]), AnswerBook(Path(sys.argv[2])), budget=50)

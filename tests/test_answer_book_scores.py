@@ -10,6 +10,7 @@ from test_answer_book import Counting, images
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates import answer_book
 from onlymymodel.surrogates.answer_book import AnswerBook, AskedOnce
+from onlymymodel.surrogates.asked_view import view_of
 from onlymymodel.surrogates.black_box import load_black_box
 from onlymymodel.surrogates.recorded import MAX_LINE, image_key
 
@@ -34,7 +35,7 @@ def test_the_scores_of_a_gallery_are_kept_to_the_last_bit(tmp_path: Path) -> Non
 def test_an_answer_without_scores_is_an_answer_and_its_scores_are_asked_for(tmp_path: Path) -> None:
     box, path = recognizer(), tmp_path / "book.jsonl"
     (answer,) = box.model.predict(images(1)).argmax(1)
-    AnswerBook(path).add_answer(box.card, image_key(images(1)[0]), int(answer))
+    AnswerBook(path).add_answer(box.card, view_of(box), image_key(images(1)[0]), int(answer))
     asked = AskedOnce(box, AnswerBook(path))
     assert asked.answer(images(1)[0]) == answer
     assert box.seen == []
@@ -53,12 +54,12 @@ def test_a_full_book_takes_answers_without_scores(tmp_path: Path, monkeypatch: p
     assert len(box.seen) == 5 + (5 - with_scores)
     assert AskedOnce(box, AnswerBook(path)).answer(images(5)[4]) == box.model.predict(images(5)[4:]).argmax()
     wide = replace(box.card, classes=20_000)
-    AnswerBook(path).add_answer(wide, "k", 0, np.zeros(20_000, np.float32))
+    AnswerBook(path).add_answer(wide, "v", "k", 0, np.zeros(20_000, np.float32))
     assert max(map(len, path.read_bytes().splitlines())) < MAX_LINE, "it stays a file that `recorded:` reads"
 
 
 def test_scores_of_other_people_are_not_believed(tmp_path: Path) -> None:
     box, path = recognizer(), tmp_path / "book.jsonl"
-    AnswerBook(path).add_answer(box.card, image_key(images(1)[0]), 0, np.zeros(5, np.float32))
+    AnswerBook(path).add_answer(box.card, view_of(box), image_key(images(1)[0]), 0, np.zeros(5, np.float32))
     with pytest.raises(UserError, match="5 scores for a model of 4 classes"):
         AskedOnce(box, AnswerBook(path)).predict(images(1))

@@ -12,6 +12,7 @@ from onlymymodel.errors import UserError
 from onlymymodel.evaluate.channels import CHANNELS, Channel
 from onlymymodel.evaluate.harness import Judge, Pair, check_independence, evaluate_models, kinship
 from onlymymodel.surrogates.answer_book import AnswerBook
+from onlymymodel.surrogates.asked_view import view_of
 from onlymymodel.surrogates.black_box import BlackBox, BudgetSpent, CallableBlackBox, load_black_box
 from onlymymodel.surrogates.classifier import ModelCard
 from onlymymodel.surrogates.recorded import image_key
@@ -144,7 +145,7 @@ def test_scores_that_are_no_numbers_are_failures_and_not_the_first_class(kept: b
     assert {failure.reason.partition(",")[0] for failure in results.failures} == {
         "model onnx:blind.onnx answers scores that are not finite"
     }
-    assert book is None or book.answer(blind.card, image_key(noise)) is None
+    assert book is None or book.answer(blind.card, view_of(blind), image_key(noise)) is None
 
 
 @pytest.mark.parametrize("kept", [False, True])

@@ -1,12 +1,9 @@
 """A book of answers on disk: no image is asked twice, no budget is overspent, whatever kills a run."""
 
 import base64
-import hashlib
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +12,10 @@ from numpy.typing import NDArray
 
 from onlymymodel.data.manifest import Manifest
 from onlymymodel.errors import UserError
+from onlymymodel.surrogates.asked_view import view_of
 from onlymymodel.surrogates.black_box import BlackBox, BudgetSpent, CountsQueries, ask, one_hot
 from onlymymodel.surrogates.classifier import ModelCard
-from onlymymodel.surrogates.recorded import MAX_FILE, MAX_LINE, Line, image_key, parse_line
+from onlymymodel.surrogates.recorded import MAX_FILE, MAX_LINE, Line, RecordedBlackBox, image_key, parse_line
 
 Scores = NDArray[np.float32]
 MAX_SCORED = MAX_FILE // 2  # bytes of a book behind which it takes answers without scores, so that it never gets full
@@ -25,9 +23,9 @@ MAX_SCORED = MAX_FILE // 2  # bytes of a book behind which it takes answers with
 
 class AnswerBook:
     """JSON lines, appended: {"asked", "model", "view"} before a query is sent, {"image", "answer", "model", "view"}
-    after. `asked` and `image` are an `image_key`, `model` is the card's sha256, `view` tells apart how the image
-    was resized and normalized before it. An answer may have {"scores"}, base64 of float32, little-endian, one a
-    class. The file can be replayed as `recorded:`.
+    after. `asked` and `image` are an `image_key`, `model` is the card's sha256, `view` (`view_of`) is what else
+    an answer depends on. An answer may have {"scores"}, base64 of float32, little-endian, one a class. The file can
+    be replayed as `recorded:`.
 
     Queries are counted in the file itself, so runs that share a book share a budget, also at the same time.
 
@@ -50,24 +48,24 @@ class AnswerBook:
         self._lines.repair()
         self._refresh()
 
-    def answer(self, card: ModelCard, key: str) -> int | None:
+    def answer(self, card: ModelCard, view: str, key: str) -> int | None:
         """The class index that the model gave for an image, None where it was not recorded.
 
         Raises:
             UserError: the index is none of the model's.
         """
-        answer = self._answers.get((card.sha256, _view(card), key))
+        answer = self._answers.get((card.sha256, view, key))
         if answer is not None and not 0 <= answer < card.classes:
             raise UserError(f"{self.path} has class {answer} for a model of {card.classes} classes; mend that line")
         return answer
 
-    def scores(self, card: ModelCard, key: str) -> Scores | None:
+    def scores(self, card: ModelCard, view: str, key: str) -> Scores | None:
         """The (classes,) scores that the model gave for an image, None where they were not recorded.
 
         Raises:
             UserError: there are more or fewer of them than classes.
         """
-        scores = self._scores.get((card.sha256, _view(card), key))
+        scores = self._scores.get((card.sha256, view, key))
         if scores is not None and len(scores) != card.classes:
             raise UserError(
                 f"{self.path} has {len(scores)} scores for a model of {card.classes} classes; delete that line"
@@ -78,14 +76,14 @@ class AnswerBook:
         """How many queries to the model were ever recorded as sent."""
         return self._sent[card.sha256]
 
-    def add_query(self, card: ModelCard, key: str) -> int:
+    def add_query(self, card: ModelCard, view: str, key: str) -> int:
         """Record that a query is about to be sent; return how many that makes, with those of other runs by now."""
-        self._append({"asked": key, "model": card.sha256, "view": _view(card)})
+        self._append({"asked": key, "model": card.sha256, "view": view})
         return self.sent(card)
 
-    def add_answer(self, card: ModelCard, key: str, answer: int, scores: Scores | None = None) -> None:
+    def add_answer(self, card: ModelCard, view: str, key: str, answer: int, scores: Scores | None = None) -> None:
         """Record an answer; it is on the disk when this returns. Scores are left out where they need too much room."""
-        line: dict[str, object] = {"image": key, "answer": answer, "model": card.sha256, "view": _view(card)}
+        line: dict[str, object] = {"image": key, "answer": answer, "model": card.sha256, "view": view}
         if scores is not None:
             text = base64.b64encode(scores.astype("<f4").tobytes()).decode()
             if len(text) <= MAX_LINE // 2 and self._read_bytes + len(text) <= MAX_SCORED:
@@ -137,6 +135,9 @@ class AnswerBook:
 class AskedOnce:
     """A black box that asks about no image twice: what the book knows is answered from there.
 
+    A model whose card has no sha256 is asked every time, as nobody could say whose its answers in a book are; and
+    recorded answers are looked up in their own file, where no question is sent.
+
     Args:
         box: the model; each query that it sends counts, retries too (see `CountsQueries`).
         book: shared by the models of a run.
@@ -150,6 +151,9 @@ class AskedOnce:
         self.card = box.card
         own = box.budget if isinstance(box, CountsQueries) else None
         self.budget = min((limit for limit in (budget, own) if limit is not None), default=None)
+        self.view: str = box.view if isinstance(box, AskedOnce) else view_of(box)
+        self.recorded: bool = box.recorded if isinstance(box, AskedOnce) else isinstance(box, RecordedBlackBox)
+        self.kept = bool(self.card.sha256) and not self.recorded
 
     def answer(self, image: NDArray[np.uint8]) -> int:
         """The class index for an HWC uint8 image.
@@ -159,7 +163,7 @@ class AskedOnce:
             BlackBoxError: see `ask`; UserError: see the box.
         """
         key = image_key(image)
-        known = self.book.answer(self.card, key)
+        known = self.book.answer(self.card, self.view, key) if self.kept else None
         return int(self._asked_now(key, image).argmax()) if known is None else known
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -174,18 +178,21 @@ class AskedOnce:
     def _scores(self, image: NDArray[np.uint8]) -> Scores:
         """From the book, or asked, again where the book has the answer alone."""
         key = image_key(image)
-        known = self.book.scores(self.card, key)
+        known = self.book.scores(self.card, self.view, key) if self.kept else None
         return self._asked_now(key, image) if known is None else known
 
     def _asked_now(self, key: str, image: NDArray[np.uint8]) -> Scores:
         """The scores that the box gives now; they go into the book where the model has a gallery."""
         scores = self._ask(key, image)
-        self.book.add_answer(self.card, key, int(scores.argmax()), scores if self.card.gallery else None)
+        if self.kept:
+            answer = int(scores.argmax())
+            self.book.add_answer(self.card, self.view, key, answer, scores if self.card.gallery else None)
         return scores
 
     def _ask(self, key: str, image: NDArray[np.uint8]) -> Scores:
         if not isinstance(self.box, CountsQueries):
-            self._spend(key)
+            if not self.recorded:
+                self._spend(key)
             return ask(self.box, image)
         before, self.box.on_query = self.box.on_query, partial(self._spend, key)
         try:
@@ -196,7 +203,7 @@ class AskedOnce:
     def _spend(self, key: str) -> None:
         limit = math.inf if self.budget is None else self.budget
         # Counted again after it is written: a run at the same time may have taken the last one.
-        if self.book.sent(self.card) >= limit or self.book.add_query(self.card, key) > limit:
+        if self.book.sent(self.card) >= limit or self.book.add_query(self.card, self.view, key) > limit:
             raise BudgetSpent(
                 f"the budget of {self.budget} queries to {self.card.uri} is spent (see {self.book.path}); allow more"
             )
@@ -208,9 +215,3 @@ def _decoded(text: object) -> Scores | None:
         return np.frombuffer(base64.b64decode(text, validate=True), "<f4") if isinstance(text, str) else None
     except ValueError:  # not base64, or not of whole numbers
         return None
-
-
-def _view(card: ModelCard) -> str:
-    """16 hex digits of how the model wants its input and whom it knows: another gallery asks another thing."""
-    asked = json.dumps(asdict(card.preprocess), sort_keys=True) + card.gallery
-    return hashlib.sha256(asked.encode()).hexdigest()[:16]
