@@ -2,18 +2,22 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from toys import small_cnn
+from toys import linear, small_cnn
 
 from onlymymodel.data.manifest import sha256_file
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates import recorded
+from onlymymodel.surrogates.answer_book import AnswerBook, AskedOnce
+from onlymymodel.surrogates.asked_view import view_of
 from onlymymodel.surrogates.black_box import ClassifierBlackBox, load_black_box
+from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.recorded import NotRecorded, RecordedBlackBox, image_key
 
 A, B = "a" * 64, "b" * 64
@@ -99,6 +103,7 @@ def test_class_names_stand_for_their_index(tmp_path: Path) -> None:
         ([{"image": A, "answer": True}], "answer must be a class index"),
         ([f'{{"image": "{A}", "answer": 1{"0" * 5000}}}'], "line 1"),
         ([{"image": A, "answer": 1, "model": 7}], "model must be a text"),
+        ([{"image": A, "answer": 1, "model": "m", "view": 7}], "line 1: view must be a text"),
         (
             [{"image": A, "answer": 1}, {"image": B, "answer": 1}, {"image": A, "answer": 2}],
             "line 3: another answer (2)",
@@ -162,9 +167,56 @@ def test_of_several_models_one_is_chosen(tmp_path: Path) -> None:
         judge = load_black_box(f"{uri}?classes=4&model={model}")
         assert judge.predict(images(1)).argmax() == answer
         assert judge.card.sha256 == model
-    with pytest.raises(UserError, match=r"several models: add \?model= and m1 or m2"):
+    with pytest.raises(UserError, match=r"several models: add &model= and m1 or m2"):
         load_black_box(f"{uri}?classes=4")
-    with pytest.raises(UserError, match="no answers of m3; it has those of m1 or m2"):
+    with pytest.raises(UserError, match="no answers of model m3; it has those of m1 or m2"):
         load_black_box(f"{uri}?classes=4&model=m3")
     lone = write(tmp_path / "b.jsonl", {"image": key, "answer": 1, "model": "m1"})
     assert load_black_box(f"{lone}?classes=4").card.sha256 == "m1"
+
+
+def test_of_several_views_one_is_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "book.jsonl"
+    book, squash = AnswerBook(path), linear(seed=1, classes=4)
+    crop = Classifier(squash.net, replace(squash.card, preprocess=replace(squash.card.preprocess, fit="crop")))
+    boxes = [ClassifierBlackBox(squash), ClassifierBlackBox(crop)]
+    said = [AskedOnce(box, book).predict(images()) for box in boxes]
+    assert not np.array_equal(said[0], said[1]), "for one image there are two answers"
+    sha256, (one, other) = crop.card.sha256, map(view_of, boxes)
+    for view, answers in zip((one, other), said, strict=True):
+        for options in (f"classes=4&view={view}", f"model={sha256}&view={view}&classes=4"):
+            judge = load_black_box(f"recorded:{path}?{options}")
+            assert np.array_equal(judge.predict(images()), answers)
+            assert judge.card.sha256 == sha256
+    names = " or ".join(sorted((one, other)))
+    with pytest.raises(UserError, match=f"several views: add &view= and {names}"):
+        load_black_box(f"recorded:{path}?classes=4&model={sha256}")
+    with pytest.raises(UserError, match=f"no answers of view v3; it has those of {names}"):
+        load_black_box(f"recorded:{path}?classes=4&view=v3")
+
+
+def test_answers_of_two_views_are_not_mixed_where_they_agree(tmp_path: Path) -> None:
+    keys = [image_key(image) for image in images(3)]
+    lines = [{"image": key, "answer": 1, "model": "m", "view": view} for key, view in zip(keys, "vvw", strict=True)]
+    uri = write(tmp_path / "a.jsonl", *lines) + "?classes=4"
+    assert load_black_box(f"{uri}&view=v").predict(images(2)).argmax(1).tolist() == [1, 1]
+    with pytest.raises(NotRecorded):
+        load_black_box(f"{uri}&view=v").predict(images(3))
+    with pytest.raises(UserError, match="several views: add &view= and v or w"):
+        load_black_box(uri)
+
+
+def test_lines_that_do_not_say_whose_they_are_can_be_chosen_too(tmp_path: Path) -> None:
+    key = image_key(images(1)[0])
+    uri = write(
+        tmp_path / "a.jsonl",
+        {"image": key, "answer": 1},
+        {"image": key, "answer": 2, "model": "m"},
+        {"image": key, "answer": 3, "model": "m", "view": "v"},
+    )
+    for options, answer in (("model=unnamed", 1), ("model=m&view=unnamed", 2), ("model=m&view=v", 3)):
+        assert load_black_box(f"{uri}?classes=4&{options}").predict(images(1)).argmax() == answer
+    with pytest.raises(UserError, match="several models: add &model= and m or unnamed"):
+        load_black_box(f"{uri}?classes=4")
+    with pytest.raises(UserError, match="several views: add &view= and unnamed or v"):
+        load_black_box(f"{uri}?classes=4&model=m")

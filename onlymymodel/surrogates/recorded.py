@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,9 @@ from onlymymodel.surrogates.uri import ModelUri, declared_classes, did_you_mean,
 MAX_FILE = 256 * 2**20  # bytes
 MAX_LINE = 64 * 2**10
 KEY = re.compile(r"[0-9a-f]{64}")
+UNNAMED = "unnamed"  # says in an option: the lines that do not say whose they are
 Line = Mapping[str, object]
+Whose = tuple[str | None, str | None]  # a model's sha256 and view, None where lines do not say them
 
 
 class NotRecorded(UserError):
@@ -67,13 +69,13 @@ def read_lines(path: Path) -> Iterator[tuple[int, Line]]:
 class RecordedBlackBox:
     """`recorded:answers.jsonl`: lines of {"image": `image_key`, "answer": class index or name}, other keys ignored.
 
-    An answer is given back as one-hot scores. Lines may say whose they are, {"model": sha256}: those of one
-    model are read, and its hash is then the card's, so that a model is known again by its recorded answers.
-    Lines with `asked` (see `AnswerBook`) are passed over.
+    An answer is given back as one-hot scores. Lines may say whose they are, {"model": sha256, "view": text}: those of
+    one model in one view are read, and its hash is then the card's, so that a model is known again by its recorded
+    answers. Lines with `asked` (see `AnswerBook`) are passed over.
 
     Raises:
         UserError: no file, no number of classes, a line that cannot be used, two answers for one image, several
-            models and no `model=` that says which.
+            models or views and no `model=` or `view=` that says which.
     """
 
     def __init__(self, uri: ModelUri) -> None:
@@ -82,16 +84,13 @@ class RecordedBlackBox:
         if classes is None:
             raise UserError(f"model {uri.text!r}: say how many classes there are: add ?classes=1000 or ?labels=FILE")
         card = override_card(ModelCard(uri.public, "", classes, Preprocess()), uri)
-        wanted = uri.options.get("model")
-        by_model = _read_answers(self.path, card)
-        if wanted is None and len(by_model) > 1:
-            raise UserError(f"model {uri.text!r} holds answers of several models: add ?model= and {_names(by_model)}")
-        whose = wanted if wanted is not None else next(iter(by_model), None)
-        if whose not in by_model:
-            held = f" of {wanted}; it has those of {_names(by_model)}" if by_model else ""
-            raise UserError(f"model {uri.text!r} holds no answers{held}")
-        self.answers = by_model[whose]
-        self.card = replace(card, sha256=whose if whose is not None else sha256_file(self.path))
+        held = _read_answers(self.path, card)
+        if not held:
+            raise UserError(f"model {uri.text!r} holds no answers")
+        model = _one_of(uri, "model", {named for named, _ in held})
+        view = _one_of(uri, "view", {view for named, view in held if named == model})
+        self.answers = held[model, view]
+        self.card = replace(card, sha256=model if model is not None else sha256_file(self.path))
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """See `BlackBox.predict`.
@@ -108,23 +107,29 @@ class RecordedBlackBox:
         return self.answers[key]
 
 
-def _read_answers(path: Path, card: ModelCard) -> dict[str | None, dict[str, int]]:
-    """The answers by model (None where lines do not say whose they are) and image."""
-    by_model: dict[str | None, dict[str, int]] = {}
+def _read_answers(path: Path, card: ModelCard) -> dict[Whose, dict[str, int]]:
+    """The answers by model and view, and by image."""
+    held: dict[Whose, dict[str, int]] = {}
     for number, line in read_lines(path):
         if "asked" in line:
             continue
         where = f"{path}, line {number}"
-        key, model = line.get("image"), line.get("model")
+        key = line.get("image")
         if not isinstance(key, str) or not KEY.fullmatch(key):
             raise UserError(f"{where}: image must be a sha256, 64 lowercase hex digits")
-        if not (model is None or isinstance(model, str)):
-            raise UserError(f"{where}: model must be a text")
+        whose = _text(where, line, "model"), _text(where, line, "view")
         answer = _index(where, line.get("answer"), card)
-        known = by_model.setdefault(model, {}).setdefault(key, answer)
+        known = held.setdefault(whose, {}).setdefault(key, answer)
         if known != answer:
             raise UserError(f"{where}: another answer ({answer}) than before ({known}) for the image {key}")
-    return by_model
+    return held
+
+
+def _text(where: str, line: Line, key: str) -> str | None:
+    value = line.get(key)
+    if not (value is None or isinstance(value, str)):
+        raise UserError(f"{where}: {key} must be a text")
+    return value
 
 
 def _index(where: str, answer: object, card: ModelCard) -> int:
@@ -138,5 +143,16 @@ def _index(where: str, answer: object, card: ModelCard) -> int:
     return answer
 
 
-def _names(by_model: Mapping[str | None, object]) -> str:
-    return " or ".join(sorted("unnamed" if model is None else model for model in by_model))
+def _one_of(uri: ModelUri, key: str, held: Collection[str | None]) -> str | None:
+    """The model or view that the option of that name says, or the only one that there is.
+
+    Raises:
+        UserError: it is not held, or several are and the option does not say which.
+    """
+    named = {UNNAMED if one is None else one: one for one in held}
+    names, wanted = " or ".join(sorted(named)), uri.options.get(key)
+    if wanted is None and len(named) > 1:
+        raise UserError(f"model {uri.text!r} holds answers of several {key}s: add &{key}= and {names}")
+    if wanted is not None and wanted not in named:
+        raise UserError(f"model {uri.text!r} holds no answers of {key} {wanted}; it has those of {names}")
+    return next(iter(held)) if wanted is None else named[wanted]

@@ -37,7 +37,7 @@ OWN_KEYS = {
     "checkpoint": (*PREPROCESS_KEYS, "arch"),
     "http": (*PREPROCESS_KEYS, *WEB_KEYS),
     "https": (*PREPROCESS_KEYS, *WEB_KEYS),
-    "recorded": ("model",),
+    "recorded": ("model", "view"),
 }
 ALMOST = 0.8  # of difflib: above it a word is taken for a slip
 
