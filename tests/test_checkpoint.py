@@ -33,7 +33,7 @@ def test_a_saved_network_gives_the_same_logits(suffix: str, prefix: str, tmp_pat
     torch.testing.assert_close(model.logits(crop()), official_logits(net, crop()))
     assert model.card.classes == 7
     assert model.card.sha256 == sha256_file(path)
-    assert model.card.family == "test"
+    assert model.card.family == "vit"
 
 
 @pytest.mark.parametrize("wrap", ["state_dict", "model", "model_state_dict"])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from onlymymodel.runtime import environment
 
 NAME = "run.json"
 SCHEMA = 1
+# what a card says for the comparison of models alone: no written byte depends on it, and a folder that an earlier
+# version began, which knew no fingerprints and called some families otherwise, must go on
+COMPARED = ("family", "weights")
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,8 @@ def write(out: Path, context: Context, batch_size: int, uris: ModelUris, source:
         UserError: the folder was made with other settings, or is not empty and not ours.
     """
     settings = describe(context, batch_size)
-    digest = _digest(settings)
     if (out / NAME).exists():
-        if read(out)["settings_sha256"] != digest:
+        if _digest(read(out)["settings"], COMPARED) != _digest(settings, COMPARED):
             raise UserError(
                 f"{out} was made with other models or settings ({NAME} says which); "
                 "give another --out, or remove that folder to start anew"
@@ -65,7 +68,7 @@ def write(out: Path, context: Context, batch_size: int, uris: ModelUris, source:
     bounds = context.budget.definitions
     content = {
         "schema": SCHEMA,
-        "settings_sha256": digest,
+        "settings_sha256": _digest(settings, ("weights",)),  # as before there were fingerprints
         "settings": settings,
         "models": {"authorized": uris.authorized, "surrogates": list(uris.surrogates)},
         "source": source,
@@ -86,7 +89,7 @@ def read(out: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads((out / NAME).read_bytes())
         if content["schema"] != SCHEMA:
             raise UserError(f"{out / NAME} is of schema {content['schema']}; this version reads {SCHEMA}")
-        content["settings_sha256"], content["models"]["authorized"]
+        content["settings_sha256"], content["settings"]["surrogates"], content["models"]["authorized"]
     except FileNotFoundError as error:
         raise UserError(f"{out} was not made by omm protect: it has no {NAME}") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -101,5 +104,11 @@ def budget_and_recipe(content: dict[str, Any]) -> tuple[Budget, Recipe]:
     return Budget.from_json(content["settings"]["budget"]), Recipe(**recipe)
 
 
-def _digest(settings: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+def _digest(settings: dict[str, Any], without: Collection[str]) -> str:
+    """Hash over all settings but some fields of the models' cards."""
+
+    def bare(card: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in card.items() if key not in without}
+
+    cards = {"authorized": bare(settings["authorized"]), "surrogates": [bare(card) for card in settings["surrogates"]]}
+    return hashlib.sha256(json.dumps({**settings, **cards}, sort_keys=True).encode()).hexdigest()

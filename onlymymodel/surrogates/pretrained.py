@@ -10,6 +10,7 @@ from torch import nn
 
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates.classifier import Preprocess
+from onlymymodel.surrogates.family import family_of
 from onlymymodel.surrogates.hub import downloads
 from onlymymodel.surrogates.loaded import Loaded
 from onlymymodel.surrogates.uri import ModelUri, did_you_mean
@@ -51,7 +52,7 @@ def load_torchvision(uri: ModelUri) -> Loaded:
     with downloads(uri.text, FROM_A_FILE.format(arch=f"torchvision:{name}")):
         net = torchvision.models.get_model(name, weights=weights[tag])
     labels = tuple(weights[tag].meta["categories"])
-    return Loaded(net, _torchvision_preprocess(weights[tag]), {"labels": labels, "family": _family(name)})
+    return Loaded(net, _torchvision_preprocess(weights[tag]), {"labels": labels, "family": family_of(name)})
 
 
 def untrained(uri: ModelUri, classes: int) -> Loaded:
@@ -63,12 +64,12 @@ def untrained(uri: ModelUri, classes: int) -> Loaded:
     if library == "timm" and name:
         _timm_tags(uri, name)
         net = timm.create_model(name, pretrained=False, num_classes=classes)
-        return Loaded(net, _timm_preprocess(uri, net), {"family": _family(name)})
+        return Loaded(net, _timm_preprocess(uri, net), {"family": family_of(name)})
     if library == "torchvision" and name:
         preprocess = _torchvision_preprocess(_torchvision_weights(uri, name)["DEFAULT"])
         options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
         net = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
-        return Loaded(net, preprocess, {"family": _family(name)})
+        return Loaded(net, preprocess, {"family": family_of(name)})
     raise UserError(
         f"model {uri.text!r}: say which network the file is for, as ?arch=timm:NAME or ?arch=torchvision:NAME"
     )
@@ -103,7 +104,7 @@ def _from_timm(uri: ModelUri, net: nn.Module) -> Loaded:
     labels = tuple(config.get("label_names") or ())
     record = {
         "labels": labels if len(labels) == config.get("num_classes") else (),
-        "family": _family(str(config.get("architecture", ""))),
+        "family": family_of(str(config.get("architecture", ""))),
         "parent": str(config.get("hf_hub_id") or ""),
         "licence": str(config.get("license") or ""),
     }
@@ -138,9 +139,3 @@ def _torchvision_preprocess(weights: Any) -> Preprocess:
         mean=tuple(preset.mean),
         std=tuple(preset.std),
     )
-
-
-def _family(architecture: str) -> str:
-    """The architecture's name up to its first digit or underscore: resnet50 -> resnet, vit_tiny -> vit."""
-    end = next((i for i, c in enumerate(architecture) if c in "_0123456789."), len(architecture))
-    return architecture[:end]
