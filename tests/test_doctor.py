@@ -1,6 +1,7 @@
 """The doctor finds each illness, by name, and calls the healthy healthy."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -115,6 +116,19 @@ def test_a_surrogate_that_is_the_authorized_model_is_refused() -> None:
 def test_a_surrogate_twice_is_refused() -> None:
     with pytest.raises(UserError, match="surrogate cnn-2 is named twice"):
         check_team(small_cnn(seed=1), [small_cnn(seed=2), small_cnn(seed=3), small_cnn(seed=2)])
+
+
+def test_the_same_weights_in_another_file_are_the_same_model() -> None:
+    first, second, third = (small_cnn(seed=seed) for seed in (1, 2, 3))
+    known, again, other = (
+        Classifier(model.net, replace(model.card, weights=weights))
+        for model, weights in ((first, "w"), (second, "w"), (third, "v"))
+    )
+    check_team(known, [other])
+    with pytest.raises(UserError, match="surrogate cnn-2 is the authorized model itself"):
+        check_team(known, [other, again])
+    with pytest.raises(UserError, match="surrogate cnn-2 is named twice: cnn-1 has the same weights"):
+        check_team(other, [known, again])
 
 
 @pytest.mark.parametrize("role", ["authorized model", "surrogate"])

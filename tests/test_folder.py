@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 from toys import mine, others, theirs
 
-from onlymymodel.data.manifest import Manifest, sha256_file
+from onlymymodel.data.manifest import Manifest, sha256, sha256_file
 from onlymymodel.data.portraits import render
 from onlymymodel.errors import UserError
 from onlymymodel.protect import folder as folder_module
@@ -20,6 +21,7 @@ from onlymymodel.protect.folder import MANIFEST, Job, Summary, protect_folder
 from onlymymodel.protect.photo import Context, protect_photos
 from onlymymodel.protect.recipe import make_recipe
 from onlymymodel.protect.run_record import ModelUris
+from onlymymodel.surrogates.classifier import Classifier, ModelCard
 
 CONTEXT = Context(
     mine(), (theirs(), others()), Budget(16 / 255), make_recipe("default", steps=4, kappa=0.5, views=("center",))
@@ -157,6 +159,28 @@ def test_other_settings_do_not_mix_with_an_earlier_run(photos: Path, tmp_path: P
     with pytest.raises(UserError, match="other models or settings"):
         run(photos, tmp_path / "out", batch_size=3)
     assert files_of(tmp_path / "out") == before
+
+
+def test_a_run_from_before_there_were_fingerprints_goes_on(photos: Path, tmp_path: Path) -> None:
+    """The hash of the settings is what it was; weights that are known now, a family's other name do not stop it."""
+    run(photos, tmp_path / "out")
+    earlier = (tmp_path / "out" / "run.json").read_bytes()
+    content = json.loads(earlier)
+    assert content["settings_sha256"] == sha256(json.dumps(content["settings"], sort_keys=True).encode())
+    assert "weights" not in content["settings"]["authorized"]
+
+    def seen_now(model: Classifier) -> Classifier:
+        return Classifier(model.net, replace(model.card, weights="w", family="net"))
+
+    now = replace(CONTEXT, authorized=seen_now(mine()), surrogates=(seen_now(theirs()), seen_now(others())))
+    run(photos, tmp_path / "out", context=now)
+    assert (tmp_path / "out" / "run.json").read_bytes() == earlier
+    run(photos, tmp_path / "new", context=replace(now, surrogates=()), only=())
+    made = json.loads((tmp_path / "new" / "run.json").read_bytes())
+    cards = [ModelCard.from_json(one["settings"]["authorized"]) for one in (content, made)]
+    assert [card.weights for card in cards] == ["", "w"]
+    assert made["settings"]["authorized"].pop("weights") == "w"
+    assert made["settings_sha256"] == sha256(json.dumps(made["settings"], sort_keys=True).encode())
 
 
 def test_a_strangers_folder_is_not_written_into(photos: Path, tmp_path: Path) -> None:

@@ -218,6 +218,17 @@ def test_what_took_part_is_refused_before_the_work() -> None:
     check_independence([authorized(), surrogate, Judge("held-out", ByBrightness("h", family="net"))])
 
 
+@pytest.mark.parametrize(("declared", "other"), [("MobileNet", "mobilenet"), ("mobilenetv2_100", "mobilenet_v2")])
+def test_a_family_is_known_however_it_is_written(declared: str, other: str) -> None:
+    first, second = (ByBrightness(name, family=family).card for name, family in (("a", declared), ("b", other)))
+    assert kinship(first, [second]) == ("family", second)
+
+
+def test_a_parent_is_known_in_capitals_too() -> None:
+    first, second = (ByBrightness(name, parent=parent).card for name, parent in (("a", "Org/Net"), ("b", "org/net")))
+    assert kinship(first, [second]) == ("parent", second)
+
+
 def test_a_book_spares_every_question_of_an_earlier_run(tmp_path: Path) -> None:
     first, again = ByBrightness("a"), ByBrightness("a")
     found = evaluate_models([authorized(first)], PAIRS, book=AnswerBook(tmp_path / "b.jsonl"), progress=False)

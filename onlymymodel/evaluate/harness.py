@@ -16,13 +16,18 @@ from onlymymodel.protect.photo import to_tensor
 from onlymymodel.surrogates.answer_book import AnswerBook, AskedOnce
 from onlymymodel.surrogates.black_box import BlackBox, BudgetSpent, ask
 from onlymymodel.surrogates.classifier import ModelCard
+from onlymymodel.surrogates.family import family_of
 from onlymymodel.surrogates.gallery import cosines_of
 from onlymymodel.surrogates.vocabulary import translation
 
 Pixels = NDArray[np.uint8]
 Scores = NDArray[np.float32]  # (classes,)
-# what two models may have in common, the closest first, and the field of the card that says so
-KINSHIP = {"weights": "sha256", "parent": "parent", "family": "family"}
+# what two models may have in common, the closest first, and whether their cards say so
+KINSHIP: dict[str, Callable[[ModelCard, ModelCard], bool]] = {
+    "weights": ModelCard.same_weights,
+    "parent": lambda card, other: bool(card.parent) and card.parent.casefold() == other.parent.casefold(),
+    "family": lambda card, other: bool(card.family) and family_of(card.family) == family_of(other.family),
+}
 
 
 @dataclass(frozen=True)
@@ -203,10 +208,9 @@ def _remark(card: ModelCard, used: Sequence[ModelCard]) -> str:
 def kinship(card: ModelCard, used: Iterable[ModelCard]) -> tuple[str, ModelCard] | None:
     """How a model depends on those that took part, and on which of them; None where it is independent."""
     others = list(used)
-    for kind, attribute in KINSHIP.items():
-        value = getattr(card, attribute)
+    for kind, related in KINSHIP.items():
         for other in others:
-            if value and getattr(other, attribute) == value:
+            if related(card, other):
                 return kind, other
     return None
 

@@ -1,5 +1,6 @@
 """A model as the rest of the project sees it: pixels in, logits out; resizing and normalizing inside."""
 
+import hashlib
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 Fit = Literal["crop", "squash", "squash-crop", "align"]
 Interpolation = Literal["bicubic", "bilinear", "nearest"]
+NO_WEIGHTS = {"", hashlib.sha256().hexdigest()}  # hashes of nothing, which networks without parameters share
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class ModelCard:
         parent: declared origin of the weights; models of one parent are not independent of one another.
         licence: as declared by the source, empty when not known.
         gallery: sha256 of the people that an embedder was given to recognize, and of its threshold; else empty.
+        weights: their `fingerprint`, by which they are known again in another file; empty where there is none.
     """
 
     uri: str
@@ -102,6 +105,7 @@ class ModelCard:
     parent: str = ""
     licence: str = ""
     gallery: str = ""
+    weights: str = ""
 
     @property
     def stranger(self) -> int | None:
@@ -112,10 +116,16 @@ class ModelCard:
         """Class name, or the index as text when names are not known."""
         return self.labels[index] if 0 <= index < len(self.labels) else str(index)
 
+    def same_weights(self, other: "ModelCard") -> bool:
+        """Whether both models are known to have the same weights."""
+        return bool({self.sha256, self.weights} & {other.sha256, other.weights} - NO_WEIGHTS)
+
     def to_json(self) -> dict[str, Any]:
-        """All but the class names (a thousand of them say nothing that the hash does not)."""
+        """All but the class names (a thousand of them say nothing that the hash does not); `weights` where known."""
         fields = asdict(self)
         del fields["labels"]
+        if not self.weights:
+            del fields["weights"]
         return fields
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -60,22 +61,21 @@ def check_team(authorized: Classifier, surrogates: Sequence[Classifier]) -> None
     """Refuse a run that cannot work, before the first photo.
 
     Raises:
-        UserError: a model that fails a check of `examine`, or a surrogate that is the authorized model.
+        UserError: a model that fails a check of `examine`, a surrogate that is the authorized model or another one.
     """
     for role, model in (("authorized model", authorized), *(("surrogate", model) for model in surrogates)):
         failed = [finding.advice for finding in examine(model) if not finding.passed]
         if failed:
             raise UserError(f"{role} {model.card.uri} cannot be used: {'; '.join(failed)}")
     for surrogate in surrogates:
-        if surrogate.card.sha256 == authorized.card.sha256:
+        if surrogate.card.same_weights(authorized.card):
             raise UserError(
                 f"surrogate {surrogate.card.uri} is the authorized model itself (the same weights): "
                 "it cannot be misled and kept right at once"
             )
-    hashes = [model.card.sha256 for model in surrogates]
-    twice = {model.card.uri for model in surrogates if hashes.count(model.card.sha256) > 1}
-    if twice:
-        raise UserError(f"surrogate {min(twice)} is named twice")
+    for first, second in combinations((model.card for model in surrogates), 2):
+        if first.same_weights(second):
+            raise UserError(f"surrogate {second.uri} is named twice: {first.uri} has the same weights")
 
 
 def _finding(check: str, passed: bool, advice: str) -> Finding:

@@ -13,6 +13,7 @@ from onlymymodel.data.manifest import sha256_file
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates import zoo
 from onlymymodel.surrogates.classifier import Classifier, ModelCard, Preprocess
+from onlymymodel.surrogates.fingerprint import fingerprint
 from onlymymodel.surrogates.hub import downloads
 from onlymymodel.surrogates.loaded import Loaded
 from onlymymodel.surrogates.uri import (
@@ -62,12 +63,13 @@ def as_classifier(uri: ModelUri, loaded: Loaded) -> Classifier:
         require_people(uri)
     preprocess = override_preprocess(loaded.preprocess, uri)
     sha256, net, record = loaded.sha256 or parameters_sha256(loaded.net), loaded.net, loaded.record
+    weights = _fingerprint(net) if loaded.weights is None else loaded.weights
     if "gallery" in uri.options:
         net, record = _recognizer(uri, loaded.net, preprocess, loaded.record)
     elif "threshold" in uri.options:
         raise UserError(f"model {uri.text!r}: a threshold is for an embedder with a gallery=FOLDER")
     classes = _count_classes(uri.text, net, preprocess)
-    card = ModelCard(uri=uri.public, sha256=sha256, classes=classes, preprocess=preprocess, **record)
+    card = ModelCard(uri=uri.public, sha256=sha256, classes=classes, preprocess=preprocess, weights=weights, **record)
     return Classifier(net, override_card(card, uri))
 
 
@@ -105,6 +107,10 @@ def parameters_sha256(net: nn.Module) -> str:
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _fingerprint(net: nn.Module) -> str:
+    return fingerprint(value for value in net.state_dict().values() if isinstance(value, Tensor))
 
 
 def _facenet(uri: ModelUri) -> Loaded:

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates.black_box import network_input
 from onlymymodel.surrogates.classifier import ModelCard
-from onlymymodel.surrogates.onnx_file import NEEDS_EXTRA, onnx_preprocess, onnx_sha256, require_one_each
+from onlymymodel.surrogates.onnx_file import (
+    NEEDS_EXTRA,
+    graph_fingerprint,
+    onnx_preprocess,
+    onnx_sha256,
+    read_graph,
+    require_one_each,
+)
 from onlymymodel.surrogates.uri import ModelUri, override_card, override_preprocess
 
 
@@ -32,7 +39,9 @@ class OnnxBlackBox:
             raise UserError(f"model {uri.text!r}: ONNX Runtime fails on a photo: {_first_line(error)}") from error
         if scores.ndim != 2 or scores.shape[0] != 1 or scores.shape[1] < 2:
             raise UserError(f"model {uri.text!r} gives {scores.shape} for one photo, where (1, classes) are needed")
-        self.card = override_card(ModelCard(uri.public, onnx_sha256(uri, path), scores.shape[1], preprocess), uri)
+        weights = graph_fingerprint(read_graph(uri, path))
+        card = ModelCard(uri.public, onnx_sha256(uri, path), scores.shape[1], preprocess, weights=weights)
+        self.card = override_card(card, uri)
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """See `BlackBox.predict`. Images go through one at a time, as many graphs take no more."""

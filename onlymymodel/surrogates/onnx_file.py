@@ -4,9 +4,13 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from onlymymodel.data.manifest import sha256_file
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates.classifier import Preprocess
+from onlymymodel.surrogates.fingerprint import fingerprint
 from onlymymodel.surrogates.loaded import Loaded
 from onlymymodel.surrogates.uri import ModelUri
 
@@ -24,6 +28,7 @@ def load_onnx(uri: ModelUri) -> Loaded:
     held = {tensor.name for tensor in graph.graph.initializer}
     inputs = [value for value in graph.graph.input if value.name not in held]
     require_one_each(uri, len(inputs), len(graph.graph.output))
+    weights = graph_fingerprint(graph)
     try:
         net = onnx2torch.convert(graph)
     except Exception as error:  # whatever stops a conversion, the file can still be run as it is
@@ -33,7 +38,7 @@ def load_onnx(uri: ModelUri) -> Loaded:
             "it can still judge, with --heldout, by ONNX Runtime"
         ) from error
     sides = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim][2:4]
-    return Loaded(net, onnx_preprocess(uri, sides), sha256=onnx_sha256(uri, path))
+    return Loaded(net, onnx_preprocess(uri, sides), sha256=onnx_sha256(uri, path), weights=weights)
 
 
 def read_graph(uri: ModelUri, path: Path, *, weights: bool = True) -> Any:
@@ -64,6 +69,17 @@ def onnx_sha256(uri: ModelUri, path: Path) -> str:
         return own
     hashes = [own, *(sha256_file(path.parent / name) for name in sorted(beside))]
     return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+
+
+def graph_fingerprint(graph: Any) -> str:
+    """The `fingerprint` of a parsed file's weights, which are its initializers."""
+    from onnx import TensorProto, numpy_helper
+
+    floats = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
+    kinds = {**dict.fromkeys(floats, np.float32), TensorProto.INT8: np.int8, TensorProto.UINT8: np.uint8}
+    held = (tensor for tensor in graph.graph.initializer if tensor.data_type in kinds)
+    # astype copies: what it is given may not be written to, which torch wants
+    return fingerprint(torch.from_numpy(numpy_helper.to_array(one).astype(kinds[one.data_type])) for one in held)
 
 
 def require_one_each(uri: ModelUri, inputs: int, outputs: int) -> None:
