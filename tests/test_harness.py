@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,17 @@ def test_a_family_is_known_however_it_is_written(declared: str, other: str) -> N
 def test_a_parent_is_known_in_capitals_too() -> None:
     first, second = (ByBrightness(name, parent=parent).card for name, parent in (("a", "Org/Net"), ("b", "org/net")))
     assert kinship(first, [second]) == ("parent", second)
+
+
+def test_a_held_out_model_is_not_counted_twice() -> None:
+    once, other, again = (ByBrightness(name) for name in ("once", "other", "again"))
+    once.card, again.card = replace(once.card, weights="w"), replace(again.card, weights="w")
+    for second, name in ((once, "once"), (again, "again")):
+        judges = [authorized(), *(Judge("held-out", model) for model in (once, other, second))]
+        for refuse in (check_independence, lambda judges: evaluate_models(judges, PAIRS, progress=False)):
+            with pytest.raises(UserError, match=f"^held-out model {name} is named twice: once has the same weights$"):
+                refuse(judges)
+    assert (once.asked, other.asked, again.asked) == (0, 0, 0)
 
 
 def test_a_book_spares_every_question_of_an_earlier_run(tmp_path: Path) -> None:

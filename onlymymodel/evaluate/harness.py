@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,12 +95,13 @@ def evaluate_models(
         Results whose runs carry no more than their names and distortion.
 
     Raises:
-        UserError: no pairs, sizes that differ within a pair, not one authorized model.
+        UserError: no pairs, sizes that differ within a pair, not one authorized model, one held-out model twice.
         BudgetSpent: a black box may not be asked any more; with a book, a later call goes on from there.
     """
     if sum(judge.role == "authorized" for judge in judges) != 1:
         count = sum(judge.role == "authorized" for judge in judges)
         raise UserError(f"an evaluation needs one authorized model, not {count}")
+    check_named_once(judges)
     channels = [CHANNELS[AS_WRITTEN], *(channel for channel in channels if channel.name != AS_WRITTEN)]
     said, failures = [_Said(bool(judge.model.card.gallery)) for judge in judges], list[Failure]()
     answerers = [judge.model if book is None else AskedOnce(judge.model, book) for judge in judges]
@@ -215,14 +217,27 @@ def kinship(card: ModelCard, used: Iterable[ModelCard]) -> tuple[str, ModelCard]
     return None
 
 
+def check_named_once(judges: Sequence[Judge]) -> None:
+    """Refuse one held-out model under two names: in a mean it would weigh double.
+
+    Raises:
+        UserError: two held-out models have the same weights.
+    """
+    heldout = [judge.model.card for judge in judges if judge.role == "held-out"]
+    for first, second in combinations(heldout, 2):
+        if first.same_weights(second):
+            raise UserError(f"held-out model {second.uri} is named twice: {first.uri} has the same weights")
+
+
 def check_independence(judges: Sequence[Judge]) -> None:
-    """Refuse, before any work is done, a held-out model that would judge itself.
+    """Refuse, before any work is done, a held-out model that would judge itself, or judge twice.
 
     One that only is of the same family is let in: its row will be marked.
 
     Raises:
-        UserError: it has the weights or the declared parent of a model that took part.
+        UserError: it has the weights or the declared parent of a model that took part; see `check_named_once`.
     """
+    check_named_once(judges)
     used = [judge.model.card for judge in judges if judge.role != "held-out"]
     for judge in judges:
         found = kinship(judge.model.card, used) if judge.role == "held-out" else None

@@ -11,7 +11,7 @@ from onlymymodel.data.folder import check_destination, scan
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.channels import get_channels
 from onlymymodel.evaluate.frontier import CHANNELS, FrontierPoint, clean_point, protected_point
-from onlymymodel.evaluate.harness import Judge, kinship
+from onlymymodel.evaluate.harness import Judge, check_named_once, kinship
 from onlymymodel.evaluate.judgment import Evaluation, judge_folders
 from onlymymodel.evaluate.results import AS_WRITTEN, Results
 from onlymymodel.evaluate.search import Point, Search, Target, first_levels
@@ -183,7 +183,8 @@ def _measure(tuning: Tuning, level: int, judges: tuple[Judge, ...], progress: bo
 
 
 def _check_judges(judges: tuple[Judge, ...]) -> None:
-    """See before any work is done that somebody's word counts."""
+    """See before any work is done that somebody's word counts, and nobody's twice."""
+    check_named_once(judges)
     used = [judge.model.card for judge in judges if judge.role != "held-out"]
     found = [kinship(judge.model.card, used) for judge in judges if judge.role == "held-out"]
     if None not in found:
