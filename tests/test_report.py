@@ -104,13 +104,13 @@ def test_heat_map_of_versions_has_the_figures(page: Page) -> None:
         "zoo:second-helper",
     }
     assert "1 of 4, 95% interval 4.6% \N{EN DASH} 69.9%, 1 without an answer" in page.text
-    assert "Mean of 2, without † 100.0% 50.0% 12.5%" in page.prose()
+    assert "Mean of 2, without † 100.0% 62.5% 25.0%" in page.prose()
 
 
 def test_heat_map_of_channels_is_there_for_each_run_where_there_are_several(page: Page) -> None:
     lines = _matrix(page, "Share read right by model and channel, eps16")
     assert lines["zoo:judge"] == [("0", "0.0%"), ("0", "0.0%"), ("5", "25.0%")]
-    assert "Mean of 2, without † 12.5% 12.5% 37.5%" in page.prose()
+    assert "Mean of 2, without † 25.0% 25.0% 50.0%" in page.prose()
     assert page.text.count("by model and channel, eps8") == 2  # of the region and of its table
     assert "by model and channel" not in toy_page(alone(toy_results())).text
 
@@ -118,7 +118,7 @@ def test_heat_map_of_channels_is_there_for_each_run_where_there_are_several(page
 def test_headline_has_the_figures_that_matter(page: Page) -> None:
     assert (
         "2 protected versions: the authorized model still reads 3 to 4 of 4 photos right. The 2 independent held-out "
-        "models read, on average, 100.0% when clean and 12.5% to 50.0% when protected."
+        "models read, on average, 100.0% when clean and 25.0% to 62.5% when protected."
     ) in page.prose()
     one = alone(toy_results())
     prose = toy_page(replace(one, rows=(*one.rows[:4],))).prose()
@@ -141,6 +141,7 @@ def test_authorized_model_that_was_not_always_right_is_told() -> None:
 def test_models_that_are_another_matter_are_marked_and_explained(page: Page) -> None:
     assert f"† zoo:cousin is not independent, and in no mean: {REMARK}" in page.prose()
     assert "* This model has other classes than the authorized one" in page.prose()
+    assert "where it gave no answer then, its later ones count as missing." in page.prose()
     plain = toy_page(replace(toy_results(), rows=toy_results().rows[:4])).text
     assert 'id="own"' not in plain
     assert 'id="remarks"' not in plain
@@ -164,7 +165,7 @@ def test_galleries_have_a_table_of_their_own(page: Page) -> None:
 
 
 def test_failures_are_counted_with_their_reasons(page: Page) -> None:
-    assert "✗ 9 answers are missing" in page.prose()
+    assert "✗ 15 answers are missing" in page.prose()
     assert "6 times zoo:judge: out of memory" in page.prose()
     whole = replace(toy_results(), rows=toy_results().rows[:3], failures=())
     assert "missing, over all" not in toy_page(whole).prose()
@@ -204,7 +205,7 @@ def test_plots_are_shown_and_told(page: Page) -> None:
         "Share read right of eps8 by channel",
         "Share read right of eps16 by channel",
     ]
-    assert "mean of held-out: 50.0% through png" in images[1]["alt"]
+    assert "mean of held-out: 62.5% through png" in images[1]["alt"]
     assert len(page.all("source")) == 3
     assert "image/svg" not in toy_page(alone(toy_results())).text
 

@@ -33,7 +33,10 @@ def test_scores_in_the_file_follow_from_its_answers(tmp_path: Path) -> None:
         right = [answer is not None and answer == truth for answer, truth in zip(said, row["truths"], strict=True)]
         readable = [answer is not None and answer == truth for answer, truth in zip(clean, row["truths"], strict=True)]
         assert score["right"] == sum(right)
-        assert score["failed"] == said.count(None)
+        own = row["truth"] == "own"
+        assert score["failed"] == sum(
+            answer is None or (own and truth is None) for answer, truth in zip(said, row["truths"], strict=True)
+        )
         assert score["readable"] == sum(readable)
         assert score["still_right"] == sum(map(lambda now, before: now and before, right, readable))
         expected = binomtest(score["right"], score["photos"]).proportion_ci(method="wilson")
@@ -51,11 +54,38 @@ def test_the_mean_is_over_independent_held_out_models_alone() -> None:
     assert replace(results, rows=marked).heldout_mean(run) is None
 
 
-def test_a_photo_without_a_clean_answer_is_never_right() -> None:
-    """A model of another task that failed on the original has no truth to be measured against."""
-    answers: dict[str, dict[str, tuple[int | None, ...]]] = {"clean": {"png": (None, 3)}, "run": {"png": (3, 3)}}
-    row = Row("m", "held-out", "s", "", "", "own", (None, 3), answers)
-    assert (row.score("run").right, row.score("run").readable, row.score("clean").failed) == (1, 1, 1)
+def test_a_photo_without_a_clean_answer_is_missing_in_every_version() -> None:
+    """A model of another task that failed on the original has no truth to be measured against: what it says of the
+    protected photo shows nothing, and least of all that it cannot read it."""
+    answers: dict[str, dict[str, tuple[int | None, ...]]] = {
+        "clean": {"png": (None, 3, 3, 3), "blur": (3, 3, 3, 3)},
+        "run": {"png": (3, 3, 1, None), "blur": (None, 3, 1, 3)},
+    }
+    row = Row("m", "held-out", "s", "", "", "own", (None, 3, 3, 3), answers)
+    for version, channel, right, failed, still_right in (
+        ("clean", "png", 3, 1, 3),
+        ("clean", "blur", 3, 1, 3),
+        ("run", "png", 1, 2, 1),
+        ("run", "blur", 2, 1, 2),
+    ):
+        score = row.score(version, channel)
+        found = (score.photos, score.right, score.failed, score.readable, score.still_right)
+        assert found == (4, right, failed, 3, still_right), (version, channel)
+        assert score.unprotected == (right + failed) / 4
+
+
+def test_a_server_that_fails_on_originals_alone_protects_nothing() -> None:
+    clean: tuple[int | None, ...] = (None, 1, None, 2)
+    row = Row("m", "held-out", "s", "", "", "own", clean, {"clean": {"png": clean}, "run": {"png": (0, 1, 1, 2)}})
+    toy = toy_results()
+    results = replace(toy, rows=(row,), runs=(replace(toy.runs[0], name="run"),), channels=("png",))
+    assert results.heldout_mean("clean") == results.heldout_mean("run") == 1.0
+
+
+def test_a_photo_without_a_clean_answer_is_judged_by_its_label_where_there_is_one() -> None:
+    answers: dict[str, dict[str, tuple[int | None, ...]]] = {"clean": {"png": (None, 3)}, "run": {"png": (1, 3)}}
+    score = Row("m", "held-out", "s", "", "", "label", (3, 3), answers).score("run")
+    assert (score.photos, score.right, score.failed, score.readable, score.still_right) == (2, 1, 0, 1, 1)
 
 
 @pytest.mark.parametrize(("hits", "total"), [(0, 40), (2, 40), (40, 40), (1, 3), (500, 1000)])

@@ -11,7 +11,7 @@ from results_toys import REMARK, alone, hostile_results, toy_results, with_galle
 from onlymymodel.evaluate import identity
 from onlymymodel.evaluate.change import change
 from onlymymodel.evaluate.results import Results, Run, wilson
-from onlymymodel.evaluate.tables import TERMINAL, code, failed, to_csv, to_markdown, to_text, versions
+from onlymymodel.evaluate.tables import OWN_NOTE, TERMINAL, code, failed, to_csv, to_markdown, to_text, versions
 from onlymymodel.protect.distortion import SSIM_DEFINITION, Distortion
 
 
@@ -86,8 +86,8 @@ def test_markdown_has_share_interval_and_counts() -> None:
     authorized, kept, *_ = _cells(markdown, "`zoo:mine`")
     assert (authorized[1], kept[1]) == ("authorized", "kept")
     assert kept[2:] == ["100.0% [51.0-100.0] (4/4)", "100.0% [51.0-100.0] (4/4)", "75.0% [30.1-95.4] (3/4)"]
-    # judge: 1 right and 1 failed of 4; far: 2 right of 4; the cousin is not counted
-    assert _cells(markdown, " | mean of held-out") == [["", "mean of held-out", "100.0%", "50.0%", "12.5%"]]
+    # of 4, judge: 1 right and 1 failed; far: 2 right and 1 with nothing to be measured by; the cousin is not counted
+    assert _cells(markdown, " | mean of held-out") == [["", "mean of held-out", "100.0%", "62.5%", "25.0%"]]
 
 
 def test_markdown_has_the_channels_of_every_run_only_where_there_are_several() -> None:
@@ -95,8 +95,8 @@ def test_markdown_has_the_channels_of_every_run_only_where_there_are_several() -
     markdown = to_markdown(toy)
     assert markdown.count("through other channels") == 2
     assert _cells(markdown, "mean of held-out") == [
-        ["mean of held-out", "50.0%", "50.0%", "50.0%"],
-        ["mean of held-out", "12.5%", "12.5%", "37.5%"],
+        ["mean of held-out", "62.5%", "62.5%", "62.5%"],
+        ["mean of held-out", "25.0%", "25.0%", "50.0%"],
     ]
     assert _cells(markdown, "authorized, kept")[1] == ["authorized, kept", "75.0%", "75.0%", "75.0%"]
     assert "through other channels" not in to_markdown(alone(toy))
@@ -106,9 +106,10 @@ def test_markdown_says_what_the_figures_mean() -> None:
     markdown = to_markdown(toy_results())
     assert f"† `zoo:cousin` is not independent, and in no mean: `{REMARK}`" in markdown
     assert "`onnx:far.onnx`\\*" in markdown
+    assert f"\\* {OWN_NOTE}" in markdown
+    assert "15 answers are missing." in markdown  # 6 of the judge, 3 of far, and its 6 later ones to the same photo
     assert all(str(value) in markdown for value in SSIM_DEFINITION.values())
     assert "What this does not promise" in markdown
-    assert "9 answers are missing." in markdown
     assert "6 times `zoo:judge`: `out of memory`" in markdown
     clean = to_markdown(replace(toy_results(), rows=toy_results().rows[:3], failures=()))
     assert "Every model answered every time." in clean
@@ -171,11 +172,11 @@ def test_text_fits_the_terminal_and_shows_every_version() -> None:
 def test_text_has_the_figures() -> None:
     lines = [line.split() for line in to_text(toy_results()).splitlines()]
     assert ["held-out", "zoo:judge", "100.0%", "[51-100]", "25.0%", "[5-70]", "0.0%", "[0-49]"] in lines
-    assert ["mean", "of", "held-out", "100.0%", "50.0%", "12.5%"] in lines
-    assert ["mean", "of", "held-out,", "resize50", "100.0%", "50.0%", "37.5%"] in lines
+    assert ["mean", "of", "held-out", "100.0%", "62.5%", "25.0%"] in lines
+    assert ["mean", "of", "held-out,", "resize50", "100.0%", "62.5%", "50.0%"] in lines
     assert ["authorized,", "kept", "100.0%", "100.0%", "75.0%"] in lines
-    assert "9 answers are missing" in to_text(toy_results())
-    assert failed(toy_results()) == 9
+    assert "15 answers are missing" in to_text(toy_results())
+    assert failed(toy_results()) == 15
 
 
 def test_text_does_not_steer_the_terminal() -> None:

@@ -51,7 +51,7 @@ class Score:
     Attributes:
         photos: all of them, but those whose label the model has no word for.
         right: read as they should be.
-        failed: without an answer; these are not `right`.
+        failed: without an answer, or without a clean one to be measured by; these are not `right`.
         readable: read right when clean, as the file was.
         still_right: of the readable, those read right here.
     """
@@ -102,7 +102,8 @@ class Row:
         truth: `label` where it has words for the authorized model's classes; else `own`: its answers to the clean
             photos.
         truths: (photos,) the class index that is right for each photo; None where it has no word for the label, and
-            the photo is left out of its scores, or where its own clean answer failed.
+            the photo is left out of its scores, or where its own clean answer failed, and all its answers to the photo
+            count as missing.
         answers: version (`clean`, or a run's name) -> channel -> its answer to each photo.
         remark: why a held-out model is not independent and enters no mean; "" where it does.
         names: what it calls the classes that occur, by index.
@@ -135,7 +136,8 @@ class Row:
         return Score(
             photos=len(said),
             right=sum(right),
-            failed=sum(answer is None for answer in said),
+            # a truth is None here only where the clean answer failed: later ones show nothing, so they may be readings
+            failed=sum(answer is None or truth is None for answer, truth in zip(said, truths, strict=True)),
             readable=sum(readable),
             still_right=sum(now and before for now, before in zip(right, readable, strict=True)),
         )

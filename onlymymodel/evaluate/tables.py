@@ -13,7 +13,7 @@ from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Results, Row, Run
 TERMINAL, CELL = 100, 17  # columns
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
 REASONS = 5
-OWN_NOTE = "has other classes than the authorized model: right is what it answered to the clean photo"
+OWN_NOTE = "has classes of its own: right is its answer to the clean photo; where that is missing, so are later ones"
 UNMAPPED_NOTE = "has no word for some classes, whose photos are left out of its figures"
 NOT_COUNTED = "not independent, and in no mean"
 MEAN_NOTE = "A mean counts every independent held-out model the same, and an answer that is missing as a photo it read."
@@ -119,7 +119,7 @@ def summaries(results: Results, columns: Sequence[str], channel: str) -> list[tu
 
 
 def failed(results: Results) -> int:
-    """How many answers are missing, over all models, versions and channels."""
+    """How many answers are missing, or cannot be measured, over all models, versions and channels."""
     scores = (
         row.score(version, channel) for row in results.rows for version, by in row.answers.items() for channel in by
     )
