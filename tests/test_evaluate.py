@@ -149,6 +149,17 @@ def test_a_folder_of_another_tool(photos: Path, tmp_path: Path) -> None:
     assert results.labels == results.authorized.answers["clean"]["png"]
 
 
+def test_a_gray_file_of_another_tool_is_judged_against_its_color_original(photos: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    shutil.copytree(photos, theirs)
+    Image.open(photos / "1.png").convert("L").save(theirs / "1.png")
+    assert evaluate(photos, [theirs], tmp_path / "e", "--authorized", MINE) == 0
+    (run,) = read_results(tmp_path / "e" / "results.json").runs
+    color = np.asarray(Image.open(photos / "1.png")).astype(int)
+    gray = np.asarray(Image.open(theirs / "1.png")).astype(int)
+    assert [one.linf for one in run.distortion] == [0, np.abs(gray[..., None] - color).max(), 0]
+
+
 def test_labels_are_the_truth_where_they_are_given(photos: Path, tmp_path: Path) -> None:
     protected = protect(photos, tmp_path / "p", "--epsilon", "16")
     (tmp_path / "labels.csv").write_text("file,label\n0.png,0\n1.png,1\nsub/2.png,2\n")

@@ -287,6 +287,22 @@ def test_a_gray_photo_and_its_three_channel_copy_are_compared() -> None:
     assert results.runs[0].distortion[0].linf == 0
 
 
+def test_a_color_photo_that_another_tool_made_gray_is_compared_in_every_channel() -> None:
+    color, gray = flat(9), np.full((16, 16, 1), 9, np.uint8)
+    color[..., 2] = 12
+    seen: list[tuple[int, ...]] = []
+
+    def shapes(original: NDArray[np.uint8], protected: NDArray[np.uint8]) -> float:
+        seen.extend((original.shape, protected.shape))
+        return 0.5
+
+    pairs = [Pair("c.png", color, {"gray": gray, "same": np.repeat(gray, 3, axis=2)}, 9)]
+    one, other = evaluate_models([authorized()], pairs, perceptual=shapes, progress=False).runs
+    assert one.distortion == other.distortion
+    assert one.distortion[0].linf == 3
+    assert seen == [(16, 16, 3)] * 4
+
+
 def test_every_bundled_channel_can_be_asked() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
     pairs = [Pair("n.png", noise, {"run": noise}, 0)]

@@ -137,7 +137,8 @@ def _distortion(pair: Pair, protected: Pixels, perceptual: Callable[[Pixels, Pix
     if pair.original.shape[:2] != protected.shape[:2]:
         was, now = (f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (pair.original, protected))
         raise UserError(f"{pair.name}: the protected photo is {now} pixels, its original {was}")
-    original = np.broadcast_to(pair.original, protected.shape)  # WebP gives a gray photo back as three equal channels
+    # WebP gives a gray photo back as three equal channels, and another tool may write a color photo as gray
+    original, protected = np.broadcast_arrays(pair.original, protected)
     found = measure(to_tensor(protected), to_tensor(original))
     if perceptual is None:
         return found
