@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 
@@ -197,7 +197,7 @@ class Page(HTMLParser):
         return " ".join(" ".join(data for tag, data in self.words if tag not in {"style", "script"}).split())
 
 
-def toy_page(results: Results, pictures: Sequence[Pair] | None = None, *, amplify: int = 8) -> Page:
+def toy_page(results: Results, pictures: Iterable[Pair] | None = None, *, amplify: int = 8) -> Page:
     """The page of an evaluation, as read again."""
     shown = toy_pictures(results) if pictures is None else pictures
     return Page(render(results, shown, title="A <title>", summary="4 of 4 photos & no more.", amplify=amplify))

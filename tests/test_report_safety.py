@@ -3,13 +3,16 @@
 import base64
 import hashlib
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from weakref import ref
 
 import pytest
 from results_toys import HOSTILE, Page, alone, hostile_results, toy_page, toy_picture, toy_pictures, toy_results
 
 from onlymymodel.evaluate import report
+from onlymymodel.evaluate.harness import Pair
 from onlymymodel.evaluate.report import HEAT, heat, write_report
 
 
@@ -91,6 +94,29 @@ def test_gallery_stops_at_its_bounds_and_says_how_many_more(page: Page, monkeypa
     few = toy_page(toy)
     assert len(few.all("article")) == 1
     assert "3 more photos were judged" in few.prose()
+
+
+def test_pictures_are_taken_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decoded photos of a page are gigabytes together: each may go when the next but one is read, and none is
+    read that is not shown."""
+    toy = alone(toy_results())
+    given: list[ref[Pair]] = []
+    alive = []
+
+    def pictures() -> Iterator[Pair]:
+        for name in toy.photos:
+            picture = toy_picture(name, ["eps8"])
+            given.append(ref(picture))
+            alive.append(sum(one() is not None for one in given))
+            yield picture
+            del picture
+
+    assert toy_page(toy, pictures()).text == toy_page(toy).text
+    assert alive == [1, 2, 2, 2]
+    monkeypatch.setattr(report, "MAX_PICTURES", 3)
+    unread = pictures()
+    toy_page(toy, unread)
+    assert next(unread).name == toy.photos[3]
 
 
 @pytest.mark.parametrize("name", ["page", "hostile_page"])

@@ -135,7 +135,7 @@ def _write_page(
     write_report(
         target / PAGE,
         results,
-        list(islice(read_pairs(photos, folders, labels), SHOWN)),
+        islice(read_pairs(photos, folders, labels), SHOWN),
         title="onlymymodel",
         summary=f"{protected} of {len(results.photos)} photos are protected.",
         amplify=max(1, round(HALF_SCALE / max(largest, 1))),

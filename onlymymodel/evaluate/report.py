@@ -1,7 +1,8 @@
 """One HTML file that shows what an evaluation found: figures, plots, pictures, and what they do not promise."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,7 +101,7 @@ class Plot:
 
 
 def write_report(
-    path: Path, results: Results, pictures: Sequence[Pair], *, title: str, summary: str, amplify: int = 8
+    path: Path, results: Results, pictures: Iterable[Pair], *, title: str, summary: str, amplify: int = 8
 ) -> None:
     """Write `render`'s page. Raises ValueError as it does, and OSError where the file cannot be written."""
     html = render(results, pictures, title=title, summary=summary, amplify=amplify)
@@ -108,19 +109,18 @@ def write_report(
     write_atomic(path, html.encode("utf-8", "replace"))
 
 
-def render(results: Results, pictures: Sequence[Pair], *, title: str, summary: str, amplify: int = 8) -> str:
+def render(results: Results, pictures: Iterable[Pair], *, title: str, summary: str, amplify: int = 8) -> str:
     """One self-contained HTML page: no request leaves it, and all of it can be read without scripts.
 
     Args:
-        pictures: of the first photos, in their order, at least one, with every run. 60 at most are shown; the figures
-            are of all photos.
+        pictures: of the first photos, in their order, at least one, with every run; taken one at a time, and not
+            needed again. 60 at most are shown; the figures are of all photos.
         title, summary: plain text; a few words, and a sentence of the caller's own below the headline.
         amplify: how many times the shown difference is larger than the real one.
 
     Raises:
         ValueError: no pictures, or pictures that are not those of these results.
     """
-    _check(results, pictures)
     return _template().render(
         title=title,
         summary=summary,
@@ -160,17 +160,14 @@ def _luminance(color: Sequence[int]) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def _check(results: Results, pictures: Sequence[Pair]) -> None:
-    if not pictures:
-        raise ValueError("a report needs at least one picture")
-    if [picture.name for picture in pictures] != list(results.photos[: len(pictures)]):
+def _check(results: Results, index: int, picture: Pair) -> None:
+    if picture.name not in results.photos[index : index + 1]:
         raise ValueError("the pictures are not those of the first photos of these results")
-    for picture in pictures:
-        if {run.name for run in results.runs} != set(picture.protected):
-            raise ValueError(f"the pictures of {picture.name} are not of these runs")
-        # WebP gives a gray photo back as three equal channels
-        if any(pixels.shape[:2] != picture.original.shape[:2] for pixels in picture.protected.values()):
-            raise ValueError(f"the pictures of {picture.name} are not of one size")
+    if {run.name for run in results.runs} != set(picture.protected):
+        raise ValueError(f"the pictures of {picture.name} are not of these runs")
+    # WebP gives a gray photo back as three equal channels
+    if any(pixels.shape[:2] != picture.original.shape[:2] for pixels in picture.protected.values()):
+        raise ValueError(f"the pictures of {picture.name} are not of one size")
 
 
 def _plots(results: Results) -> Iterator[Plot]:
@@ -188,16 +185,19 @@ def _plot(svg: str, caption: str, run: str, told: str) -> Plot:
     return Plot(light, dark, caption, run, told)
 
 
-def _gallery(results: Results, pictures: Sequence[Pair], amplify: int) -> list[Card]:
-    """The first photos, as many as fit; always one."""
+def _gallery(results: Results, pictures: Iterable[Pair], amplify: int) -> list[Card]:
+    """The first photos, as many as fit; always one. Of decoded photos, which are large, only one is needed at once."""
     cards: list[Card] = []
     weight = 0
-    for index, picture in enumerate(pictures[:MAX_PICTURES]):
+    for index, picture in enumerate(islice(pictures, MAX_PICTURES)):
+        _check(results, index, picture)
         card = _card(results, index, picture, amplify)
         weight += card.weight
         if cards and weight > MAX_PICTURE_BYTES:
             break
         cards.append(card)
+    if not cards:
+        raise ValueError("a report needs at least one picture")
     return cards
 
 
