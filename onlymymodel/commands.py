@@ -73,7 +73,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
         source=arguments.original,
         protected=tuple(arguments.protected),
         judges=tuple(judges),
-        labels=labels_of(arguments, photos, judges[0].model.card) or None,
+        # an empty table leaves photos without a label, which is an error; no table at all is none
+        labels=None if arguments.labels is None else labels_of(arguments, photos, judges[0].model.card),
         channels=tuple(get_channels(list(CHANNELS) if arguments.channels == ["all"] else arguments.channels)),
         adapt=arguments.adapt,
         lpips=arguments.lpips,

@@ -234,6 +234,9 @@ def spoiled(photos: Path, tmp_path: Path, what: str) -> tuple[Path, Path, list[s
     elif what == "label missing":
         (tmp_path / "labels.csv").write_text("file,label\n0.png,0\n1.png,1\n")
         flags = ["--labels", str(tmp_path / "labels.csv")]
+    elif what == "no labels":
+        (tmp_path / "labels.csv").write_text("file,label\n")
+        flags = ["--labels", str(tmp_path / "labels.csv")]
     elif what == "empty folder":
         shutil.rmtree(protected)
         protected.mkdir()
@@ -258,6 +261,7 @@ def spoiled(photos: Path, tmp_path: Path, what: str) -> tuple[Path, Path, list[s
         ("other size", "1.png: the protected photo is 40x41 pixels, its original 40x40"),
         ("not a photo", "1.png cannot be read"),
         ("label missing", "1 of 3 photos have no label: sub/2.png"),
+        ("no labels", "3 of 3 photos have no label: 0.png, 1.png, sub/2.png"),
         ("empty folder", "is empty"),
         ("other authorized", "was made for python:toys:mine"),
         ("no folder", "is no folder of protected photos"),
