@@ -14,7 +14,7 @@ from onlymymodel.errors import UserError
 from onlymymodel.evaluate.adaptive import ADAPTATION, adapted_rows
 from onlymymodel.evaluate.channels import CHANNELS, Channel
 from onlymymodel.evaluate.harness import Judge, Pixels, evaluate_models
-from onlymymodel.evaluate.protected_folder import ProtectedFolder, open_folders, read_pairs, read_photo
+from onlymymodel.evaluate.protected_folder import ProtectedFolder, open_folders, pixel_limit, read_pairs, read_photo
 from onlymymodel.evaluate.results import AS_WRITTEN, Results
 from onlymymodel.protect.photo import Context
 from onlymymodel.runtime import environment
@@ -175,11 +175,11 @@ def _labels(
             named = ", ".join(missing[:MISSING_SHOWN]) + (", ..." if len(missing) > MISSING_SHOWN else "")
             raise UserError(f"{len(missing)} of {len(paths)} photos have no label: {named}")
         return {path: evaluation.labels[path] for path in paths}
-    labels = {}
+    labels, limit = {}, pixel_limit(folders)
     for path, file in paths.items():
         recorded = {folder.records[path]["label"] for folder in folders if path in folder.records}
         if len(recorded) > 1:
             raise UserError(f"{path} was protected with different labels in different folders; say which by --labels")
-        label = recorded.pop() if recorded else authorized.answer(read_photo(file))
+        label = recorded.pop() if recorded else authorized.answer(read_photo(file, limit))
         labels[path] = int(label)
     return labels

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onlymymodel.data.folder import Entry, scan
-from onlymymodel.data.image_io import PhotoError, decode
+from onlymymodel.data.image_io import MAX_PIXELS, PhotoError, decode
 from onlymymodel.data.manifest import Manifest
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.harness import Pair, Pixels
@@ -105,24 +105,30 @@ def read_pairs(
     Raises:
         UserError: a file cannot be read.
     """
+    limit = pixel_limit(folders)
     for entry in photos:
         path = str(entry.relative)
-        original = read_photo(entry.path)
+        original = read_photo(entry.path, limit)
         protected = {
-            folder.name: original if file is None else read_photo(file)
+            folder.name: original if file is None else read_photo(file, limit)
             for folder, file in ((folder, folder.files[path]) for folder in folders)
         }
         yield Pair(path, original, protected, labels[path])
 
 
-def read_photo(path: Path) -> Pixels:
+def pixel_limit(folders: Sequence[ProtectedFolder]) -> int:
+    """How many pixels a photo may have to be read: as many as any of the runs allowed, and never less than usual."""
+    return max([MAX_PIXELS, *(int(folder.settings.get("max_pixels", 0)) for folder in folders)])
+
+
+def read_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Pixels:
     """The pixels of a file, HWC uint8, upright.
 
     Raises:
         UserError: it cannot be read.
     """
     try:
-        return decode(path.read_bytes()).pixels
+        return decode(path.read_bytes(), max_pixels=max_pixels).pixels
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except PhotoError as error:
