@@ -131,15 +131,27 @@ def _write_page(
     from onlymymodel.evaluate.report import write_report
 
     largest = max(distortion.linf for run in results.runs for distortion in run.distortion)
-    protected = sum(any(folder.files[name] is not None for folder in folders) for name in results.photos)
     write_report(
         target / PAGE,
         results,
         islice(read_pairs(photos, folders, labels), SHOWN),
         title="onlymymodel",
-        summary=f"{protected} of {len(results.photos)} photos are protected.",
+        summary=_summary(results, folders),
         amplify=max(1, round(HALF_SCALE / max(largest, 1))),
     )
+
+
+def _summary(results: Results, folders: Sequence[ProtectedFolder]) -> str:
+    """How many of all photos each folder protects, those that cannot be read among them."""
+    total = len(folders[0].files)
+    told = [
+        f"{sum(file is not None for file in folder.files.values())} of {total} photos are protected"
+        + (f" in {folder.name}" if len(folders) > 1 else "")
+        for folder in folders
+    ]
+    unread = total - len(results.photos)
+    left_out = f"; {unread} cannot be read, and {'is' if unread == 1 else 'are'} in no figure" if unread else ""
+    return f"{', '.join(told)}{left_out}."
 
 
 def _perceptual(evaluation: Evaluation) -> Callable[[Pixels, Pixels], float] | None:
@@ -177,7 +189,7 @@ def _labels(
         return {path: evaluation.labels[path] for path in paths}
     labels, limit = {}, pixel_limit(folders)
     for path, file in paths.items():
-        recorded = {folder.records[path]["label"] for folder in folders if path in folder.records}
+        recorded = {folder.records[path]["label"] for folder in folders if path in folder.records} - {None}
         if len(recorded) > 1:
             raise UserError(f"{path} was protected with different labels in different folders; say which by --labels")
         label = recorded.pop() if recorded else authorized.answer(read_photo(file, limit))

@@ -199,7 +199,7 @@ def _found(
 ) -> PhotoBudget:
     """What is true of a photo by the judgment of the written files."""
     record = levels.record(photo, level)
-    if results is None or photo not in results.photos:
+    if results is None or photo not in readers.truths:  # it could not be worked on, and nobody was asked
         return PhotoBudget(photo, 0, "not protected", 0, 0)
     place, (run,) = results.photos.index(photo), results.runs
     judges, reading = len(readers.truths[photo]), readers.reading(photo, _said(results, run.name, place))

@@ -75,9 +75,10 @@ class ProtectedFolder:
 
 
 def open_folders(source: Path, folders: Sequence[Path]) -> tuple[list[Entry], list[ProtectedFolder]]:
-    """The photos below `source` and each folder's protected versions of them.
+    """The photos below `source` that can be read, and each folder's protected versions of all.
 
-    Photos that a manifest calls unreadable are left out of all, and counted in the statuses.
+    A photo that a run could not read, and that cannot be read now, is left out of all and counted in the statuses. For
+    want of a face, a mask or memory none is left out: models read what leaves the person's hands.
 
     Raises:
         UserError: no photo, an unfinished run, photos without a protected version or the other way round.
@@ -85,15 +86,11 @@ def open_folders(source: Path, folders: Sequence[Path]) -> tuple[list[Entry], li
     photos = [entry for entry in scan(source) if entry.status == "photo"]
     names = _names(folders)
     opened = [_open(photos, folder, name) for folder, name in zip(folders, names, strict=True)]
-    unreadable = {
-        path
-        for folder in opened
-        for path, record in folder.records.items()
-        if record["status"] in ("failed", "skipped") and record["authorized"] is None
-    }
-    readable = [entry for entry in photos if str(entry.relative) not in unreadable]
+    limit = pixel_limit(opened)
+    unasked = {path for one in opened for path, record in one.records.items() if record["authorized"] is None}
+    readable = [entry for entry in photos if str(entry.relative) not in unasked or _can_be_read(entry.path, limit)]
     if not readable:
-        raise UserError(f"{source} has no photo that could be read when it was protected")
+        raise UserError(f"{source} has no photo that can be read")
     return readable, opened
 
 
@@ -170,6 +167,14 @@ def _open_ours(photos: Sequence[Entry], folder: Path, name: str) -> ProtectedFol
     if lost:
         raise UserError(f"{folder}: {len(lost)} protected files are missing: {_listed(lost)}")
     return ProtectedFolder(name, folder, files, {path: records[path] for path in wanted}, settings)
+
+
+def _can_be_read(path: Path, max_pixels: int) -> bool:
+    try:
+        read_photo(path, max_pixels)
+    except UserError:
+        return False
+    return True
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
