@@ -1,6 +1,7 @@
 """Which photos an evaluation is about: all that can be read, whatever a manifest says of them, and only those."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from results_toys import Page
 from onlymymodel.cli import main
 from onlymymodel.data.folder import scan
 from onlymymodel.data.image_io import MAX_PIXELS
+from onlymymodel.data.manifest import Manifest
 from onlymymodel.data.portraits import render
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.protected_folder import ProtectedFolder, read_pairs
 from onlymymodel.evaluate.results import Results, read_results
+from onlymymodel.protect.folder import MANIFEST
 from onlymymodel.surrogates.black_box import load_black_box
 
 MINE, THEIRS, OTHERS, MOODY = (f"python:toys:{name}" for name in ("mine", "theirs", "others", "moody"))
@@ -159,6 +162,40 @@ def test_labels_that_contradict_each_other_are_told(
     capsys.readouterr()
     assert evaluate(photos, folders, tmp_path / "e") == 2
     assert "1.png was protected with different labels in different folders" in capsys.readouterr().err
+
+
+def test_an_original_that_was_replaced_is_named(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the same size, so that nothing else tells the two pictures apart."""
+    theirs = tmp_path / "theirs"
+    shutil.copytree(photos, theirs)
+    folder = protect(photos, tmp_path / "p")
+    before = (photos / "1.png").read_bytes()
+    Image.fromarray(render(7, 3, 7, 40)).save(photos / "1.png")
+    capsys.readouterr()
+    for folders in ([folder], [folder, theirs]):
+        assert evaluate(photos, folders, tmp_path / "e") == 2
+        said = capsys.readouterr().err
+        assert f"{folder}: 1 originals are not those that were protected: 1.png; put those back" in said
+        assert len(said.strip().splitlines()) == 1
+    assert evaluate(photos, [theirs], tmp_path / "e", "--authorized", MINE) == 0  # no record, nothing to hold it to
+    (photos / "1.png").write_bytes(before)
+    assert evaluate(photos, [folder], tmp_path / "e") == 0
+
+
+def test_a_replaced_original_can_be_protected_by_the_same_command(photos: Path, tmp_path: Path) -> None:
+    """As the sentence says that is told of it; a photo that was not protected is held to its record too."""
+    (photos / "2.png").write_bytes(b"no photo")
+    folder = protect(photos, tmp_path / "p")
+    for name in ("1.png", "2.png"):
+        Image.fromarray(render(7, 3, 7, 40)).save(photos / name)
+    assert evaluate(photos, [folder], tmp_path / "e") == 2
+    protect(photos, folder)
+    results, _ = judged(photos, [folder], tmp_path / "e")
+    assert [one.linf for one in results.runs[0].distortion] == [
+        Manifest(folder / MANIFEST).by_source()[name]["linf"] for name in NAMES
+    ]
 
 
 def test_large_photos_are_read_as_far_as_a_run_allowed_them(tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from onlymymodel.data.folder import Entry, scan
 from onlymymodel.data.image_io import MAX_PIXELS, PhotoError, decode
-from onlymymodel.data.manifest import Manifest
+from onlymymodel.data.manifest import Manifest, sha256_file
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.harness import Pair, Pixels
 from onlymymodel.evaluate.results import CLEAN
@@ -81,11 +82,13 @@ def open_folders(source: Path, folders: Sequence[Path]) -> tuple[list[Entry], li
     want of a face, a mask or memory none is left out: models read what leaves the person's hands.
 
     Raises:
-        UserError: no photo, an unfinished run, photos without a protected version or the other way round.
+        UserError: no photo, an unfinished run, photos without a protected version or the other way round, photos that
+            are not those that were protected.
     """
     photos = [entry for entry in scan(source) if entry.status == "photo"]
     names = _names(folders)
     opened = [_open(photos, folder, name) for folder, name in zip(folders, names, strict=True)]
+    _check_originals(photos, opened)
     limit = pixel_limit(opened)
     unasked = {path for one in opened for path, record in one.records.items() if record["authorized"] is None}
     readable = [entry for entry in photos if str(entry.relative) not in unasked or _can_be_read(entry.path, limit)]
@@ -167,6 +170,28 @@ def _open_ours(photos: Sequence[Entry], folder: Path, name: str) -> ProtectedFol
     if lost:
         raise UserError(f"{folder}: {len(lost)} protected files are missing: {_listed(lost)}")
     return ProtectedFolder(name, folder, files, {path: records[path] for path in wanted}, settings)
+
+
+def _check_originals(photos: Sequence[Entry], folders: Sequence[ProtectedFolder]) -> None:
+    """Raise UserError where a photo is another than the one that a manifest tells of: the protected file of one picture
+    says nothing about another."""
+    digest = cache(_digest)  # of each photo once, whatever the number of folders
+    for folder in folders:
+        recorded = {path: record["source_sha256"] for path, record in folder.records.items()}
+        given = {str(entry.relative): entry.path for entry in photos if recorded.get(str(entry.relative))}
+        changed = [path for path, file in given.items() if digest(file) != recorded[path]]
+        if changed:
+            raise UserError(
+                f"{folder.path}: {len(changed)} originals are not those that were protected: {_listed(changed)}; "
+                "put those back, or protect the new ones by the command that began the run"
+            )
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256_file(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _can_be_read(path: Path, max_pixels: int) -> bool:
