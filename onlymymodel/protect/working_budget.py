@@ -1,6 +1,7 @@
 """What a photo's budget allows on the smaller photo that is worked on in its place."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +33,7 @@ def at_working_size(budget: Budget, original: Tensor, working: Tensor, mask: Ten
     signs = torch.randint(2, working.shape, generator=Generator().manual_seed(0)).to(working) * 2 - 1
     noise = budget.ball.project(budget.linf * signs[None], working[None], working_mask[None])
     scaled = (scale_to(noise, original[None]) * mask)[0]
-    limits = {}
+    limits: dict[str, Any] = {}
     for bound in budget.bounds:
         found = bound.along(noise[0], working)(bound.scale(scaled, original))
         limits[bound.name] = found if bound.excess(found) else bound.limit
