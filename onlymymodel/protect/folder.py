@@ -173,20 +173,25 @@ def _mask_of(entry: Entry, masks: Path | None) -> bytes | None:
     if masks is None or masks.is_file():
         return None if masks is None else masks.read_bytes()
     place = masks / entry.relative.parent
-    found = sorted(place / f"{entry.relative.stem}{suffix}" for suffix in SUFFIXES)
+    there = {path.suffix for path in place.iterdir()} if place.is_dir() else set()
+    # as `scan` takes photos: however the suffix is spelled, lower case first
+    suffixes = sorted((suffix for suffix in there if suffix.lower() in SUFFIXES), key=str.swapcase)
+    found = (place / f"{entry.relative.stem}{suffix}" for suffix in suffixes)
     return next((path.read_bytes() for path in found if path.is_file()), None)
 
 
 def _is_done(entry: Entry, source: Source, done: Mapping[str, Record], job: Job) -> bool:
-    """Whether the manifest's last line of a photo still holds: same source, same label, same written file."""
+    """Whether the manifest's last line of a photo still holds: same source, mask and label, same written file."""
     record = done.get(str(entry.relative))
     if record is None or record["source_sha256"] != sha256(source.data):
         return False
     if record["status"] == "failed" and record["reason"].startswith((NOT_WRITTEN, NO_MEMORY)):
         return False
-    region = record.get("region") or {}
-    if region.get("kind") == "mask" and (source.mask is None or region["sha256"] != sha256(source.mask)):
-        return False
+    if job.context.region.kind == "mask":
+        # no region: a photo that came to nothing, by an earlier version; it had no mask, or says so after another look
+        seen = (record.get("region") or {}).get("sha256")
+        if seen != (None if source.mask is None else sha256(source.mask)):
+            return False
     given = record["label"] if record["label_source"] == "given" else None
     if given != source.label:
         return False

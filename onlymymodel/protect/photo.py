@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onlymymodel.data.image_io import Photo, PhotoError, decode, encode
+from onlymymodel.data.manifest import sha256
 from onlymymodel.protect.answers import Answers, look_at
 from onlymymodel.protect.budget import Budget
 from onlymymodel.protect.canvas import landmarks_for
@@ -81,7 +82,7 @@ def protect_photos(
             refuse_small(photo, context)
             area = area_of(photo.pixels, source.mask, context.region, reads_faces=context.reads_faces)
         except PhotoError as error:
-            results[index] = None, blank_record(source, context, error.status, str(error))
+            results[index] = None, _refused(source, error, context)
             continue
         height, width, channels = photo.pixels.shape
         batches.setdefault(working_shape(height, width, channels, context.recipe), []).append((index, photo, area))
@@ -96,6 +97,14 @@ def protect_photos(
         for (index, _, _), work in zip(members, works, strict=True):
             results[index] = _finish(work, shared, context)
     return results
+
+
+def _refused(source: Source, error: PhotoError, context: Context) -> Record:
+    """The record of a photo that comes to nothing, with the mask that it had: another one may mend it."""
+    record = blank_record(source, context, error.status, str(error))
+    if context.region.kind == "mask":
+        record["region"] = {"kind": "mask", "sha256": None if source.mask is None else sha256(source.mask)}
+    return record
 
 
 def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:

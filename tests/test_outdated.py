@@ -1,0 +1,145 @@
+"""A run into a folder of an earlier one, where photos, labels or masks are others now."""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from toys import Linear, classifier, mine, others, theirs
+
+from onlymymodel.data.manifest import Manifest, sha256
+from onlymymodel.data.portraits import render
+from onlymymodel.errors import UserError
+from onlymymodel.evaluate.verify import verify_folder
+from onlymymodel.protect import folder as folder_module
+from onlymymodel.protect.budget import Budget
+from onlymymodel.protect.folder import MANIFEST, Job, protect_folder
+from onlymymodel.protect.photo import Context
+from onlymymodel.protect.recipe import make_recipe
+from onlymymodel.protect.region import Region
+from onlymymodel.protect.run_record import ModelUris
+from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.load import load_model
+
+SIDE, NOBODY = 40, 3
+
+
+def choosy() -> Classifier:
+    """`toys.mine` with a further class, NOBODY, that it gives no photo, as `python:test_outdated:choosy`."""
+    net = mine().net
+    assert isinstance(net, Linear)
+    weights = torch.cat([net.weights.data, torch.zeros_like(net.weights.data[:1])])
+    return classifier(Linear(weights, torch.cat([net.bias.data, torch.tensor([-1000.0])])), NOBODY + 1, "choosy")
+
+
+RECIPE = make_recipe("default", steps=2, step_share=1.0, views=("center",), kappa=0.0)
+CONTEXT = Context(choosy(), (theirs(), others()), Budget(16 / 255), RECIPE)
+MASKED = replace(CONTEXT, region=Region("mask"))
+URIS = ModelUris("python:test_outdated:choosy", ("python:toys:theirs", "python:toys:others"))
+OPEN = np.full((SIDE, SIDE), 255, np.uint8)
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three photos that can be protected."""
+    source = tmp_path / "photos"
+    (source / "trip").mkdir(parents=True)
+    for index, name in enumerate(("0.png", "1.png", "trip/2.png")):
+        (source / name).write_bytes(png(render(index, index, index, SIDE)))
+    return source
+
+
+@pytest.fixture
+def masks(tmp_path: Path) -> Path:
+    """A folder with a mask for the first photo."""
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    (folder / "0.png").write_bytes(png(OPEN))
+    return folder
+
+
+def run(source: Path, out: Path, **changes: Any) -> Mapping[str, Any]:
+    """Protect a folder; what the manifest says of each photo."""
+    job = Job(source, out, **{"context": CONTEXT, "uris": URIS, "batch_size": 2, **changes})
+    protect_folder(job, progress=False)
+    return Manifest(out / MANIFEST).by_source()
+
+
+def statuses(records: Mapping[str, Any]) -> dict[str, str]:
+    return {source: record["status"] for source, record in records.items()}
+
+
+def pictures(out: Path) -> set[str]:
+    return {path.relative_to(out).as_posix() for path in out.rglob("*.png")}
+
+
+def nothing_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_module, "protect_photos", lambda *_: pytest.fail("computed again"))
+
+
+def test_a_photo_that_got_its_mask_is_protected(
+    photos: Path, masks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, job = tmp_path / "out", {"context": MASKED, "masks": masks}
+    first = run(photos, out, **job)
+    assert statuses(first) == {"0.png": "protected", "1.png": "failed", "trip/2.png": "failed"}
+    assert first["1.png"]["region"] == {"kind": "mask", "sha256": None}
+    (masks / "1.png").write_bytes(png(OPEN))
+    second = run(photos, out, **job)
+    assert statuses(second) == {"0.png": "protected", "1.png": "protected", "trip/2.png": "failed"}
+    nothing_is_computed(monkeypatch)
+    assert run(photos, out, **job) == second
+
+
+@pytest.mark.parametrize(("bad", "status"), [(OPEN[:, 1:], "failed"), (OPEN // 2, "skipped")])
+def test_a_mask_that_was_mended_is_tried_and_one_that_was_not_is_not(
+    bad: NDArray[np.uint8], status: str, photos: Path, masks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (masks / "0.png").write_bytes(png(bad))
+    job = {"context": MASKED, "masks": masks, "only": {"0.png"}}
+    first = run(photos, tmp_path / "out", **job)
+    assert statuses(first) == {"0.png": status}
+    assert first["0.png"]["region"] == {"kind": "mask", "sha256": sha256(png(bad))}
+    with monkeypatch.context() as patch:
+        nothing_is_computed(patch)
+        assert run(photos, tmp_path / "out", **job) == first
+    (masks / "0.png").write_bytes(png(OPEN))
+    assert statuses(run(photos, tmp_path / "out", **job)) == {"0.png": "protected"}
+
+
+def test_a_line_that_names_no_mask_is_of_a_photo_without_one(
+    photos: Path, masks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So wrote earlier versions of every photo that came to nothing."""
+    out, job = tmp_path / "out", {"context": MASKED, "masks": masks}
+    lines = [{**record, "region": record["output"] and record["region"]} for record in run(photos, out, **job).values()]
+    assert [line["region"] is None for line in lines] == [False, True, True]
+    (out / MANIFEST).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with monkeypatch.context() as patch:
+        nothing_is_computed(patch)
+        run(photos, out, **job)
+    (masks / "1.png").write_bytes(png(OPEN))
+    assert statuses(run(photos, out, **job))["1.png"] == "protected"
+
+
+@pytest.mark.parametrize("suffix", [".PNG", ".Png"])
+def test_the_suffix_of_a_mask_may_be_spelled_as_that_of_a_photo(
+    suffix: str, photos: Path, masks: Path, tmp_path: Path
+) -> None:
+    (photos / "0.png").rename(photos / f"0{suffix}")
+    (masks / "0.png").rename(masks / f"0{suffix}")
+    name = f"0{suffix}"
+    assert statuses(run(photos, tmp_path / "out", context=MASKED, masks=masks, only={name})) == {name: "protected"}
