@@ -143,3 +143,62 @@ def test_the_suffix_of_a_mask_may_be_spelled_as_that_of_a_photo(
     (masks / "0.png").rename(masks / f"0{suffix}")
     name = f"0{suffix}"
     assert statuses(run(photos, tmp_path / "out", context=MASKED, masks=masks, only={name})) == {name: "protected"}
+
+
+def test_what_came_to_nothing_leaves_no_old_picture_behind(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    job = {"context": replace(CONTEXT, authorized=load_model(URIS.authorized, allow_python=True))}
+    assert set(statuses(run(photos, out, **job)).values()) == {"protected"}
+    assert pictures(out) == {"0.png", "1.png", "trip/2.png"}
+    (photos / "1.png").write_bytes(b"no photo any more")
+    found = run(photos, out, **job, labels={"0.png": NOBODY})
+    assert statuses(found) == {"0.png": "unchanged", "1.png": "failed", "trip/2.png": "protected"}
+    assert pictures(out) == {"trip/2.png"}
+    (photos / "trip" / "2.png").rename(photos / "away.png")
+    (photos / "trip" / "2.png").symlink_to(photos / "away.png")
+    (photos / "0.png").rename(photos / "back.png")
+    (photos / "0.png").mkdir()
+    found = run(photos, out, **job)
+    assert statuses(found) == {
+        "0.png": "skipped",
+        "1.png": "failed",
+        "trip/2.png": "skipped",
+        "away.png": "protected",
+        "back.png": "protected",
+    }
+    assert found["trip/2.png"]["output"] is None
+    assert found["trip/2.png"]["reason"] == "a symbolic link"
+    assert pictures(out) == {"away.png", "back.png"}
+    assert verify_folder(out, allow_python=True, progress=False).faults == ()
+    lines = len(Manifest(out / MANIFEST).load())
+    run(photos, out, **job)
+    assert len(Manifest(out / MANIFEST).load()) == lines
+
+
+def test_what_is_not_of_the_manifest_is_left_alone(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(photos, out, only={"0.png"})
+    (out / "1.png").write_bytes(b"a stranger's")
+    (photos / "1.png").write_bytes(b"no photo")
+    assert statuses(run(photos, out, only={"0.png", "1.png"})) == {"0.png": "protected", "1.png": "failed"}
+    assert (out / "1.png").read_bytes() == b"a stranger's"
+
+
+def test_an_old_picture_that_cannot_be_removed_ends_the_run_and_is_tried_again(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The failure is injected: root may remove whatever it likes."""
+    out = tmp_path / "out"
+    first = run(photos, out)
+    (photos / "0.png").write_bytes(b"no photo")
+
+    def denied(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", denied)
+        with pytest.raises(UserError, match=r"0\.png is of an earlier run and cannot be removed: Permission denied"):
+            run(photos, out)
+    assert Manifest(out / MANIFEST).by_source() == first
+    assert statuses(run(photos, out))["0.png"] == "failed"
+    assert pictures(out) == {"1.png", "trip/2.png"}

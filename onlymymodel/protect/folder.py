@@ -72,7 +72,8 @@ def protect_folder(job: Job, *, progress: bool = True) -> Summary:
 
     Raises:
         UserError: before the first photo, see `scan`, `check_destination`, `words_for_toward`, `Budget.check_at_hand`
-            and `run_record.write`; or because the manifest cannot be written, after which nothing more is.
+            and `run_record.write`; or because the manifest cannot be written, or a file of an earlier run cannot be
+            removed, after which nothing more is.
     """
     configure()
     found = scan(job.source, f".{job.context.format}")
@@ -90,7 +91,7 @@ def protect_folder(job: Job, *, progress: bool = True) -> Summary:
         for entry in entries:
             if entry.status == "refused":
                 counts["skipped"] += 1
-                _note_refused(entry, done, manifest, job.context)
+                _note_refused(entry, done, job, manifest)
         for batch in _plan(photos, job):
             for record in _run_batch(batch, job, done, manifest, bar):
                 counts[record["status"]] += 1
@@ -125,7 +126,7 @@ def _run_batch(
             read.append((entry, Source(entry.path.read_bytes(), label, _mask_of(entry, job.masks))))
         except OSError as error:
             record = blank_record(Source(b"", label), job.context, "failed", f"cannot be read: {error.strerror}")
-            yield _write_down(entry, None, {**record, "source_sha256": None}, job, manifest)
+            yield _write_down(entry, None, {**record, "source_sha256": None}, done, job, manifest)
     kept = {entry.relative for entry, source in read if _is_done(entry, source, done, job)}
     if len(kept) == len(read):
         yield from (done[str(entry.relative)] for entry, _ in read)
@@ -139,7 +140,7 @@ def _run_batch(
         if entry.relative in kept:
             yield done[str(entry.relative)]
         else:
-            yield _write_down(entry, data, record, job, manifest)
+            yield _write_down(entry, data, record, done, job, manifest)
 
 
 def _with_less_memory(
@@ -201,8 +202,10 @@ def _is_done(entry: Entry, source: Source, done: Mapping[str, Record], job: Job)
     return output.is_file() and sha256_file(output) == str(record["output_sha256"])
 
 
-def _write_down(entry: Entry, data: bytes | None, record: Record, job: Job, manifest: Manifest) -> Record:
-    """Write the photo, then its line."""
+def _write_down(
+    entry: Entry, data: bytes | None, record: Record, done: Mapping[str, Record], job: Job, manifest: Manifest
+) -> Record:
+    """Write the photo, or remove what an earlier run wrote of it; then its line."""
     output = None
     if data is not None and entry.output is not None:
         try:
@@ -210,6 +213,8 @@ def _write_down(entry: Entry, data: bytes | None, record: Record, job: Job, mani
             output = str(entry.output)
         except OSError as error:
             record = {**record, "status": "failed", "reason": f"{NOT_WRITTEN}: {error.strerror}"}
+    if output is None:
+        _remove_earlier(done.get(str(entry.relative)), job.out)
     line = {
         "source": str(entry.relative),
         "output": output,
@@ -225,11 +230,25 @@ def _write_down(entry: Entry, data: bytes | None, record: Record, job: Job, mani
     return line
 
 
-def _note_refused(entry: Entry, done: Mapping[str, Record], manifest: Manifest, context: Context) -> None:
-    if str(entry.relative) not in done:
-        record = blank_record(Source(b""), context, "skipped", entry.reason or "")
-        record["source_sha256"] = None
-        manifest.append({"source": str(entry.relative), "output": None, "output_sha256": None, **record})
+def _remove_earlier(record: Record | None, out: Path) -> None:
+    """Remove the file that a photo's last line names: whoever shares the folder would share an outdated picture."""
+    if record is None or record["output"] is None:
+        return
+    path = out / record["output"]
+    try:
+        if path.is_file():  # whatever else took its place is not ours
+            path.unlink()
+    except OSError as error:
+        raise UserError(
+            f"{path} is of an earlier run and cannot be removed: {error.strerror}; remove it, then begin again"
+        ) from error
+
+
+def _note_refused(entry: Entry, done: Mapping[str, Record], job: Job, manifest: Manifest) -> None:
+    earlier = done.get(str(entry.relative))
+    record = blank_record(Source(b""), job.context, "skipped", entry.reason or "")
+    if earlier is None or (earlier["status"], earlier["reason"]) != (record["status"], record["reason"]):
+        _write_down(entry, None, {**record, "source_sha256": None}, done, job, manifest)
 
 
 def _seen_from(path: Path, folder: Path) -> str:
