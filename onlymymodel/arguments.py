@@ -64,13 +64,19 @@ def labels_of(arguments: argparse.Namespace, known: Sequence[str], card: ModelCa
 
 
 def recipe_of(arguments: argparse.Namespace, run: RunFile) -> Recipe:
-    """Flags over the run file over the named recipe."""
-    changes = {key: value for key, value in run.recipe.items() if key != "name"}
+    """Flags over the run file over the named recipe.
+
+    What a run file says of the recipe that it names does not apply where `--recipe` names another: `omm tune` writes
+    every setting down, and the flag would do nothing but rename them.
+    """
+    name = arguments.recipe or run.recipe.get("name", "default")
+    same = run.recipe.get("name", name) == name
+    changes = {key: value for key, value in run.recipe.items() if key != "name"} if same else {}
     for knob in fields(Recipe):
         value = getattr(arguments, f"recipe_{knob.name}", None)
         if value is not None:
             changes[knob.name] = tuple(value) if isinstance(value, list) else value
-    return make_recipe(arguments.recipe or run.recipe.get("name", "default"), **changes)
+    return make_recipe(name, **changes)
 
 
 def _region(arguments: argparse.Namespace) -> Region:

@@ -127,7 +127,7 @@ def _add_budget(group: Any) -> None:
     recipes = (
         "default: ensemble, views, guard; robust: the same through JPEG and resizing; face: for networks that read an "
         "aligned face; fmd: own features of the authorized model; the others: methods to compare with "
-        "(benchmarks/README.md)"
+        "(benchmarks/README.md). Where the run file names another one, its [recipe] does not apply"
     )
     group.add_argument("--recipe", choices=RECIPES, help=recipes)
 

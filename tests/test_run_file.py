@@ -4,9 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from onlymymodel.arguments import recipe_of
+from onlymymodel.cli import build_parser
 from onlymymodel.errors import UserError
+from onlymymodel.protect.budget import Budget
+from onlymymodel.protect.recipe import RECIPES, Recipe, make_recipe
+from onlymymodel.roles import Roles
 from onlymymodel.run_file import RunFile, read_run_file
 from onlymymodel.surrogates.uri import parse_uri
+from onlymymodel.tune_command import run_file
 
 
 def read(folder: Path, text: str) -> RunFile:
@@ -104,3 +110,23 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     for name, said in (("absent.toml", "cannot be read: No such file"), (".", "cannot be read"), ("run.toml", "TOML")):
         with pytest.raises(UserError, match=said):
             read_run_file(tmp_path / name)
+
+
+def recipe(run: RunFile, *flags: str) -> Recipe:
+    """The recipe of `omm protect` with flags over a run file."""
+    return recipe_of(build_parser().parse_args(["protect", "photos", "--out", "out", *flags]), run)
+
+
+def test_another_recipe_than_the_run_files_is_that_recipe_whole(tmp_path: Path) -> None:
+    """A tuning writes every setting down, and a flag must not be recorded over the settings of another recipe."""
+    tuned = make_recipe("default", steps=7, kappa=0.5)
+    run = read(tmp_path, run_file(tmp_path, Roles("zoo:a", ("zoo:b",), ()), tuned, Budget(8 / 255)))
+    assert recipe(run) == recipe(run, "--recipe", "default") == tuned
+    assert recipe(run, "--recipe", "robust") == RECIPES["robust"]
+    assert recipe(run, "--recipe", "robust", "--steps", "3") == make_recipe("robust", steps=3)
+
+
+def test_settings_of_no_named_recipe_are_for_any(tmp_path: Path) -> None:
+    run = read(tmp_path, "[recipe]\nsteps = 7")
+    assert recipe(run) == make_recipe("default", steps=7)
+    assert recipe(run, "--recipe", "robust") == make_recipe("robust", steps=7)
