@@ -12,7 +12,7 @@ from onlymymodel.data.atomic import write_atomic
 from onlymymodel.data.folder import scan
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.judgment import panel
-from onlymymodel.evaluate.per_photo import PROTECTED, TABLE, PhotoBudget, least_per_photo
+from onlymymodel.evaluate.per_photo import PROTECTED, TABLE, PhotoBudget, check_earlier, least_per_photo
 from onlymymodel.evaluate.search import Target
 from onlymymodel.evaluate.tune import Tuning, tune
 from onlymymodel.evaluate.tune_page import PAGE, Found, sentences, to_text, write_tuning
@@ -37,6 +37,8 @@ def tune_command(arguments: argparse.Namespace) -> int:
     tuning = _tuning(arguments, run, recipe, roles)
     if set_aside:
         print(f"omm: no held-out model was given: the surrogate {set_aside} is set aside to judge")
+    if arguments.per_image:
+        check_earlier(tuning)
     progress = not arguments.quiet
     frontier = tune(tuning, progress=progress)
     # a photo that nobody can judge gets what the sample needs

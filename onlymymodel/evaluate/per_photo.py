@@ -17,8 +17,9 @@ from onlymymodel.evaluate.search import Point, Search
 from onlymymodel.evaluate.tables import FORMULA
 from onlymymodel.evaluate.tune import Tuning
 from onlymymodel.protect import run_record
-from onlymymodel.protect.context import Record
-from onlymymodel.protect.folder import MANIFEST
+from onlymymodel.protect.context import Context, Record
+from onlymymodel.protect.folder import MANIFEST, seen_from
+from onlymymodel.protect.run_record import ModelUris
 
 PROTECTED, TABLE = "protected", "epsilon.csv"
 NOW = "now"  # the version of each photo at the level of its round
@@ -101,6 +102,21 @@ def least_per_photo(tuning: Tuning, fallback: int, *, progress: bool = True) -> 
     return found
 
 
+def check_earlier(tuning: Tuning) -> int | None:
+    """The highest level of the tuning that began `OUT/protected/`, None where none did; it may be another one now.
+
+    Raises:
+        UserError: that tuning was of other models or settings.
+    """
+    out = tuning.out / PROTECTED
+    if not (out / run_record.NAME).exists():
+        return None
+    budget, _ = run_record.budget_and_recipe(run_record.read(out))
+    level = round(budget.linf * 255)
+    run_record.write(out, *_run_of(tuning, level))  # there is one: it is compared
+    return level
+
+
 def to_csv(found: Sequence[PhotoBudget]) -> str:
     """One line a photo; a name that a spreadsheet would take for a formula gets a leading apostrophe."""
     out = io.StringIO(newline="")
@@ -168,7 +184,10 @@ def _write(tuning: Tuning, levels: PhotoLevels, chosen: Mapping[str, int]) -> No
     """Copy the chosen files, with run.json and one line each in the manifest."""
     out = tuning.out / PROTECTED
     out.mkdir(exist_ok=True)
-    run_record.write(out, tuning.at(tuning.highest), tuning.batch_size, tuning.uris_from(out), levels.seen_from(out))
+    run = _run_of(tuning, tuning.highest)
+    if check_earlier(tuning) not in (None, tuning.highest):
+        write_atomic(out / run_record.NAME, run_record.to_bytes(*run))
+    run_record.write(out, *run)
     manifest = Manifest(out / MANIFEST)
     before: Mapping[str, Record] = manifest.by_source()
     for photo, level in chosen.items():
@@ -180,6 +199,12 @@ def _write(tuning: Tuning, levels: PhotoLevels, chosen: Mapping[str, int]) -> No
             (out / earlier["output"]).unlink(missing_ok=True)  # of another target
         if earlier != record:
             manifest.append(record)
+
+
+def _run_of(tuning: Tuning, level: int) -> tuple[Context, int, ModelUris, str]:
+    """What `run.json` in `OUT/protected/` says, of a highest level."""
+    out = tuning.out / PROTECTED
+    return tuning.at(level), tuning.batch_size, tuning.uris_from(out), seen_from(tuning.source, out)
 
 
 def _judged_again(tuning: Tuning, judges: tuple[Judge, ...], progress: bool) -> Results:

@@ -1,6 +1,5 @@
 """Photos at several levels: any of them at any level, computed once and kept on the disk."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -55,10 +54,6 @@ class PhotoLevels:
         """The protected file; None where nothing was written."""
         output = self.record(photo, level)["output"]
         return None if output is None else self._folder(level) / output
-
-    def seen_from(self, folder: Path) -> str:
-        """The source as a path relative to a folder."""
-        return Path(os.path.relpath(self._tuning.source.resolve(), folder.resolve())).as_posix()
 
     def _folder(self, level: int) -> Path:
         return self._tuning.out / PLACE / f"epsilon-{level}"

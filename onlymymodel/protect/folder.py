@@ -81,7 +81,7 @@ def protect_folder(job: Job, *, progress: bool = True) -> Summary:
     check_destination(job.source, job.out)
     words_for_toward(job.context.authorized, job.context.surrogates, job.context.recipe)
     job.context.budget.check_at_hand()
-    run_record.write(job.out, job.context, job.batch_size, job.uris, _seen_from(job.source, job.out))
+    run_record.write(job.out, job.context, job.batch_size, job.uris, seen_from(job.source, job.out))
     sweep_partials(job.out)
     manifest = Manifest(job.out / MANIFEST)
     done = manifest.by_source()
@@ -251,5 +251,6 @@ def _note_refused(entry: Entry, done: Mapping[str, Record], job: Job, manifest: 
         _write_down(entry, None, {**record, "source_sha256": None}, done, job, manifest)
 
 
-def _seen_from(path: Path, folder: Path) -> str:
+def seen_from(path: Path, folder: Path) -> str:
+    """A path relative to a folder."""
     return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()

@@ -52,9 +52,8 @@ def write(out: Path, context: Context, batch_size: int, uris: ModelUris, source:
     Raises:
         UserError: the folder was made with other settings, or is not empty and not ours.
     """
-    settings = describe(context, batch_size)
     if (out / NAME).exists():
-        if _digest(read(out)["settings"], COMPARED) != _digest(settings, COMPARED):
+        if _digest(read(out)["settings"], COMPARED) != _digest(describe(context, batch_size), COMPARED):
             raise UserError(
                 f"{out} was made with other models or settings ({NAME} says which); "
                 "give another --out, or remove that folder to start anew"
@@ -65,6 +64,12 @@ def write(out: Path, context: Context, batch_size: int, uris: ModelUris, source:
         raise UserError(
             f"{out} is not empty and no earlier run of omm made it (it has {strangers[0]}); give another --out"
         )
+    write_atomic(out / NAME, to_bytes(context, batch_size, uris, source))
+
+
+def to_bytes(context: Context, batch_size: int, uris: ModelUris, source: str) -> bytes:
+    """What `run.json` says of a run."""
+    settings = describe(context, batch_size)
     bounds = context.budget.definitions
     content = {
         "schema": SCHEMA,
@@ -76,7 +81,7 @@ def write(out: Path, context: Context, batch_size: int, uris: ModelUris, source:
         **({"bounds": bounds} if bounds else {}),
         "environment": environment(context.device),
     }
-    write_atomic(out / NAME, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def read(out: Path) -> dict[str, Any]:
