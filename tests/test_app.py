@@ -1,8 +1,11 @@
 """The page's server without a browser: who may see what, what is left behind."""
 
+import ast
 import os
+import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -10,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from app_client import FORM, PHOTO, Client, page
@@ -161,6 +165,41 @@ def test_however_the_server_is_ended_its_folder_goes(tmp_path: Path, ending: sig
     assert process.returncode == 0
     assert list(tmp_path.glob("omm-app-*")) == []
     assert "Traceback" not in errors
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
+def test_the_command_line_of_the_browser_does_not_hold_the_secret(tmp_path: Path) -> None:
+    """Whoever has an account on the machine can list it."""
+    (tmp_path / "browser.py").write_text('import sys; print("opened", sys.argv[1:], sep="\\n", flush=True)')
+    environment = os.environ | {
+        "TMPDIR": str(tmp_path),
+        "OMP_NUM_THREADS": "1",
+        "BROWSER": f"{sys.executable} {tmp_path / 'browser.py'} %s",
+    }
+    code = "from onlymymodel.app.server import serve; serve(device='cpu')"
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        watchdog = threading.Timer(60, process.kill)
+        watchdog.start()
+        assert process.stdout is not None
+        url = process.stdout.readline().removeprefix("omm app: ").strip()
+        lines = iter(process.stdout.readline, "")
+        while next(lines) != "opened\n":
+            pass
+        (opened,) = ast.literal_eval(next(lines))
+        secret = urlsplit(url).path.strip("/")
+        assert len(secret) == 32
+        assert secret not in opened
+        assert urlsplit(opened).scheme == "file"
+        file = Path(unquote(urlsplit(opened).path))
+        assert [stat.S_IMODE(path.stat().st_mode) for path in (file, file.parent)] == [0o600, 0o700]
+        (led_to,) = re.findall(r'http-equiv="refresh" content="0; url=([^"]+)"', file.read_text())
+        assert led_to == url
+        assert b"<html" in Client(led_to)("GET", "")
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        watchdog.cancel()
+    assert process.returncode == 0
+    assert not file.parent.exists()
 
 
 def test_the_page_says_what_it_takes(client: Client) -> None:

@@ -12,7 +12,7 @@ import threading
 import webbrowser
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     import uvicorn
 
 LOOPBACK = "127.0.0.1"
+DOOR = """<!DOCTYPE html>
+<meta charset="utf-8"><meta name="referrer" content="no-referrer">
+<meta http-equiv="refresh" content="0; url={url}">
+<title>omm app</title>
+<a href="{url}">the page</a>
+"""
 PATIENCE = 2  # seconds that open requests get when the server stops
 
 
@@ -53,9 +59,8 @@ def serve(
             _answering("SIGHUP", by=server.handle_exit),
         ):
             _announce(host, url, local)
-            if browser:  # a browser that runs in the terminal would hold up the page
-                threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
-            server.run(sockets=[place])
+            with _in_browser(url) if browser else nullcontext():
+                server.run(sockets=[place])
     except KeyboardInterrupt:
         pass
     print("\nomm app: stopped, its photos are removed", file=sys.stderr)
@@ -104,6 +109,19 @@ def running(
         finally:
             sessions.close_all()
             executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _in_browser(url: str) -> Iterator[None]:
+    """Open the page in the user's browser, by a file for this user alone that leads there: the browser's command line,
+    which every user of the machine can list, must not hold the page's secret."""
+    with tempfile.TemporaryDirectory(prefix="omm-app-", ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "open.html"
+        path.touch(mode=0o600)
+        path.write_text(DOOR.format(url=url), encoding="utf-8")
+        # a browser that runs in the terminal would hold up the page
+        threading.Thread(target=webbrowser.open, args=(path.as_uri(),), daemon=True).start()
+        yield
 
 
 def is_loopback(host: str) -> bool:
