@@ -55,6 +55,7 @@ class Picture:
         width, height: upright, in pixels.
         size: of the file, in bytes.
         version: counts the results, so that a browser never shows an old one for a new one.
+        gone: its files are removed, and no more are written.
     """
 
     folder: Path
@@ -65,6 +66,7 @@ class Picture:
     size: int
     result: Result = Result()
     version: int = 0
+    gone: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -89,10 +91,24 @@ class Picture:
             for name in ("after", "difference"):
                 (self.folder / f"{name}.png").unlink(missing_ok=True)
 
+    def keep(self, data: bytes) -> None:
+        """Write the protected file."""
+        with self._lock:
+            if not self.gone:
+                write_atomic(self.protected, data)
+
+    def discard(self) -> None:
+        """Remove the files for good: what somebody is about to make of the photo would bring its folder back."""
+        with self._lock:
+            self.gone = True
+            shutil.rmtree(self.folder, ignore_errors=True)
+
     def view(self, view: View) -> Path | None:
-        """A PNG for the page, made when first asked for; None where there is none (no protected file yet)."""
+        """A PNG for the page, made when first asked for; None where there is none (no protected file yet, or gone)."""
         path = self.folder / f"{view}.png"
         with self._lock:
+            if self.gone:
+                return None
             if view in ("after", "difference") and self.result.status != "protected":
                 return None
             if not path.exists():

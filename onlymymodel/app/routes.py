@@ -1,8 +1,6 @@
 """What the page asks for, and the answers. Every address begins with a secret of this process: without it, nothing."""
 
 import json
-import tempfile
-import zipfile
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -222,22 +220,9 @@ async def _stop(request: Request) -> Response:
 
 
 async def _zip(request: Request) -> Response:
-    session = _session(request)
-    path = await run_in_threadpool(_pack, session)
+    path = await run_in_threadpool(_session(request).pack)
     remove = BackgroundTask(path.unlink, missing_ok=True)
     return FileResponse(path, media_type="application/zip", headers=_saved_as("protected.zip"), background=remove)
-
-
-def _pack(session: Session) -> Path:
-    """An archive of all protected files under their names, and the run file. PNG is packed already: stored."""
-    done = [picture for picture in list(session.pictures.values()) if picture.result.status == "protected"]
-    if not done or session.choice is None:
-        raise UserError("no photo is protected yet")
-    with tempfile.NamedTemporaryFile(dir=session.folder, delete=False) as file, zipfile.ZipFile(file, "w") as archive:
-        for picture in done:
-            archive.write(picture.protected, picture.saved_name)
-        archive.writestr(RUN_FILE, to_toml(session.choice))
-    return Path(file.name)
 
 
 async def _run_file(request: Request) -> Response:

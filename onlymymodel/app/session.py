@@ -7,9 +7,11 @@ import time
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, Literal
+from zipfile import ZipFile
 
-from onlymymodel.app.choice import Choice
+from onlymymodel.app.choice import RUN_FILE, Choice, to_toml
 from onlymymodel.app.picture import Picture, Result, clean_name, take_in
 from onlymymodel.errors import UserError
 
@@ -91,8 +93,8 @@ class Session:
         with self._lock:
             self._refuse_while_busy()
             picture = self.pictures.pop(number, None)
-        if picture is not None:
-            shutil.rmtree(picture.folder, ignore_errors=True)
+            if picture is not None:
+                picture.discard()
 
     def begin(self, choice: Choice) -> None:
         """Take note of a run that is about to be queued; what an earlier one gave goes.
@@ -118,7 +120,7 @@ class Session:
                     picture.result = Result("ready")
             self.progress, self.busy = progress, False
             if self.closed:
-                shutil.rmtree(self.folder, ignore_errors=True)
+                self._remove_files()
 
     def halt(self) -> None:
         """Stop the run if there is one: at once while it waits its turn, else after the step that is being taken."""
@@ -133,18 +135,40 @@ class Session:
             self.closed = True
             self.halt()
             if not self.busy:
-                shutil.rmtree(self.folder, ignore_errors=True)
+                self._remove_files()
 
     def check(self) -> None:
         """Raises Stopped where the run is no longer wanted."""
         if self.stop.is_set():
             raise Stopped
 
+    def pack(self) -> Path:
+        """An archive of all protected files under their names, and the run file. PNG is packed already: stored.
+
+        Raises:
+            UserError: the tab was closed, or there is no protected file.
+        """
+        with self._lock:
+            self._refuse_closed()
+            done = [picture for picture in self.pictures.values() if picture.result.status == "protected"]
+            if not done or self.choice is None:
+                raise UserError("no photo is protected yet")
+            with NamedTemporaryFile(dir=self.folder, delete=False) as file, ZipFile(file, "w") as archive:
+                for picture in done:
+                    archive.write(picture.protected, picture.saved_name)
+                archive.writestr(RUN_FILE, to_toml(self.choice))
+        return Path(file.name)
+
     def state(self) -> dict[str, Any]:
         """What the page shows, as JSON values."""
         stopping = self.busy and self.stop.is_set()
         pictures = [picture.to_json() for picture in list(self.pictures.values())]
         return {"run": {**asdict(self.progress), "busy": self.busy, "stopping": stopping}, "photos": pictures}
+
+    def _remove_files(self) -> None:
+        for picture in self.pictures.values():
+            picture.discard()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _free(self, name: str) -> str:
         """A name whose saved file no other photo of the session gets."""
@@ -156,9 +180,12 @@ class Session:
                 break
         return tried + suffix
 
-    def _refuse_while_busy(self) -> None:
+    def _refuse_closed(self) -> None:
         if self.closed:
             raise UserError("this page was closed: reload it")
+
+    def _refuse_while_busy(self) -> None:
+        self._refuse_closed()
         if self.busy:
             raise UserError("photos are being worked on: stop that first, or wait until it is done")
 

@@ -8,7 +8,6 @@ from onlymymodel.app.choice import MAX_PIXELS, Choice, Policy, load
 from onlymymodel.app.picture import Picture, Result
 from onlymymodel.app.readings import readings
 from onlymymodel.app.session import Progress, Session, Stopped
-from onlymymodel.data.atomic import write_atomic
 from onlymymodel.data.image_io import decode
 from onlymymodel.errors import UserError
 from onlymymodel.protect.context import Context, Source
@@ -64,7 +63,7 @@ def _protect(picture: Picture, session: Session, context: Context, heldout: Sequ
         return Result(record["status"], record["reason"], notes=tuple(record["notes"]))
     original, written = (decode(photo, max_pixels=MAX_PIXELS).pixels for photo in (source, data))
     said = readings(record, context, heldout, original, written)
-    write_atomic(picture.protected, data)
+    picture.keep(data)
     return Result(
         status=record["status"],
         reason=record["reason"],
