@@ -1,6 +1,7 @@
 """The command line: omm protect, verify, evaluate, tune, audit, protect-representation, models, demo, app."""
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
@@ -21,6 +22,7 @@ from onlymymodel.tune_cli import add_tune
 from onlymymodel.version import __version__
 
 USAGE, INTERRUPTED = 2, 130
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 LABELS = f"a CSV with columns file,label, or a labelled set as KIND:PATH (KIND: {', '.join(KINDS)})"
 
 BOUNDS = {
@@ -42,6 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = arguments.run(arguments)
     except UserError as error:
         print(f"omm: {error}", file=sys.stderr)
+        return USAGE
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        print(
+            f"omm: {error.filename or 'the output'} cannot be written: {error.strerror}; what is finished is kept",
+            file=sys.stderr,
+        )
         return USAGE
     except KeyboardInterrupt:
         print("\nomm: stopped; what is finished is kept, the same command goes on from there", file=sys.stderr)

@@ -1,12 +1,18 @@
 """The demo: rendered portraits through the real pipeline, judged by models that took no part."""
 
+import io
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
+from onlymymodel.data.atomic import write_atomic
+from onlymymodel.data.image_io import PhotoError, decode
 from onlymymodel.data.portraits import EMOTIONS, IDENTITY_NAMES, render
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.judgment import PAGE, Evaluation, judge_folders, panel
@@ -55,6 +61,9 @@ def run_demo(
         photos: number of portraits.
         epsilon: budget in 1/255.
         pretrained: timm's ImageNet models instead of the bundled ones.
+
+    Raises:
+        UserError: `out` has files that are not of this demo; no portrait could be protected.
     """
     team = PRETRAINED if pretrained else BUNDLED
     authorized, *others = (load_model(uri, device=device) for uri in (team.authorized, *team.surrogates, *team.heldout))
@@ -81,13 +90,38 @@ def run_demo(
 
 
 def _render_portraits(folder: Path, count: int) -> dict[str, int]:
-    """Render portraits that are not there yet; returns the identity of each file."""
-    labels = {}
+    """Render portraits that are not there yet; returns the identity of each file.
+
+    Raises:
+        UserError: the folder, or the one that it is in, has files that are no portraits of this demo.
+    """
+    portraits = {}
     for index in range(count):
         identity, emotion = index % len(IDENTITY_NAMES), (index * 5 + index // len(IDENTITY_NAMES)) % len(EMOTIONS)
         name = f"{index:03d}-{IDENTITY_NAMES[identity].lower()}-{EMOTIONS[emotion]}.png"
-        labels[name] = identity
+        portraits[name] = identity, render(identity, emotion, PORTRAIT_SEED + index, PORTRAIT_SIZE)
+    _refuse_strangers(folder, {name: pixels for name, (_, pixels) in portraits.items()})
+    for name, (_, pixels) in portraits.items():
         if not (folder / name).exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(render(identity, emotion, PORTRAIT_SEED + index, PORTRAIT_SIZE)).save(folder / name)
-    return labels
+            png = io.BytesIO()
+            Image.fromarray(pixels).save(png, "PNG")
+            write_atomic(folder / name, png.getvalue())
+    return {name: identity for name, (identity, _) in portraits.items()}
+
+
+def _refuse_strangers(folder: Path, portraits: Mapping[str, NDArray[np.uint8]]) -> None:
+    """What somebody else put there would be protected, or judged, as the demo's."""
+    out = folder.parent
+    strangers = [] if folder.exists() or not out.exists() else [path.name for path in out.iterdir()]
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name not in portraits or not _shows(path, portraits[path.name]):
+            strangers.append(f"{folder.name}/{path.name}")
+    if strangers:
+        raise UserError(f"{out} has {min(strangers)}, which is not of this demo; give another --out")
+
+
+def _shows(path: Path, pixels: NDArray[np.uint8]) -> bool:
+    try:
+        return path.is_file() and np.array_equal(decode(path.read_bytes()).pixels, pixels)
+    except PhotoError:
+        return False

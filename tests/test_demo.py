@@ -39,3 +39,25 @@ def test_the_demos_judges_took_no_part() -> None:
     assert not took_part & set(BUNDLED.heldout)
     parents = {name: zoo.read(name.removeprefix("zoo:"))[1]["parent"] for name in (*took_part, *BUNDLED.heldout)}
     assert len(set(parents.values())) == len(parents)
+
+
+@pytest.mark.parametrize("stranger", ["holiday.png", "photos/holiday.png", "photos/000-amara-neutral.png"])
+def test_a_folder_with_other_peoples_files_is_no_place_for_the_demo(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], stranger: str
+) -> None:
+    file = tmp_path / "mine" / stranger
+    file.parent.mkdir(parents=True)
+    Image.new("RGB", (192, 192), "red").save(file)
+    before = file.read_bytes()
+    assert main(["demo", "--out", str(tmp_path / "mine"), "--photos", "2", "--device", "cpu", "--quiet"]) == 2
+    assert f"mine has {stranger}, which is not of this demo" in capsys.readouterr().err
+    assert [path for path in (tmp_path / "mine").rglob("*") if path.is_file()] == [file]
+    assert file.read_bytes() == before
+
+
+def test_a_place_that_cannot_be_written_is_said_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["demo", "--out", str(tmp_path / "file" / "out"), "--device", "cpu", "--quiet"]) == 2
+    assert "cannot be written: Not a directory; what is finished is kept" in capsys.readouterr().err

@@ -158,7 +158,8 @@ class Budget:
         would be too large where another bound is the tighter one.
 
         Args:
-            original, mask: as in `project`.
+            original: as in `project`.
+            mask: as in `project`.
         """
         if self.shape == "flat" and not self.bounds:
             return torch.full((len(original), 1, 1, 1), self.linf, dtype=torch.double)

@@ -71,12 +71,14 @@ def read_again(pixels: Tensor, people: Sequence[Person], whole: Answers, context
 
 def found_again(pixels: Tensor, boxes: Sequence[FaceBox]) -> list[Tensor | None]:
     """(5,2) landmarks of the face that overlaps each box the most on a (C,H,W) uint8 photo; None where none does."""
+    if not boxes:
+        return []
     from torchvision.ops import box_iou  # torchvision and the detector take seconds to import
 
     from onlymymodel.surrogates.faces import find_faces
 
     faces = find_faces(_image(pixels))
-    if not faces or not boxes:
+    if not faces:
         return [None] * len(boxes)
     overlaps = box_iou(torch.tensor(boxes), torch.tensor([face.box for face in faces]))
     return [torch.tensor(faces[int(row.argmax())].landmarks) if float(row.max()) >= SAME else None for row in overlaps]

@@ -80,7 +80,7 @@ def judged(
     excess = context.budget.excess(written, original)
     if excess:
         raise AssertionError(f"the written photo is outside the budget: {'; '.join(excess)}")
-    status, reason = _verdict(work.label, figures, context)
+    status, reason = verdict(work.label, figures, context)
     return {**figures, "status": status, "reason": reason}
 
 
@@ -126,7 +126,7 @@ def _face(work: Work, row: int, person: Person, after: Answers | None, context: 
     }
 
 
-def _verdict(label: int, figures: Record, context: Context) -> tuple[Status, str]:
+def verdict(label: int, figures: Record, context: Context) -> tuple[Status, str]:
     """The one status of a photo that could be read and written."""
     authorized, surrogates = figures["authorized"], figures["surrogates"]
     if authorized["answer_after"] != label or authorized["margin_after"] < context.recipe.kappa:
@@ -137,10 +137,15 @@ def _verdict(label: int, figures: Record, context: Context) -> tuple[Status, str
     if figures["linf"] == 0:
         return "unchanged", "the budget leaves no room for a change"
     right_before = [row for row in surrogates if row["answer_before"] == row["pushed_from"]]
-    if right_before and all(row["answer_after"] == row["pushed_from"] for row in right_before):
+    right_after = [row for row in surrogates if row["answer_after"] == row["pushed_from"]]
+    if right_before and all(row in right_after for row in right_before):
         return "unchanged", "no surrogate could be misled inside the budget"
-    misread = sum(row["answer_after"] != row["pushed_from"] for row in surrogates)
-    reason = f"{misread} of {len(surrogates)} surrogates misread it"
+    if len(right_after) > len(right_before):
+        now, then = len(right_before), len(right_after)
+        return "unchanged", f"the change would let {then} of {len(surrogates)} surrogates read it, where {now} do now"
+    reason = f"{len(surrogates) - len(right_after)} of {len(surrogates)} surrogates misread it"
+    if surrogates and not right_before:
+        reason += ", and did so before"
     led = [row for row in surrogates if row["pushed_toward"] is not None]
     if led:
         there = sum(row["answer_after"] == row["pushed_toward"] for row in led)

@@ -149,7 +149,9 @@ def load_black_box(
     are Classifiers without gradients.
 
     Args:
-        uri, base, allow_python: see `load_model`.
+        uri: see `load_model`, as for what follows.
+        base: of relative files.
+        allow_python: let `python:` run code.
         device: of the Classifiers; ONNX Runtime stays on the CPU.
 
     Raises:

@@ -46,7 +46,8 @@ def gradient_reports(
             give the original away?
         predictors: compute those of `gradient_risk` for each picture; seconds each.
         lpips: with LPIPS, which needs the extra.
-        others: see `GradientRelease`.
+
+    What is not named here is as in `GradientRelease`.
 
     Raises:
         UserError: an attack or a defence of no such name, too few pictures, an extra that is missing.

@@ -201,7 +201,8 @@ def representation_reports(
     """The utility-privacy curve: train a defence for each lambda on public pictures, judge it on private ones.
 
     Args:
-        public, private: of different people, see `Pictures.by_group`.
+        public: what the defence is trained on, see `Pictures.by_group`.
+        private: of other people, what it is judged on.
         weights: lambdas, in the order of the reports.
         embedder: that knows faces like these, e.g. `zoo:identity-residual` for portraits.
         settings: all but the weight.
