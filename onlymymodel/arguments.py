@@ -1,4 +1,4 @@
-"""What flags and run file say: models, recipe, budget, labels, masks; flags over the run file over the defaults."""
+"""What flags and run file say: models, recipe, budget, photos, labels; flags over the run file over the defaults."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,9 @@ from onlymymodel.evaluate.judgment import panel
 from onlymymodel.protect.budget import Budget
 from onlymymodel.protect.photo import Context
 from onlymymodel.protect.recipe import RECIPE_EPSILON, STRENGTHS, Recipe, make_recipe
-from onlymymodel.protect.region import Kind, Region
+from onlymymodel.protect.region import Region
 from onlymymodel.roles import Roles
-from onlymymodel.run_file import BUDGET_KEYS, RunFile
+from onlymymodel.run_file import BUDGET_KEYS, PHOTO_KEYS, PhotoSettings, RunFile
 from onlymymodel.runtime import pick_device
 from onlymymodel.surrogates.black_box import BlackBox, load_black_box
 from onlymymodel.surrogates.classifier import ModelCard
@@ -24,7 +24,7 @@ from onlymymodel.surrogates.load import load_model
 
 
 def team_of(
-    arguments: argparse.Namespace, roles: Roles, recipe: Recipe, budget: Budget
+    arguments: argparse.Namespace, photos: PhotoSettings, roles: Roles, recipe: Recipe, budget: Budget
 ) -> tuple[Context, Sequence[BlackBox]]:
     """Load and check every model, so that nothing is left to fail after the first photo."""
     device, allow = pick_device(arguments.device), arguments.allow_python
@@ -38,10 +38,10 @@ def team_of(
         surrogates=tuple(surrogates),
         budget=budget,
         recipe=recipe,
-        format=arguments.format,
-        strip_metadata=arguments.strip_metadata,
-        max_pixels=arguments.max_pixels,
-        region=_region(arguments),
+        format=photos.format,
+        strip_metadata=photos.strip_metadata,
+        max_pixels=photos.max_pixels,
+        region=Region(photos.kind, photos.no_face, photos.faces),
     )
     check_independence(panel(context, judges))
     return context, judges
@@ -79,22 +79,24 @@ def recipe_of(arguments: argparse.Namespace, run: RunFile) -> Recipe:
     return make_recipe(name, **changes)
 
 
-def _region(arguments: argparse.Namespace) -> Region:
-    kind: Kind = arguments.region if arguments.region in ("image", "face") else "mask"
-    return Region(kind, arguments.no_face, arguments.faces)
+def photo_settings_of(arguments: argparse.Namespace, run: RunFile) -> PhotoSettings:
+    """Flags over the run file over the defaults."""
+    given = {name: getattr(arguments, name) for name in PHOTO_KEYS if getattr(arguments, name) is not None}
+    return PhotoSettings(**{**run.photos, **given})
 
 
-def masks_of(arguments: argparse.Namespace) -> Path | None:
-    """The picture, or the folder of pictures, that `--region` names.
+def masks_of(arguments: argparse.Namespace, photos: PhotoSettings) -> Path | None:
+    """The picture, or the folder of pictures, that the region names.
 
     Raises:
         UserError: it is not there.
     """
-    if arguments.region in ("image", "face"):
+    if photos.kind != "mask":
         return None
-    path = Path(arguments.region)
+    path = Path(photos.region)
     if not path.exists():
-        raise UserError(f"--region is image, face, or a picture or folder of masks; there is no {arguments.region}")
+        place = "--region" if arguments.region is not None else f"{arguments.run_file}: region"
+        raise UserError(f"{place} is image, face, or a picture or folder of masks; there is no {photos.region}")
     return path
 
 

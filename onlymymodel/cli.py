@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 from onlymymodel import commands
 from onlymymodel.audit_cli import add_audit, add_protect_representation
 from onlymymodel.data.datasets import KINDS
-from onlymymodel.data.image_io import MAX_PIXELS
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.channels import CHANNELS
 from onlymymodel.protect.budget import SHAPES
@@ -127,13 +126,14 @@ def _add_budget(group: Any) -> None:
     shapes = "flat: every pixel may change by epsilon; texture: those beside texture, others by less (to an eighth)"
     group.add_argument("--shape", choices=SHAPES, help=f"{shapes}; flat by default")
     regions = (
-        "image: everything; face: each face that is found; or masks, a picture (or a folder of them): bright may change"
+        "image: everything (default); face: each face that is found; or masks, a picture (or a folder of them): bright "
+        "may change"
     )
-    group.add_argument("--region", default="image", metavar="WHERE", help=f"what may change; {regions}")
+    group.add_argument("--region", metavar="WHERE", help=f"what may change; {regions}")
     faceless = "what becomes of a photo without a face: skip it (default), or take the whole image"
-    group.add_argument("--no-face", choices=NO_FACE, default="skip", help=faceless)
+    group.add_argument("--no-face", choices=NO_FACE, help=faceless)
     faces = "where models read faces: work on all of a photo (default), or on the largest alone"
-    group.add_argument("--faces", choices=FACES, default="all", help=faces)
+    group.add_argument("--faces", choices=FACES, help=faces)
     recipes = (
         "default: ensemble, views, guard; robust: the same through JPEG and resizing; face: for networks that read an "
         "aligned face; fmd: own features of the authorized model; the others: methods to compare with "
@@ -143,12 +143,12 @@ def _add_budget(group: Any) -> None:
 
 
 def _add_files(group: Any) -> None:
-    group.add_argument("--format", choices=("png", "webp"), default="png", help="lossless both; png by default")
+    group.add_argument("--format", choices=("png", "webp"), help="lossless both; png by default")
     stripped = "leave EXIF (camera, place, time) out; the color profile stays"
-    group.add_argument("--strip-metadata", action="store_true", help=stripped)
+    group.add_argument("--strip-metadata", action=argparse.BooleanOptionalAction, help=stripped)
     group.add_argument("--batch-size", type=_count, default=8, metavar="N", help="photos of one size at once (8)")
     largest = "refuse larger photos (100 million)"
-    group.add_argument("--max-pixels", type=_count, default=MAX_PIXELS, metavar="N", help=largest)
+    group.add_argument("--max-pixels", type=_count, metavar="N", help=largest)
 
 
 def _add_knob(group: Any, knob: Any) -> None:

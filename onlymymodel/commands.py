@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from onlymymodel.arguments import budget_of, labels_of, masks_of, recipe_of, team_of
+from onlymymodel.arguments import budget_of, labels_of, masks_of, photo_settings_of, recipe_of, team_of
 from onlymymodel.data.folder import check_destination, scan
 from onlymymodel.evaluate.channels import CHANNELS, get_channels
 from onlymymodel.evaluate.harness import Judge
@@ -34,16 +34,16 @@ def protect(arguments: argparse.Namespace) -> int:
     """`omm protect`."""
     run = read_run_file(arguments.run_file) if arguments.run_file else RunFile()
     recipe = recipe_of(arguments, run)
-    roles = roles_of_a_run(arguments, run, recipe)
-    photos = [entry for entry in scan(arguments.source, f".{arguments.format}") if entry.status == "photo"]
-    context, judges = team_of(arguments, roles, recipe, budget_of(arguments, run, recipe))
+    roles, settings = roles_of_a_run(arguments, run, recipe), photo_settings_of(arguments, run)
+    photos = [entry for entry in scan(arguments.source, f".{settings.format}") if entry.status == "photo"]
+    context, judges = team_of(arguments, settings, roles, recipe, budget_of(arguments, run, recipe))
     job = Job(
         source=arguments.source,
         out=arguments.out,
         context=context,
         uris=roles.seen_from(arguments.out),
         labels=labels_of(arguments, [str(entry.relative) for entry in photos], context.authorized.card),
-        masks=masks_of(arguments),
+        masks=masks_of(arguments, settings),
         batch_size=arguments.batch_size,
     )
     summary = protect_folder(job, progress=not arguments.quiet)

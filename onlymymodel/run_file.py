@@ -6,6 +6,8 @@ Example::
     surrogates = ["vit", "zoo:identity-plain"]   # names of [models], or URIs
     heldout = ["judge"]
     epsilon = 8
+    region = "face"                              # or "image", or masks; as the flags: no_face, faces, format,
+    strip_metadata = true                        # strip_metadata and max_pixels
 
     [models]
     mine = "checkpoint:mine.safetensors?arch=timm:resnet50"
@@ -21,18 +23,57 @@ Example::
     steps = 30
 """
 
+import json
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 from urllib.parse import quote
 
+from onlymymodel.data.image_io import MAX_PIXELS
 from onlymymodel.errors import UserError
 from onlymymodel.protect.budget import Budget
+from onlymymodel.protect.context import Format
+from onlymymodel.protect.region import FACES, NO_FACE, Faces, Kind, NoFace
 from onlymymodel.surrogates.uri import did_you_mean, parse_uri
 
-TOP_KEYS = ("authorized", "surrogates", "heldout", "models", "recipe", "epsilon", "strength", "budget")
+FOUND = ("image", "face")  # regions that no mask is needed for
+CHOICES = {"no_face": NO_FACE, "faces": FACES, "format": get_args(Format)}
+
+
+@dataclass(frozen=True)
+class PhotoSettings:
+    """What of every photo may change, and how photos are read and written: flags over the run file over these.
+
+    Attributes:
+        region: `image`, `face`, or the path of a mask or of a folder of masks.
+        no_face, faces: as in `Region`.
+        format, strip_metadata, max_pixels: as in `Context`.
+    """
+
+    region: str = "image"
+    no_face: NoFace = "skip"
+    faces: Faces = "all"
+    format: Format = "png"
+    strip_metadata: bool = False
+    max_pixels: int = MAX_PIXELS
+
+    @property
+    def kind(self) -> Kind:
+        """Of the region."""
+        return cast(Kind, self.region) if self.region in FOUND else "mask"
+
+    def changes(self, folder: Path) -> dict[str, Any]:
+        """What differs from the defaults, as a run file in that folder says it."""
+        said = {knob.name: getattr(self, knob.name) for knob in fields(self)}
+        said["region"] = _seen_from(self.region, folder)
+        return {knob.name: said[knob.name] for knob in fields(self) if said[knob.name] != knob.default}
+
+
+PHOTO_KEYS = tuple(knob.name for knob in fields(PhotoSettings))
+TOP_KEYS = ("authorized", "surrogates", "heldout", "models", "recipe", "epsilon", "strength", "budget", *PHOTO_KEYS)
 BUDGET_KEYS = tuple(knob.name for knob in fields(Budget) if knob.name != "linf")
 
 
@@ -45,6 +86,7 @@ class RunFile:
         epsilon: in 1/255, or None.
         strength: a name of `STRENGTHS`, or None.
         budget: fields of `Budget` but linf; luma in 1/255.
+        photos: fields of `PhotoSettings`; a mask's path is relative to the current folder.
     """
 
     authorized: str | None = None
@@ -54,23 +96,16 @@ class RunFile:
     epsilon: float | None = None
     strength: str | None = None
     budget: Mapping[str, Any] = field(default_factory=dict)
+    photos: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_run_file(path: Path) -> RunFile:
     """Read a run file; the files that it names are relative to it.
 
     Raises:
-        UserError: not TOML, an unknown key, a model that is not named, one model in two roles.
+        UserError: not TOML, an unknown key, a value that means nothing, a model that is not named, one in two roles.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not TOML: {error}") from error
-    for key in content:
-        if key not in TOP_KEYS:
-            raise UserError(f"{path}: unknown key {key!r}{did_you_mean(key, TOP_KEYS)}")
+    content = _content(path)
     models = {name: _uri(path, name, entry) for name, entry in _table(path, content, "models").items()}
     roles = {
         role: tuple(_complete(path, models, name) for name in _list(path, content, role))
@@ -94,7 +129,61 @@ def read_run_file(path: Path) -> RunFile:
         epsilon=epsilon,
         strength=content.get("strength"),
         budget=_budget(path, _table(path, content, "budget")),
+        photos=_photos(path, {key: content[key] for key in PHOTO_KEYS if key in content}),
     )
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """The whole TOML, its top keys known ones."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not TOML: {error}") from error
+    for key in content:
+        if key not in TOP_KEYS:
+            raise UserError(f"{path}: unknown key {key!r}{did_you_mean(key, TOP_KEYS)}")
+    return content
+
+
+def toml_lines(values: Mapping[str, Any]) -> list[str]:
+    """Lines of texts, numbers, truth values and lists of texts: what JSON writes of them TOML reads."""
+    # but for DEL, which TOML wants escaped
+    return [
+        f"{key} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f") for key, value in values.items()
+    ]
+
+
+def _photos(path: Path, given: dict[str, Any]) -> Mapping[str, Any]:
+    """The keys of `PhotoSettings`, checked; whether masks are there is for whoever needs them to say."""
+    for key, words in CHOICES.items():
+        if key in given and given[key] not in words:
+            raise UserError(f"{path}: {key} must be one of {', '.join(words)}, not {given[key]!r}")
+    stripped, pixels, region = (given.get(key) for key in ("strip_metadata", "max_pixels", "region"))
+    if stripped is not None and not isinstance(stripped, bool):
+        raise UserError(f"{path}: strip_metadata must be true or false, not {stripped!r}")
+    if pixels is not None and (isinstance(pixels, bool) or not isinstance(pixels, int) or pixels < 1):
+        raise UserError(f"{path}: max_pixels must be a whole number from 1, not {pixels!r}")
+    if region is None:
+        return given
+    if not isinstance(region, str) or not region:
+        raise UserError(
+            f"{path}: region must be image, face, or the path of a mask or of a folder of masks, not {region!r}"
+        )
+    return {
+        **given,
+        "region": region if region in FOUND else _seen_from(str(path.parent / Path(region).expanduser()), Path()),
+    }
+
+
+def _seen_from(region: str, folder: Path) -> str:
+    """A region whose masks are named relative to `folder`; never by what means another region."""
+    if region in FOUND:
+        return region
+    masks = Path(region)
+    seen = Path(os.path.relpath(masks.parent.resolve() / masks.name, folder.resolve())).as_posix()
+    return f"./{seen}" if seen in FOUND else seen
 
 
 def _budget(path: Path, table: Mapping[str, Any]) -> Mapping[str, Any]:

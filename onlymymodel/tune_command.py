@@ -1,13 +1,11 @@
 """What `omm tune` does with its arguments."""
 
 import argparse
-import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from onlymymodel.arguments import budget_of, labels_of, masks_of, recipe_of, team_of
+from onlymymodel.arguments import budget_of, labels_of, masks_of, photo_settings_of, recipe_of, team_of
 from onlymymodel.data.atomic import write_atomic
 from onlymymodel.data.folder import scan
 from onlymymodel.errors import UserError
@@ -19,7 +17,7 @@ from onlymymodel.evaluate.tune_page import PAGE, Found, sentences, to_text, writ
 from onlymymodel.protect.budget import Budget
 from onlymymodel.protect.recipe import RECIPES, Recipe
 from onlymymodel.roles import Roles, roles_of_a_run
-from onlymymodel.run_file import RunFile, read_run_file
+from onlymymodel.run_file import PhotoSettings, RunFile, read_run_file, toml_lines
 from onlymymodel.surrogates.uri import parse_uri
 
 OK, NOT_ALL_WELL = 0, 1
@@ -32,9 +30,9 @@ def tune_command(arguments: argparse.Namespace) -> int:
         raise UserError("omm tune looks for epsilon itself: leave out --epsilon and --strength (--highest limits it)")
     run = read_run_file(arguments.run_file) if arguments.run_file else RunFile()
     run = replace(run, epsilon=None, strength=None)
-    recipe = recipe_of(arguments, run)
+    recipe, settings = recipe_of(arguments, run), photo_settings_of(arguments, run)
     roles, set_aside = judged_roles(roles_of_a_run(arguments, run, recipe))
-    tuning = _tuning(arguments, run, recipe, roles)
+    tuning = _tuning(arguments, run, recipe, roles, settings)
     if set_aside:
         print(f"omm: no held-out model was given: the surrogate {set_aside} is set aside to judge")
     if arguments.per_image:
@@ -46,7 +44,7 @@ def tune_command(arguments: argparse.Namespace) -> int:
     photos: list[PhotoBudget] = least_per_photo(tuning, fallback, progress=progress) if arguments.per_image else []
     found = Found(tuning, frontier, parse_uri(set_aside).public if set_aside else "", photos)
     write_tuning(found, axis=arguments.axis)
-    text = run_file(tuning.out, joined(roles, set_aside), recipe, tuning.at(frontier.nearest).budget)
+    text = run_file(tuning.out, joined(roles, set_aside), recipe, tuning.at(frontier.nearest).budget, settings)
     write_atomic(tuning.out / RUN_FILE, text.encode())
     print(to_text(frontier), *sentences(found), sep="\n")
     print(f"\nfigure and pictures: {tuning.out / PAGE}; as a run file: {_use(arguments)}")
@@ -81,8 +79,8 @@ def joined(roles: Roles, set_aside: str) -> Roles:
     return Roles(roles.authorized, (*roles.surrogates, set_aside), ()) if set_aside else roles
 
 
-def run_file(folder: Path, roles: Roles, recipe: Recipe, budget: Budget) -> str:
-    """A run file in that folder with these models, this budget, and the recipe whole: it means the same tomorrow."""
+def run_file(folder: Path, roles: Roles, recipe: Recipe, budget: Budget, photos: PhotoSettings) -> str:
+    """A run file in that folder that says the same; it has the recipe whole, so that it means the same tomorrow."""
     uris, heldout = roles.seen_from(folder), [parse_uri(uri).seen_from(folder) for uri in roles.heldout]
     content = budget.to_json()
     tables = {"budget": {key: value for key, value in content.items() if key != "linf"}, "recipe": recipe.to_json()}
@@ -93,33 +91,26 @@ def run_file(folder: Path, roles: Roles, recipe: Recipe, budget: Budget) -> str:
         "surrogates": list(uris.surrogates),
         "heldout": heldout,
         "epsilon": round(content["linf"]),
+        **photos.changes(folder),
     }
-    lines = ["# written by omm tune; for omm protect --run", *_toml(top)]
+    lines = ["# written by omm tune; for omm protect --run", *toml_lines(top)]
     for name, table in tables.items():
         if table:
-            lines += ["", f"[{name}]", *_toml(table)]
+            lines += ["", f"[{name}]", *toml_lines(table)]
     return "\n".join(lines) + "\n"
 
 
-def _toml(values: dict[str, Any]) -> list[str]:
-    """Lines of texts, numbers, truth values and lists of texts: what JSON writes of them TOML reads."""
-    # but for DEL, which TOML wants escaped
-    return [
-        f"{key} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f") for key, value in values.items()
-    ]
-
-
-def _tuning(arguments: argparse.Namespace, run: RunFile, recipe: Recipe, roles: Roles) -> Tuning:
+def _tuning(
+    arguments: argparse.Namespace, run: RunFile, recipe: Recipe, roles: Roles, settings: PhotoSettings
+) -> Tuning:
     """What is tuned, its models loaded and checked.
 
     Raises:
         UserError: a target that means nothing, no photo, a model that cannot take its part.
     """
     target = Target(arguments.target_heldout, arguments.target_kept)
-    photos = [
-        str(entry.relative) for entry in scan(arguments.photos, f".{arguments.format}") if entry.status == "photo"
-    ]
-    context, heldout = team_of(arguments, roles, recipe, budget_of(arguments, run, recipe))
+    photos = [str(entry.relative) for entry in scan(arguments.photos, f".{settings.format}") if entry.status == "photo"]
+    context, heldout = team_of(arguments, settings, roles, recipe, budget_of(arguments, run, recipe))
     return Tuning(
         source=arguments.photos,
         out=arguments.out,
@@ -131,24 +122,15 @@ def _tuning(arguments: argparse.Namespace, run: RunFile, recipe: Recipe, roles: 
         sample=arguments.sample,
         seed=arguments.sample_seed,
         labels=labels_of(arguments, photos, context.authorized.card),
-        masks=masks_of(arguments),
+        masks=masks_of(arguments, settings),
         batch_size=arguments.batch_size,
         command=shlex.join(["omm", *arguments.words]),
     )
 
 
 def _use(arguments: argparse.Namespace) -> str:
-    """The command that protects all photos as was found; a run file says nothing of files and regions."""
+    """The command that protects all photos as was found; a run file says nothing of labels."""
     words = ["omm", "protect", str(arguments.photos), "--run", str(arguments.out / RUN_FILE)]
-    for name, usual in (
-        ("labels", None),
-        ("region", "image"),
-        ("no_face", "skip"),
-        ("faces", "all"),
-        ("format", "png"),
-    ):
-        value = getattr(arguments, name)
-        if value != usual:
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    words += ["--strip-metadata"] * arguments.strip_metadata + ["--allow-python"] * arguments.allow_python
+    words += [] if arguments.labels is None else ["--labels", str(arguments.labels)]
+    words += ["--allow-python"] * arguments.allow_python
     return f"{shlex.join(words)} --out DST"

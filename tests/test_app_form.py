@@ -13,8 +13,11 @@ from app_client import FORM, LOCAL, PHOTO, Client, coded, page
 from onlymymodel.app.choice import Choice, load, read_choice, to_toml
 from onlymymodel.app.picture import MAX_BYTES, clean_name
 from onlymymodel.app.session import MAX_PHOTOS, Session
+from onlymymodel.arguments import budget_of, photo_settings_of, recipe_of, team_of
+from onlymymodel.cli import build_parser
 from onlymymodel.data.portraits import render
 from onlymymodel.errors import UserError
+from onlymymodel.roles import roles_of_a_run
 from onlymymodel.run_file import read_run_file
 
 
@@ -97,6 +100,24 @@ def test_the_run_file_names_the_same_models_from_any_folder(tmp_path: Path, monk
     assert run.heldout == ("timm:vit?mean=0.5,0.5,0.5",)
     assert (run.epsilon, run.recipe) == (12, {"name": "robust", "steps": 7})
     assert run.budget == {"shape": "texture"}
+
+
+@pytest.mark.parametrize("region", ["image", "face"])
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_run_file_is_the_same_context_without_any_flag(region: str, keep: bool, tmp_path: Path) -> None:
+    form = FORM | {"region": region, "keep_metadata": keep, "shape": "texture", "recipe": "robust"}
+    page, _ = load(read_choice(form), replace(LOCAL, allow_python=True))
+    (tmp_path / "omm-run.toml").write_text(to_toml(read_choice(form)), encoding="utf-8")
+    words = ["protect", "PHOTOS", "--out", "P", "--run", str(tmp_path / "omm-run.toml"), "--allow-python"]
+    arguments = build_parser().parse_args([*words, "--device", "cpu"])
+    run = read_run_file(arguments.run_file)
+    recipe, settings = recipe_of(arguments, run), photo_settings_of(arguments, run)
+    roles = roles_of_a_run(arguments, run, recipe)
+    context, judges = team_of(arguments, settings, roles, recipe, budget_of(arguments, run, recipe))
+    for name in ("budget", "recipe", "format", "strip_metadata", "max_pixels", "region"):
+        assert getattr(context, name) == getattr(page, name)
+    cards = [context.authorized.card, *(model.card for model in context.surrogates), *(judge.card for judge in judges)]
+    assert [card.uri for card in cards] == [FORM["authorized"], *FORM["surrogates"], *FORM["heldout"]]
 
 
 @pytest.mark.parametrize(

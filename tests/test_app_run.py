@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from app_client import FORM, LOCAL, PHOTO, Client, coded, page
-from PIL import Image
+from PIL import ExifTags, Image
 
 from onlymymodel.app.choice import load, read_choice
 from onlymymodel.app.picture import AMPLIFY
@@ -30,28 +30,39 @@ def client() -> Iterator[Client]:
         yield Client(url)
 
 
-def test_what_the_page_saves_is_what_the_command_in_its_run_file_makes(client: Client, tmp_path: Path) -> None:
+@pytest.mark.parametrize("region", ["image", "face"])
+def test_what_the_page_saves_is_what_the_run_file_makes(client: Client, tmp_path: Path, region: str) -> None:
+    """Without a flag for anything that was chosen on the page; camera and place (EXIF) stay out by default."""
     name, portrait = samples()[1]
     form = FORM | {
         "authorized": "zoo:identity-residual",
         "surrogates": ["zoo:identity-plain", "zoo:identity-depthwise"],
         "heldout": [],
+        "region": region,
     }
     tagged = Image.Exif()
     tagged[271] = "camera"
-    photo = coded(np.asarray(Image.open(io.BytesIO(portrait)).resize((80, 80))), exif=tagged.tobytes())
+    tagged.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] = (48.0, 51.0, 30.0)
+    ground = Image.new("RGB", (240, 140), (70, 90, 60))
+    ground.paste(Image.open(io.BytesIO(portrait)).resize((120, 120)), (10, 10))
+    photo = coded(np.asarray(ground), exif=tagged.tobytes())
+    exif = decode(photo).exif
+    assert exif is not None
     session = client.session()
     client("POST", f"{session}/photos?name={quote(name)}", photo)
     client.run(session, form)
     (state,) = client.wait(session)["photos"]
     assert state["status"] == "protected", state["reason"]
     saved = client("GET", f"{session}/photos/1/file")
-    assert decode(saved).exif is None
+    before, after = decode(photo), decode(saved)
+    assert after.exif is None
+    assert (before.pixels == after.pixels)[:, 180:].all() == (region == "face")
     run_file = tmp_path / "omm-run.toml"
     run_file.write_bytes(client("GET", f"{session}/run.toml"))
     (tmp_path / "PHOTOS").mkdir()
     (tmp_path / "PHOTOS" / name).write_bytes(photo)
     command = shlex.split(run_file.read_text(encoding="utf-8").splitlines()[1].removeprefix("#"))[1:]
+    assert command == ["protect", "PHOTOS", "--out", "PROTECTED", "--run", "omm-run.toml"]
     places = {"PHOTOS": str(tmp_path / "PHOTOS"), "PROTECTED": str(tmp_path / "out"), "omm-run.toml": str(run_file)}
     assert main([*(places.get(word, word) for word in command), "--quiet", "--device", "cpu"]) == 0
     assert (tmp_path / "out" / name).read_bytes() == saved

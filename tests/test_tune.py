@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import tomllib
 from collections import Counter
 from dataclasses import replace
@@ -31,7 +32,7 @@ from onlymymodel.protect.folder import MANIFEST
 from onlymymodel.protect.photo import protect_photos
 from onlymymodel.protect.recipe import make_recipe
 from onlymymodel.roles import Roles
-from onlymymodel.run_file import read_run_file
+from onlymymodel.run_file import PhotoSettings, read_run_file
 from onlymymodel.surrogates.black_box import load_black_box
 from onlymymodel.tune_command import run_file
 
@@ -296,11 +297,42 @@ def test_judges_of_the_family_of_a_surrogate_are_none(few: Path, tmp_path: Path)
 def test_a_run_file_says_again_what_it_was_made_of(tmp_path: Path) -> None:
     roles = Roles("checkpoint:a b/mine.safetensors?arch=timm:resnet50", ("zoo:identity-plain",), (JUDGE,))
     recipe, budget = make_recipe("robust", kappa=0.5, views=("center", "scales")), Budget(9 / 255, ssim=0.9)
-    (tmp_path / "run.toml").write_text(run_file(tmp_path, roles, recipe, budget))
+    (tmp_path / "run.toml").write_text(run_file(tmp_path, roles, recipe, budget, PhotoSettings(format="webp")))
     read = read_run_file(tmp_path / "run.toml")
     assert (read.authorized, read.surrogates, read.heldout) == (roles.authorized, roles.surrogates, roles.heldout)
     assert (read.epsilon, read.budget) == (9, {"ssim": 0.9})
     assert make_recipe(**read.recipe) == recipe
+    assert read.photos == {"format": "webp"}
+
+
+def test_the_run_file_repeats_what_was_done_with_the_photos(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Flags and the tuning's own run file alike; the command that is shown has no flag for what the file says."""
+    out, mask = tmp_path / "out", tmp_path / "masks" / "left.png"
+    mask.parent.mkdir()
+    left = np.zeros((SIZE, SIZE), np.uint8)
+    left[:, : SIZE // 2] = 255
+    Image.fromarray(left).save(mask)
+    (tmp_path / "mine.toml").write_text('region = "masks/left.png"\nformat = "webp"\n')
+    words = ["--run", str(tmp_path / "mine.toml"), "--strip-metadata", "--highest", "1", "--out", str(out)]
+    omm("tune", str(few), *TOYS, *words)
+    run = tomllib.loads((out / "run.toml").read_text())
+    assert {key: run[key] for key in ("region", "format", "strip_metadata")} == {
+        "region": "../masks/left.png",
+        "format": "webp",
+        "strip_metadata": True,
+    }
+    assert "max_pixels" not in run
+    (shown,) = [line for line in capsys.readouterr().out.splitlines() if "as a run file: " in line]
+    command = shlex.split(shown.partition("as a run file: ")[2])
+    assert command == ["omm", "protect", str(few), "--run", str(out / "run.toml"), "--allow-python", "--out", "DST"]
+    omm(*command[1:-1], str(tmp_path / "protected"), "--epsilon", "64", "--kappa", "0", "--quiet")
+    for name in ("0", "1"):
+        files = few / f"{name}.png", tmp_path / "protected" / f"{name}.webp"
+        before, after = (np.asarray(Image.open(file)) for file in files)
+        assert (before == after)[:, SIZE // 2 :].all()
+        assert (before != after)[:, : SIZE // 2].any()
 
 
 def test_a_surrogate_alone_cannot_judge_itself(few: Path, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """What a person chose on the page, the models that follow from it, and the run file that says the same."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from onlymymodel.protect.budget import SHAPES, Budget, Shape
 from onlymymodel.protect.context import Context
 from onlymymodel.protect.recipe import make_recipe
 from onlymymodel.protect.region import Region
+from onlymymodel.run_file import PhotoSettings, toml_lines
 from onlymymodel.surrogates.black_box import BlackBox, load_black_box
 from onlymymodel.surrogates.doctor import check_team
 from onlymymodel.surrogates.load import load_model
@@ -58,6 +58,11 @@ class Choice:
     def uris(self) -> tuple[str, ...]:
         """Every model once, in the order of the roles."""
         return (self.authorized, *self.surrogates, *self.heldout)
+
+    @property
+    def photos(self) -> PhotoSettings:
+        """What of the photos may change, and how they are read and written."""
+        return PhotoSettings(self.region, strip_metadata=not self.keep_metadata, max_pixels=MAX_PIXELS)
 
 
 @dataclass(frozen=True)
@@ -144,33 +149,33 @@ def load(choice: Choice, policy: Policy) -> tuple[Context, Sequence[BlackBox]]:
         surrogates=tuple(surrogates),
         budget=Budget(choice.epsilon / 255, shape=choice.shape),
         recipe=make_recipe(choice.recipe, **({} if choice.steps is None else {"steps": choice.steps})),
-        strip_metadata=not choice.keep_metadata,
-        max_pixels=MAX_PIXELS,
-        region=Region(choice.region),
+        format=choice.photos.format,
+        strip_metadata=choice.photos.strip_metadata,
+        max_pixels=choice.photos.max_pixels,
+        region=Region(choice.photos.kind, choice.photos.no_face, choice.photos.faces),
     )
     check_independence(panel(context, judges))
     return context, judges
 
 
 def to_toml(choice: Choice) -> str:
-    """The run file from which `omm protect --run` makes the same files; flags that have no key there stand on top."""
-    flags = ["--region", choice.region, "--max-pixels", str(MAX_PIXELS)]
-    flags += [] if choice.keep_metadata else ["--strip-metadata"]
-    steps = [] if choice.steps is None else [f"steps = {choice.steps}"]
+    """The run file from which `omm protect --run` makes the same files."""
+    top = {
+        "authorized": _whole_uri(choice.authorized),
+        "surrogates": [_whole_uri(uri) for uri in choice.surrogates],
+        "heldout": [_whole_uri(uri) for uri in choice.heldout],
+        "epsilon": choice.epsilon,
+        **choice.photos.changes(Path()),
+    }
+    steps = {} if choice.steps is None else {"steps": choice.steps}
     lines = [
         f"# onlymymodel {__version__}; the same files are made by",
-        f"#   omm protect PHOTOS --out PROTECTED --run {RUN_FILE} {shlex.join(flags)}",
-        f"authorized = {_text(_whole_uri(choice.authorized))}",
-        *(
-            f"{role} = [{', '.join(_text(_whole_uri(uri)) for uri in uris)}]"
-            for role, uris in (("surrogates", choice.surrogates), ("heldout", choice.heldout))
-        ),
-        f"epsilon = {choice.epsilon}",
-        *([] if choice.shape == "flat" else ["", "[budget]", f"shape = {_text(choice.shape)}"]),
+        f"#   omm protect PHOTOS --out PROTECTED --run {RUN_FILE}",
+        *toml_lines(top),
+        *([] if choice.shape == "flat" else ["", "[budget]", *toml_lines({"shape": choice.shape})]),
         "",
         "[recipe]",
-        f"name = {_text(choice.recipe)}",
-        *steps,
+        *toml_lines({"name": choice.recipe, **steps}),
     ]
     return "\n".join(lines) + "\n"
 
@@ -202,9 +207,3 @@ def _whole_uri(text: str) -> str:
     uri = parse_uri(text, Path.cwd())
     query = "&".join(f"{key}={quote(value, safe=':/,@+ ')}" for key, value in uri.options.items())
     return f"{uri.scheme}:{uri.rest}" + (f"?{query}" if query else "")
-
-
-def _text(value: str) -> str:
-    """A TOML string of printable characters."""
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
