@@ -202,7 +202,12 @@ def _complete(path: Path, models: Mapping[str, str], name: object) -> str:
     if not isinstance(name, str):
         raise UserError(f"{path}: a model is named by a text, not {name!r}")
     written = models.get(name, name)
-    if ":" not in written:
+    if ":" not in written and name not in models:
+        if not models:
+            raise UserError(
+                f"{path}: there is no model {name!r}: write its URI, or name it under [models] "
+                "(omm models lists the kinds)"
+            )
         raise UserError(f"{path}: there is no model {name!r} under [models]{did_you_mean(name, models)}")
     return parse_uri(written, path.parent).seen_from(Path())
 

@@ -99,6 +99,11 @@ def test_an_empty_run_file_says_nothing(tmp_path: Path) -> None:
         ('[budget]\nssim = "0.9"', "ssim under [budget] must be a number, not '0.9'"),
         ("budget = 3", "budget must be a table, [budget]"),
         ("epsilon = true", "epsilon must be a number, not True"),
+        (
+            'authorized = "plian"',
+            "there is no model 'plian': write its URI, or name it under [models] (omm models lists the kinds)",
+        ),
+        ('authorized = "mine"\n[models]\nmine = "a.onnx"', "model 'a.onnx' has no scheme; did you mean 'onnx:a.onnx'"),
         ("strip-metadata = true", "unknown key 'strip-metadata'; did you mean 'strip_metadata'"),
         ("strip_metadata = 1", "strip_metadata must be true or false, not 1"),
         ("max_pixels = 0", "max_pixels must be a whole number from 1, not 0"),
