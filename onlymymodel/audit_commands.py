@@ -15,7 +15,7 @@ from onlymymodel.evaluate.audits.audit_plots import epochs_plot, layer_plot
 from onlymymodel.evaluate.audits.gradients import gradient_reports
 from onlymymodel.evaluate.audits.intermediate import LayerAdversary, LayerRelease
 from onlymymodel.evaluate.audits.layer_epochs import over_epochs
-from onlymymodel.evaluate.audits.networks import Kind, small_network, train_network
+from onlymymodel.evaluate.audits.networks import Kind, as_answered, small_network, train_network
 from onlymymodel.evaluate.audits.page import PAGE, Plot, Section, to_markdown, write_audits
 from onlymymodel.evaluate.audits.pictures import Pictures, digit_pictures, folder_pictures, portrait_pictures, small
 from onlymymodel.evaluate.audits.representation import (
@@ -43,7 +43,7 @@ def gradients(arguments: argparse.Namespace) -> int:
     pictures = _pictures(arguments.photos, arguments)
     network = _network(arguments, pictures)
     if arguments.model:
-        pictures = replace(pictures, labels=_answers(network, pictures))
+        pictures = as_answered(network, pictures)
     pictures = pictures.take(range(min(arguments.limit, len(pictures))))
     originals = None
     if arguments.protected is not None:
@@ -182,12 +182,6 @@ def _small(arguments: argparse.Namespace, pictures: Pictures) -> nn.Module:
         return small_network(arguments.network, channels, arguments.size, pictures.classes, seed=arguments.seed)
     except ValueError as error:
         raise UserError(f"--network {arguments.network} --size {arguments.size}: {error}") from error
-
-
-@torch.inference_mode()
-def _answers(network: nn.Module, pictures: Pictures) -> Tensor:
-    """(N,) what a model says: a folder's own classes mean nothing to it."""
-    return torch.cat([network(part).argmax(1) for part in torch.split(pictures.pixels, 16)]).clone()
 
 
 def _halves(pictures: Pictures, seed: int) -> tuple[Pictures, Pictures]:

@@ -1,17 +1,24 @@
 """omm audit and omm protect-representation, from the command line to the files they write."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
+from toys import small_cnn
 
 from onlymymodel.cli import main
 from onlymymodel.data.portraits import render
+from onlymymodel.evaluate.audits.gradient_matching import Attack
+from onlymymodel.evaluate.audits.gradients import gradient_reports
+from onlymymodel.evaluate.audits.networks import as_answered
 from onlymymodel.evaluate.audits.pictures import folder_pictures
 from onlymymodel.protect.representation_export import load
+from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.load import load_model
 
 QUIET = ["--quiet", "--seed", "1"]
 
@@ -46,6 +53,52 @@ def test_gradients_of_a_small_network_at_digits(tmp_path: Path, capsys: pytest.C
     assert report["summary"]["labels_found"] == 1
     printed = capsys.readouterr().out
     assert printed.index("Assumed:") < printed.index("mean_psnr")
+
+
+LAYOUTS = pytest.mark.parametrize("layout", ["{0}-{1}.png", "person-{0}/{1}.png"])  # flat, and a folder a person
+
+
+def photos_of(people: Sequence[int], folder: Path, layout: str, seed: int = 0) -> Path:
+    """Two photos of each of the portraits' identities."""
+    for person in people:
+        for number in range(2):
+            file = folder / layout.format(person, number)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(render(person, number, seed, 48)).save(file)
+    return folder
+
+
+def sixteen() -> Classifier:
+    """Sixteen classes, of which every photo is of the ninth or the tenth, as `python:test_audit_commands:sixteen`."""
+    model = small_cnn(0, 16)
+    model.net[-1].bias[8:10] = 9.0  # type: ignore[index, union-attr]
+    return model
+
+
+NAMED = ["--model", "python:test_audit_commands:sixteen", "--allow-python", "--size", "16"]
+
+
+@LAYOUTS
+def test_gradients_of_a_named_model_are_of_its_own_classes(layout: str, tmp_path: Path) -> None:
+    source = photos_of([3, 4], tmp_path / "photos", layout)
+    words = [*NAMED, "--limit", "2", "--attacks", "idlg"]
+    assert main(["audit", "gradients", str(source), "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
+    (report,) = reports(tmp_path / "a")
+    assert len(report["rows"]) == 2
+    assert report["summary"]["labels_found"] == 1
+
+
+@LAYOUTS
+def test_a_bundled_model_of_sixteen_classes_labels_photos_itself(layout: str, tmp_path: Path) -> None:
+    model = load_model("zoo:identity-residual")
+    found = folder_pictures(photos_of([12, 13], tmp_path, layout), 32)
+    pictures = as_answered(model, found)
+    assert pictures.classes == model.card.classes == 16
+    assert torch.equal(pictures.labels, model(found.pixels).argmax(1))
+    assert (pictures.labels >= found.classes).any()
+    attack = Attack("a few steps", "cosine", "adam", steps=2, step_size=0.1)
+    (report,) = gradient_reports(model, pictures.take([0, 2]), attacks=[attack], predictors=False, progress=False)
+    assert "a linear classifier instead, in closed form" in [control.name for control in report.controls]
 
 
 def test_gradients_of_protected_photos_are_compared_with_the_originals(photos: Path, tmp_path: Path) -> None:
