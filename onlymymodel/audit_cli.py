@@ -14,6 +14,15 @@ AUDITS = {
     "weights": "what released weights give away of the training pictures",
     "representation": "what a protected representation gives away, and what the task keeps",
 }
+LAYOUTS = {
+    "gradients": "PHOTOS are a flat folder, or sorted as CLASS/photo; the classes of a --model are its own answers,\n"
+    "a small network needs two folders or more.",
+    "intermediate": "PHOTOS are sorted as PERSON/photo or CLASS/PERSON/photo: an adversary learns from some people\n"
+    "and is judged on others.",
+    "weights": "PHOTOS and --others are sorted alike as CLASS/photo, with a folder for each class of the network, in\n"
+    "the order of its classes; a --model with another number of classes sorts them by its own answers.",
+    "representation": "PHOTOS are sorted as CLASS/PERSON/photo, with several people of every class.",
+}
 
 
 def add_audit(subparsers: Any) -> None:
@@ -25,7 +34,10 @@ def add_audit(subparsers: Any) -> None:
         "assumptions.\nWrites audit.json, audit.md and audit.html with the reconstructions to DIR.",
     )
     kinds = parser.add_subparsers(dest="audit", required=True, metavar="RELEASE")
-    made = {name: kinds.add_parser(name, help=text, description=text) for name, text in AUDITS.items()}
+    made = {
+        name: kinds.add_parser(name, help=text, description=f"Measure {text}.\n{LAYOUTS[name]}")
+        for name, text in AUDITS.items()
+    }
     for name, audit in made.items():
         _add_pictures(audit)
         audit.set_defaults(run=_deferred(name))
@@ -62,7 +74,7 @@ def _deferred(name: str) -> Any:
 
 
 def _add_pictures(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("photos", nargs="?", type=Path, metavar="PHOTOS", help="a folder; one below it for each person")
+    parser.add_argument("photos", nargs="?", type=Path, metavar="PHOTOS", help="a folder, sorted as said above")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for what was found")
     drawn = "without PHOTOS: rendered portraits (default), or scikit-learn's digits"
     parser.add_argument("--pictures", choices=("portraits", "digits"), default="portraits", help=drawn)

@@ -93,20 +93,26 @@ def weights(arguments: argparse.Namespace) -> int:
         raise UserError("say which pictures the model was not trained on: --others FOLDER")
     else:
         members, others = pictures.split(min(arguments.limit, len(pictures) // 2), arguments.seed)
-    subjects: Sequence[Kind | nn.Module] = [_network(arguments, members)] if arguments.model else [arguments.network]
-    reports = [
-        weights_report(
-            subject,
-            members,
-            others,
-            steps=arguments.steps,
-            epochs=arguments.epochs,
-            seed=arguments.seed,
-            progress=not arguments.quiet,
-        )
-        for subject in subjects
-    ]
-    return _write(arguments, [Section(report) for report in reports])
+    subject: Kind | nn.Module = arguments.network
+    by_answers = False
+    if arguments.model:
+        subject = _network(arguments, members)
+        answered = [as_answered(subject, side) for side in (members, others)]
+        by_answers = [side.classes for side in answered] != [members.classes, others.classes]
+        members, others = answered if by_answers else (members, others)
+    else:
+        _check_classes(members)
+    report = weights_report(
+        subject,
+        members,
+        others,
+        steps=arguments.steps,
+        epochs=arguments.epochs,
+        seed=arguments.seed,
+        progress=not arguments.quiet,
+        by_answers=by_answers,
+    )
+    return _write(arguments, [Section(report)])
 
 
 def representation(arguments: argparse.Namespace) -> int:
@@ -176,7 +182,17 @@ def _network(arguments: argparse.Namespace, pictures: Pictures) -> nn.Module:
     return network
 
 
+def _check_classes(pictures: Pictures) -> None:
+    """Raise UserError where a small network would have nothing to tell apart."""
+    if pictures.classes < 2:
+        raise UserError(
+            "a small network learns to tell classes apart: sort PHOTOS as CLASS/photo with two classes or more, or "
+            "name a --model"
+        )
+
+
 def _small(arguments: argparse.Namespace, pictures: Pictures) -> nn.Module:
+    _check_classes(pictures)
     channels = pictures.pixels.shape[1]
     try:
         return small_network(arguments.network, channels, arguments.size, pictures.classes, seed=arguments.seed)

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from toys import small_cnn
 
+from onlymymodel.audit_cli import LAYOUTS as LAYOUTS_SAID
 from onlymymodel.cli import main
 from onlymymodel.data.portraits import render
 from onlymymodel.evaluate.audits.gradient_matching import Attack
@@ -73,6 +74,11 @@ def sixteen() -> Classifier:
     model = small_cnn(0, 16)
     model.net[-1].bias[8:10] = 9.0  # type: ignore[index, union-attr]
     return model
+
+
+def two() -> Classifier:
+    """Two classes, as `python:test_audit_commands:two`."""
+    return small_cnn(0, 2)
 
 
 NAMED = ["--model", "python:test_audit_commands:sixteen", "--allow-python", "--size", "16"]
@@ -139,6 +145,31 @@ def test_weights_of_a_network_that_was_trained_on_the_photos(photos: Path, tmp_p
     assert report["rows"][0]["name"] == "all classes"
 
 
+@pytest.mark.parametrize("people", [1, 2])
+@LAYOUTS
+def test_weights_of_a_named_model_find_classes_in_its_answers(layout: str, people: int, tmp_path: Path) -> None:
+    sides = [photos_of(range(people), tmp_path / side, layout, seed) for seed, side in enumerate(("members", "others"))]
+    members, others = map(str, sides)
+    words = [*NAMED, "--others", others, "--steps", "1"]
+    assert main(["audit", "weights", members, "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
+    (report,) = reports(tmp_path / "a")
+    said = set(sixteen()(folder_pictures(sides[0], 16).pixels).argmax(1).tolist())
+    assert {row["name"] for row in report["rows"][1:]} <= {f"class {label}" for label in said}
+    assert "the network's own answers" in report["assumptions"][0]
+    assert report["settings"]["training"] == {}  # its answers are right by definition
+
+
+def test_weights_of_a_named_model_go_by_a_folder_for_each_class(photos: Path, tmp_path: Path) -> None:
+    model = ["--model", "python:test_audit_commands:two", "--allow-python", "--size", "16"]
+    words = [*model, "--others", str(photos), "--steps", "1"]
+    assert main(["audit", "weights", str(photos), "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
+    (report,) = reports(tmp_path / "a")
+    assert [row["name"] for row in report["rows"]] == ["all classes", "class 0", "class 1"]
+    assert not any("own answers" in sentence for sentence in report["assumptions"])
+    right = (two()(folder_pictures(photos, 16).pixels).argmax(1) == torch.arange(16) // 8).double().mean().item()
+    assert report["settings"]["training"]["accuracy_training"] == right
+
+
 def test_a_representation_is_trained_exported_and_judged_on_other_people(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ["--size", "16", "--steps", "4", "--public", "0.5"]
@@ -173,3 +204,28 @@ def test_mistakes_are_told_in_a_sentence(
     assert main([*words, str(source), "--out", str(tmp_path / "a"), "--size", "16", *QUIET]) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["gradients"], "sort PHOTOS as CLASS/photo with two classes or more, or name a --model"),
+        (["intermediate"], "sort PHOTOS as CLASS/photo with two classes or more, or name a --model"),
+        (["intermediate", *NAMED], "sort them as PERSON/photo or CLASS/PERSON/photo"),
+        (["weights"], "sort PHOTOS as CLASS/photo with two classes or more, or name a --model"),
+        (["representation"], "sort PHOTOS as CLASS/PERSON/photo"),
+    ],
+)
+def test_a_flat_folder_is_told_the_layout_where_it_is_not_enough(
+    words: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = photos_of([0, 1, 2], tmp_path / "photos", "{0}-{1}.png")
+    assert main(["audit", *words, str(source), "--out", str(tmp_path / "a"), "--size", "16", *QUIET]) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", LAYOUTS_SAID)
+def test_help_tells_the_layout(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["audit", name, "--help"])
+    assert LAYOUTS_SAID[name] in capsys.readouterr().out

@@ -256,7 +256,7 @@ def test_what_cannot_be_done_is_said_before_the_training(monkeypatch: pytest.Mon
     two, one = pictures([0], 2), pictures([0], 1)
     with pytest.raises(UserError, match="1 step or more, not 0"):
         weights_report("mlp", two, two, steps=0)
-    with pytest.raises(UserError, match="not 1: audit a network"):
+    with pytest.raises(UserError, match="2 to 64 classes, not 1"):
         weights_report("mlp", one, one)
     with pytest.raises(UserError, match=r"Sequential answers \(1, 3\): logits of the pictures' 2 classes"):
         weights_report(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), two, two)

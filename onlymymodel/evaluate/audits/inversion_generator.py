@@ -68,8 +68,8 @@ def check_classes(classes: int) -> None:
     """Raise UserError where the generator cannot be conditioned: fewer than 2 classes or more than 64."""
     if not 2 <= classes <= MOST_CLASSES:
         raise UserError(
-            f"the inversion conditions its generator by a matrix with a row for each class, 2 to {MOST_CLASSES}, not "
-            f"{classes}: audit a network of so many"
+            f"an audit of weights needs a network of 2 to {MOST_CLASSES} classes, not {classes}, since a matrix with "
+            "a row for each class conditions its generator"
         )
 
 

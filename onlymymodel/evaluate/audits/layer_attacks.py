@@ -56,7 +56,10 @@ def in_halves(others: Pictures, members: Pictures | None, seed: int) -> Halves:
     def part(pictures: Pictures, of: Tensor) -> Pictures:
         chosen = pictures.take(torch.isin(pictures.groups, of).nonzero()[:, 0])
         if len(chosen) < 2:
-            raise UserError("an audit of layers needs pictures of several people: two or more for each half of them")
+            raise UserError(
+                "an audit of layers needs pictures of several people, two or more for each half of them: sort them as "
+                "PERSON/photo or CLASS/PERSON/photo"
+            )
         return chosen
 
     judged, own = order[: len(order) // 2], order[len(order) // 2 :]

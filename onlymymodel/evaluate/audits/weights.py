@@ -27,6 +27,11 @@ from onlymymodel.surrogates.load import parameters_sha256
 
 # weight decay makes a network that is trained to the end a stationary point, the premise of the attack
 TRAINING: Mapping[str, Any] = {"rate": 2e-3, "weight_decay": 1e-3, "batch": 64}
+# a tuple: said or not
+BY_ANSWERS = (
+    "Nobody said which of its classes a picture shows: pictures are sorted by the network's own answers. Held-out "
+    "pictures that it mistakes lie in a class that they do not show, which may make a gap where there is no memory.",
+)
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,13 @@ class WeightsRelease:
         name: of it.
         network: (B,C,S,S) in [0,1] -> (B,classes) logits, in eval mode.
         training: how it was trained, and how well it answers, as JSON values.
+        by_answers: whether the pictures' labels are its own answers.
     """
 
     name: str
     network: nn.Module
     training: Mapping[str, Any] = field(default_factory=dict)
+    by_answers: bool = False
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -79,6 +86,7 @@ class GeneratorInversion:
         count = sum(parameter.numel() for parameter in release.network.parameters())
         chosen = ", ".join(f"{name} {value:g}" for name, value in asdict(self.settings).items())
         return (
+            *(BY_ANSWERS if release.by_answers else ()),
             f"The adversary has all {count} weights and the architecture, in eval mode, and differentiates twice.",
             "It knows the size of the pictures, the classes, and how many pictures of each class to look for; it has "
             "no picture of the kind that it looks for.",
@@ -177,6 +185,7 @@ def weights_report(
     epochs: int = 300,
     seed: int = 0,
     progress: bool = True,
+    by_answers: bool = False,
 ) -> AuditReport:
     """Audit the weights of a network that was trained on `members` and not on `others`.
 
@@ -185,6 +194,8 @@ def weights_report(
             or a network (B,C,S,S) in [0,1] -> (B,classes) that was trained on them elsewhere.
         steps: of the generator's training.
         epochs: of the network's training, of no use to one that comes trained.
+        by_answers: whether the labels are the network's own answers, see `networks.as_answered`: the report says so,
+            and no accuracy, which would be 1.
 
     Raises:
         UserError: sets that cannot be compared, one class or more than 64, no step, a network of another number of
@@ -201,8 +212,10 @@ def weights_report(
         network = small_network(subject, channels, size, members.classes, activation="relu", seed=seed)
         loss = train_network(network, members, epochs=epochs, seed=seed, progress=progress, **TRAINING)[-1]
         training = {"epochs": epochs, **TRAINING, "pictures": len(members), "last_loss": loss}
-    training |= {"accuracy_training": accuracy(network, members), "accuracy_held_out": accuracy(network, others)}
-    return audit_release(WeightsRelease(f"weights of {name}", network, training), adversary, progress=progress)
+    if not by_answers:
+        training |= {"accuracy_training": accuracy(network, members), "accuracy_held_out": accuracy(network, others)}
+    release = WeightsRelease(f"weights of {name}", network, training, by_answers)
+    return audit_release(release, adversary, progress=progress)
 
 
 @torch.no_grad()
