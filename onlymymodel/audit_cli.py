@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
+from onlymymodel.data.folder import check_writable
 from onlymymodel.evaluate.audits.networks import Kind
 from onlymymodel.protect.representation import RepresentationSettings
 
@@ -67,10 +68,20 @@ def _deferred(name: str) -> Any:
     """The command, imported when it is run: audits bring their own libraries."""
 
     def run(arguments: argparse.Namespace) -> int:
+        _check_out(arguments.out)
         code: int = getattr(import_module("onlymymodel.audit_commands"), name)(arguments)
         return code
 
     return run
+
+
+def _check_out(out: Path) -> None:
+    """See before the work that its results can be written; a folder that was made to see it is not left behind."""
+    whole = out.resolve()
+    new = [folder for folder in (whole, *whole.parents) if not folder.exists()]
+    check_writable(out)
+    for folder in new:
+        folder.rmdir()
 
 
 def _add_pictures(parser: argparse.ArgumentParser) -> None:

@@ -72,7 +72,7 @@ def photos_of(people: Sequence[int], folder: Path, layout: str, seed: int = 0) -
 def sixteen() -> Classifier:
     """Sixteen classes, of which every photo is of the ninth or the tenth, as `python:test_audit_commands:sixteen`."""
     model = small_cnn(0, 16)
-    model.net[-1].bias[8:10] = 9.0  # type: ignore[index, union-attr]
+    model.net[-1].bias[8:10] = 9.0  # type: ignore[index]
     return model
 
 
@@ -222,6 +222,20 @@ def test_a_flat_folder_is_told_the_layout_where_it_is_not_enough(
     source = photos_of([0, 1, 2], tmp_path / "photos", "{0}-{1}.png")
     assert main(["audit", *words, str(source), "--out", str(tmp_path / "a"), "--size", "16", *QUIET]) == 2
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [*(["audit", name] for name in LAYOUTS_SAID), ["protect-representation"]])
+def test_an_out_that_takes_nothing_is_told_before_the_work(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    nowhere = str(tmp_path / "nowhere")  # photos are the first thing that the work needs
+    for out, told in (("file", "is a file; it must be a folder"), ("file/a", "cannot be written to")):
+        assert main([*command, nowhere, "--out", str(tmp_path / out)]) == 2
+        assert told in capsys.readouterr().err
+    assert main([*command, nowhere, "--out", str(tmp_path / "new" / "a")]) == 2
+    assert "nowhere does not exist" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("name", LAYOUTS_SAID)

@@ -64,6 +64,14 @@ def check_destination(source: Path, out: Path) -> None:
         raise UserError(f"The output folder {out} is, or lies inside, the source {source}; choose another.")
     if _lies_in(source, out):
         raise UserError(f"The source {source} lies inside the output folder {out}; choose another.")
+    check_writable(out)
+
+
+def check_writable(out: Path) -> None:
+    """Make the folder `out` if needed and see that files can be written to it.
+
+    Raises UserError where `out` is a file or not writable.
+    """
     if out.exists() and not out.is_dir():
         raise UserError(f"The output {out} is a file; it must be a folder.")
     try:
