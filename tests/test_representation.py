@@ -276,6 +276,8 @@ def test_one_private_picture_and_a_curve(pictures: Pictures, embedder: Classifie
     svg = privacy_plot(reports)
     assert "<svg" in svg
     assert svg == privacy_plot(reports)
+    assert svg.count("stroke-dasharray") == 2 * 3  # two controls and chance, in the plot and in its legend
+    assert any(sentence.startswith("accuracy_by_chance: ") for sentence in reports[0].assumptions)
     # without noise lambda 0 is the control of that name
     undefended = next(control for control in reports[0].controls if control.name == "lambda 0, no noise")
     assert all(undefended.values[key] == pytest.approx(reports[0].rows[0].values[key]) for key in FIGURES)
@@ -315,6 +317,7 @@ def test_the_correlation_of_the_task_is_that_of_its_table(pictures: Pictures, em
     summary = judge_of(pictures, embedder).summary([row(index, *pair) for index, pair in enumerate(pairs)], controls)
     assert summary["mcc"] == pytest.approx((5 * 3 - 2 * 1) / math.sqrt(7 * 6 * 5 * 4))
     assert summary["accuracy"] == pytest.approx(8 / 11)
+    assert summary["accuracy_by_chance"] == pytest.approx(6 / 11)  # always class 1
     assert summary["recovered"] == pytest.approx(0.5)
 
 

@@ -104,6 +104,7 @@ class NewDecoder:
             "picture; whoever gets several releases of one picture can average it away"
             if settings.noise
             else "representations are sent without noise, as float32: what is small in them is still there",
+            "accuracy_by_chance: the accuracy of always saying the commonest class of the private pictures",
             *self.likeness.assumptions(),
             *(f"{name}: {words}" for name, words in SIMILARITY_DEFINITION.items()),
         ]
@@ -148,8 +149,8 @@ class NewDecoder:
         return [Finding(name, _means(self._figures(drawn, private.pixels))) for name, drawn in found.items()]
 
     def summary(self, rows: Sequence[Finding], controls: Sequence[Finding]) -> dict[str, Value]:
-        """Means over the rows, accuracy and MCC of the task, and `recovered`: SSIM as a share of what there is to get,
-        0 for the mean picture and 1 for what the convolutional decoder makes of the pixels themselves."""
+        """Means over the rows, accuracy and MCC of the task, `accuracy_by_chance`, and `recovered`: SSIM as a share of
+        what there is to get, 0 for the mean picture and 1 for what the convolutional decoder makes of the pixels."""
         from sklearn.metrics import accuracy_score, matthews_corrcoef
 
         true, read = ([row.values[key] for row in rows] for key in ("class", "class_read"))
@@ -161,7 +162,8 @@ class NewDecoder:
         recovered = (float(summary["ssim"] or 0) - nothing) / (everything - nothing)
         several = len({*true, *read}) > 1  # with one class there is no correlation
         mcc = float(matthews_corrcoef(true, read)) if several else None
-        task = {"accuracy": float(accuracy_score(true, read)), "mcc": mcc}
+        chance = max(map(true.count, true)) / len(true)
+        task = {"accuracy": float(accuracy_score(true, read)), "accuracy_by_chance": chance, "mcc": mcc}
         return {**task, **summary, "recovered": recovered}
 
     def _check(self, release: RepresentationRelease) -> None:
