@@ -84,9 +84,8 @@ def two() -> Classifier:
 NAMED = ["--model", "python:test_audit_commands:sixteen", "--allow-python", "--size", "16"]
 
 
-@LAYOUTS
-def test_gradients_of_a_named_model_are_of_its_own_classes(layout: str, tmp_path: Path) -> None:
-    source = photos_of([3, 4], tmp_path / "photos", layout)
+def test_gradients_of_a_named_model_are_of_its_own_classes(tmp_path: Path) -> None:
+    source = photos_of([3, 4], tmp_path / "photos", "{0}-{1}.png")
     words = [*NAMED, "--limit", "2", "--attacks", "idlg"]
     assert main(["audit", "gradients", str(source), "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
     (report,) = reports(tmp_path / "a")
