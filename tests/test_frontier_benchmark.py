@@ -20,14 +20,16 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_a_cells_flags_are_its_budget(benchmark: ModuleType) -> None:
     parser = build_parser()
-    for bound in (*benchmark.BOUNDS, "lpips=0.05"):
-        for shape in ("flat", "texture"):
-            cell = benchmark.Cell("photos", bound, shape)
+    for bound in (*benchmark.BOUNDS, "lpips=0.05", "epsilon=8"):
+        for way in benchmark.WAYS:
+            cell = benchmark.Cell("photos", bound, way)
             arguments = parser.parse_args(["protect", "SRC", "--out", "DST", *cell.flags])
             name, value = bound.split("=")
             assert getattr(arguments, name) == float(value)
-            assert arguments.shape == ("texture" if shape == "texture" else None)
-            assert cell.name == f"photos/{name}-{value}-{shape}"
+            assert (arguments.shape == "texture") == (way == "texture")
+            assert (arguments.luma is not None) == (way == "color")
+            assert (arguments.recipe_smooth is not None) == (way == "smooth")
+            assert cell.name == f"photos/{name}-{value}-{way}"
 
 
 def test_no_image_on_which_the_shape_was_chosen_is_used(
@@ -39,7 +41,6 @@ def test_no_image_on_which_the_shape_was_chosen_is_used(
     rows = {int(path.name[:3]) for path in folder.glob("*-*")}
     assert len(rows) == 144
     assert not rows & set(range(128, 144))
-    assert benchmark.TEAM.authorized == "resnet50"
     assert "mobilenet_v2" not in benchmark.TEAM.heldout
 
 
