@@ -127,7 +127,7 @@ def _panel(axes: "Axes", found: list[Point]) -> None:
     for one in balls:
         axes.annotate(f" {one.value:g}/255", (one.ssim, 100 * one.heldout))
     axes.set_xlabel("mean SSIM (less visible to the right)")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=-1)
     axes.spines[["top", "right"]].set_visible(False)
 
 
