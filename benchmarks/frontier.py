@@ -12,10 +12,8 @@ written and after JPEG 75.
 """
 
 import argparse
-import csv
 import json
 import shlex
-import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +23,7 @@ from typing import Any
 import frontier_tables
 import numpy as np
 from assets import RESULTS, WORK, uri
-from transfer import CHOSEN_ON, SETS, SETTINGS, TEAMS, fit_of, names_of
+from transfer import SETS, SETTINGS, TEAMS, fit_of, names_of, photos
 
 from onlymymodel import Judge, load_black_box
 from onlymymodel.cli import main as omm
@@ -76,26 +74,11 @@ def main() -> None:
     arguments = parser.parse_args()
     configure()
     if not arguments.draw:
-        source = photos(arguments.images, arguments.limit)
+        source = photos(arguments.images, arguments.limit, WORK / "frontier" / arguments.images / "originals")
         for bound in arguments.bounds:
             for way in arguments.ways:
                 run(Cell(arguments.images, bound, way), source, arguments)
     frontier_tables.draw()
-
-
-def photos(images: str, limit: int) -> Path:
-    """A folder in the cache with the first `limit` images and their labels, named as those of transfer.py."""
-    with (SETS[images] / "labels.csv").open(encoding="utf-8", newline="") as file:
-        numbered = [(number, row) for number, row in enumerate(csv.DictReader(file)) if number not in CHOSEN_ON[images]]
-    folder = WORK / "frontier" / images / "originals"
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = ["file,label"]
-    for number, row in numbered[:limit]:
-        name = f"{number:03d}-{row['file']}"
-        shutil.copyfile(SETS[images] / row["file"], folder / name)
-        lines.append(f"{name},{row['label']}")
-    write_atomic(folder / "labels.csv", ("\n".join(lines) + "\n").encode())
-    return folder
 
 
 def run(cell: Cell, source: Path, arguments: argparse.Namespace) -> None:

@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--protect-only", action="store_true", help="make the files; judge them by a later command")
     arguments = parser.parse_args()
     configure()
-    source = photos(arguments.images, arguments.limit)
+    source = photos(arguments.images, arguments.limit, WORK / "transfer" / arguments.images / "originals")
     for team in arguments.teams:
         for recipe in arguments.recipes:
             for epsilon in arguments.epsilons:
@@ -91,14 +91,13 @@ def main() -> None:
                     judge(cell, TEAMS[team], source, out, command, arguments)
 
 
-def photos(images: str, limit: int) -> Path:
-    """A folder in the cache with the first `limit` images and their labels; a larger limit later adds to it.
+def photos(images: str, limit: int, folder: Path) -> Path:
+    """The folder with the first `limit` images and their labels; a larger limit later adds to it.
 
     The names begin with the row, so that those added come last and no batch that is done is mixed with new photos.
     """
     with (SETS[images] / "labels.csv").open(encoding="utf-8", newline="") as file:
         numbered = [(number, row) for number, row in enumerate(csv.DictReader(file)) if number not in CHOSEN_ON[images]]
-    folder = WORK / "transfer" / images / "originals"
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["file,label"]
     for number, row in numbered[:limit]:
