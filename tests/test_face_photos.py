@@ -31,6 +31,7 @@ from PIL import Image
 from torch import Tensor, nn
 from toys import PLAIN, classifier
 
+from onlymymodel.arguments import photo_settings_of
 from onlymymodel.cli import build_parser, main
 from onlymymodel.data.image_io import decode
 from onlymymodel.data.manifest import Manifest, sha256
@@ -40,6 +41,7 @@ from onlymymodel.protect.people import nearest_box
 from onlymymodel.protect.photo import Source, protect_photos, to_tensor
 from onlymymodel.protect.recipe import make_recipe
 from onlymymodel.protect.region import Area, Region
+from onlymymodel.run_file import RunFile
 from onlymymodel.surrogates.alignment import main_faces
 from onlymymodel.surrogates.classifier import Classifier, ModelCard
 from onlymymodel.surrogates.faces import find_faces
@@ -233,7 +235,8 @@ def test_every_recipe_reads_each_face_at_its_own_place(recipe: str) -> None:
 def test_other_words_are_refused_and_all_is_the_default() -> None:
     with pytest.raises(UserError, match="all, largest"):
         Region(faces="some")  # type: ignore[arg-type]
-    assert build_parser().parse_args(["protect", "a", "--out", "b"]).faces == Region().faces == "all"
+    arguments = build_parser().parse_args(["protect", "a", "--out", "b"])
+    assert photo_settings_of(arguments, RunFile()).faces == Region().faces == "all"
 
 
 def test_the_order_of_the_faces_is_the_models_own() -> None:

@@ -54,7 +54,7 @@ def test_the_class_reaches_the_picture_through_the_matrix_too() -> None:
 
 @pytest.mark.parametrize("classes", [0, 1, 65])
 def test_too_few_and_too_many_classes_are_refused(classes: int) -> None:
-    with pytest.raises(UserError, match=f"2 to 64, not {classes}:"):
+    with pytest.raises(UserError, match=f"2 to 64 classes, not {classes},"):
         ConditionedGenerator(1, 16, classes)
 
 

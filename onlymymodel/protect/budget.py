@@ -214,10 +214,9 @@ class Budget:
         """(H,W) bool: the pixels of a (C,H,W) uint8 photo whose luma has changed by more than it may."""
         if self.luma is None:
             return torch.zeros(original.shape[1:], dtype=torch.bool, device=original.device)
-        limit = torch.tensor(self.luma * 255 + 1e-6)
-        if self.shape != "flat":
-            limit = self.luma * 255 * self._share(original[None].float() / 255)[0, 0] + OF_A_LEVEL
-        return luma_levels(protected.int() - original.int()) > limit.to(original.device)
+        limit = self.luma * 255 * self._share(original[None].float() / 255)[0, 0].double()
+        limit = (limit + OF_A_LEVEL).clamp_max(self.luma * 255 + 1e-6) if self.shape != "flat" else limit + 1e-6
+        return luma_levels(protected.int() - original.int()) > limit
 
     def _share(self, original: Tensor) -> Tensor:
         """(B,1,H,W) or (B,1,1,1) in [0, 1]: what each pixel may take of linf and luma."""
