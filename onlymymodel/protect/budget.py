@@ -202,7 +202,12 @@ class Budget:
             found.append(f"it differs from its original by {int(change.max())}/255, more than {self.levels}/255")
         elif self.shape != "flat" and (change > self._levels_at(original)).any():
             found.append("it differs from its original in a smooth region by more than the shape of its budget allows")
-        if self.luma is not None and self.too_bright(protected, original).any():
+        limit = self.luma_limit(original)
+        if (
+            limit is not None
+            and self.luma is not None
+            and (luma_levels(protected.int() - original.int()) > limit).any()
+        ):
             most = float(self.spent(protected[None], original[None], "luma"))
             found.append(
                 f"its brightness differs by up to {most:.1f}/255, more than its budget's {self.luma * 255:g}/255"
@@ -210,13 +215,12 @@ class Budget:
         said = (bound.excess(bound.spent(protected, original), tolerance) for bound in self.bounds)
         return found + [sentence for sentence in said if sentence]
 
-    def too_bright(self, protected: Tensor, original: Tensor) -> Tensor:
-        """(H,W) bool: the pixels of a (C,H,W) uint8 photo whose luma has changed by more than it may."""
+    def luma_limit(self, original: Tensor) -> Tensor | None:
+        """(H,W) or (1,1) 8-bit steps by which the luma of a (C,H,W) uint8 photo may change; None where it is free."""
         if self.luma is None:
-            return torch.zeros(original.shape[1:], dtype=torch.bool, device=original.device)
+            return None
         limit = self.luma * 255 * self._share(original[None].float() / 255)[0, 0].double()
-        limit = (limit + OF_A_LEVEL).clamp_max(self.luma * 255 + 1e-6) if self.shape != "flat" else limit + 1e-6
-        return luma_levels(protected.int() - original.int()) > limit
+        return (limit + OF_A_LEVEL).clamp_max(self.luma * 255 + 1e-6) if self.shape != "flat" else limit + 1e-6
 
     def _share(self, original: Tensor) -> Tensor:
         """(B,1,H,W) or (B,1,1,1) in [0, 1]: what each pixel may take of linf and luma."""

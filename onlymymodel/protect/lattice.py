@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from onlymymodel.protect.brightness import luma_levels
 from onlymymodel.protect.budget import Budget
 from onlymymodel.protect.canvas import Canvases
 from onlymymodel.protect.guard import Guard
@@ -77,16 +78,20 @@ def _inside_bounds(photo: Tensor, change: Tensor, budget: Budget) -> Tensor:
 def _rounded(photo: Tensor, change: Tensor, threshold: Tensor, budget: Budget) -> Tensor:
     """(C,H,W) uint8: rounded up where the fraction of a step passes 1 - threshold; pixels that rounding made too bright
     or too dark take less of their change."""
-    made = photo
-    for share in RETREAT:
-        wanted = (photo + 255 * share * change + threshold).floor().clamp(0, 255).to(torch.uint8)
-        if share == 1.0:
-            made = wanted
-        over = budget.too_bright(made, photo)
+    limit = budget.luma_limit(photo)
+    made = _step(photo, change, threshold)
+    if limit is None:
+        return made
+    for share in (*RETREAT[1:], 0.0):
+        over = luma_levels(made.int() - photo.int()) > limit
         if not over.any():
-            return made
-        made = torch.where(over, wanted, made)
-    return torch.where(budget.too_bright(made, photo), photo, made)
+            break
+        made = torch.where(over, _step(photo, share * change, threshold) if share else photo, made)
+    return made
+
+
+def _step(photo: Tensor, change: Tensor, threshold: Tensor) -> Tensor:
+    return (photo + 255 * change + threshold).floor().clamp(0, 255).to(torch.uint8)
 
 
 def settle(
