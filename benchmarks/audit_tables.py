@@ -1,4 +1,4 @@
-"""The tables of results/audits/: what each release gave away, beside its controls."""
+"""Tables of results/audits/: what each release reveals, beside its controls."""
 
 import json
 from typing import Any
@@ -7,23 +7,24 @@ from assets import RESULTS
 from markup import table
 
 Rows = list[list[str]]
+SHOWN = ("psnr", "ssim", "perceptual", "identity_cosine")
 
 
 def reports(part: str) -> list[dict[str, Any]]:
-    """Those of one part of benchmarks/audits.py; none where it has not been run."""
+    """Return the reports of one part of benchmarks/audits.py; an empty list where it has not been run."""
     path = RESULTS / "audits" / f"{part}.json"
     return list(json.loads(path.read_text(encoding="utf-8"))["reports"]) if path.exists() else []
 
 
 def gradients() -> str:
-    """PSNR of the reconstructions beside what another picture's gradient and the mean picture give."""
+    """Return the PSNR of reconstructions beside those from another picture's gradient and the mean picture."""
     rows: Rows = []
-    for report in [*reports("gradients"), *(one for one in reports("faces") if "mean_psnr" in one["summary"])]:
+    for report in [*reports("gradients"), *(report for report in reports("faces") if "mean_psnr" in report["summary"])]:
         summary = report["summary"]
         another, mean = (control(report, name, "psnr") for name in ("another batch's", "mean of the other"))
         labels = f"{100 * summary['labels_found']:.0f} %" if summary.get("labels_found") is not None else "given"
-        found = [f"{summary['pictures']}", decibel(summary["mean_psnr"]), figure(summary["mean_ssim"]), labels]
-        rows.append([report["release"], report["adversary"], *found, another, mean, rho(summary)])
+        values = [f"{summary['pictures']}", decibel(summary["mean_psnr"]), figure(summary["mean_ssim"]), labels]
+        rows.append([report["release"], report["adversary"], *values, another, mean, rho(summary)])
     head = [
         "gradient", "attack", "pictures", "mean PSNR", "mean SSIM", "labels found", "control: another gradient",
         "control: mean picture", "rho of gradient similarity and PSNR",
@@ -32,22 +33,22 @@ def gradients() -> str:
 
 
 def protected_gradients() -> str:
-    """Whether the gradient of a protected picture gives the original away, as a sentence."""
+    """Return whether the gradient of a protected picture reveals the original, as a sentence."""
     for report in reports("gradients"):
         summary = report["summary"]
         if "mean_psnr_to_original" in summary:
             itself = control(report, "the protected picture itself", "psnr_to_original")
-            found, original = (decibel(summary[name]) for name in ("mean_psnr", "mean_psnr_to_original"))
+            protected, original = (decibel(summary[name]) for name in ("mean_psnr", "mean_psnr_to_original"))
             return (
                 f"The gradients of {summary['pictures']} protected portraits (epsilon 16) give the protected pictures "
-                f"back at {found}, and with them the originals at {original} (the protected picture itself: {itself}): "
-                "protection of the image does not protect its gradient.\n"
+                f"back at {protected}, and with them the originals at {original} (the protected picture itself: "
+                f"{itself}): protection of the image does not protect its gradient.\n"
             )
     return ""
 
 
 def layers() -> str:
-    """Rank correlations of the attack-free figures with what an adversary got, over the layers of each network."""
+    """Return rank correlations of attack-free measures with reconstruction quality, over the layers of each network."""
     rows: Rows = []
     for report in [*reports("intermediate"), *reports("faces")]:
         summary = report["summary"]
@@ -66,7 +67,7 @@ def layers() -> str:
 
 
 def epochs() -> str:
-    """In how many layers each figure falls and then rises over the training, as a sentence."""
+    """Return in how many layers each measure falls and then rises over the training, as a sentence."""
     for report in reports("intermediate"):
         summary = report["summary"]
         if "jacobian_rank_falls_then_rises_in" in summary:
@@ -81,58 +82,55 @@ def epochs() -> str:
 
 
 def weights() -> str:
-    """The gap between SSIM to training and to held-out pictures, with its interval and its controls."""
+    """Return the gap between SSIM to training and to held-out pictures, with its interval and its controls."""
     rows: Rows = []
     for report in reports("weights"):
-        found = report["rows"][0]
-        values = [figure(found["ssim_training"]), figure(found["ssim_held_out"]), gap(found)]
-        rows.append([report["release"], *values, *(gap(one) for one in report["controls"])])
-    names = [one["name"] for report in reports("weights")[:1] for one in report["controls"]]
+        row = report["rows"][0]
+        values = [figure(row["ssim_training"]), figure(row["ssim_held_out"]), gap(row)]
+        rows.append([report["release"], *values, *(gap(control_row) for control_row in report["controls"])])
+    names = [control_row["name"] for report in reports("weights")[:1] for control_row in report["controls"]]
     head = ["weights", "SSIM to training pictures", "to held-out ones", "gap [95 %]"]
     return table([*head, *(f"control: {name}" for name in names)], rows)
 
 
 def representations() -> str:
-    """What the task and what a new decoder get, lambda by lambda; controls below."""
-    found, rows = reports("representation"), Rows()
-    for report in found:
+    """Return the quality of the task and of a new decoder's reconstructions, by lambda; controls below."""
+    by_lambda, rows = reports("representation"), Rows()
+    for report in by_lambda:
         summary = report["summary"]
         task = [figure(summary["accuracy"]), figure(summary["mcc"])]
-        rows.append([report["release"], *task, *(figure(summary[name]) for name in DRAWN)])
-    for one in found[0]["controls"] if found else []:
-        rows.append([f"control: {one['name']}", "-", "-", *(figure(one.get(name)) for name in DRAWN)])
+        rows.append([report["release"], *task, *(figure(summary[name]) for name in SHOWN)])
+    for row in by_lambda[0]["controls"] if by_lambda else []:
+        rows.append([f"control: {row['name']}", "-", "-", *(figure(row.get(name)) for name in SHOWN)])
     head = ["release", "task accuracy", "MCC", "PSNR", "SSIM", "perceptual distance", "identity cosine"]
     return table(head, rows)
 
 
-DRAWN = ("psnr", "ssim", "perceptual", "identity_cosine")
-
-
 def control(report: dict[str, Any], name: str, value: str) -> str:
-    """A control's figure by the beginning of its name."""
-    for one in report["controls"]:
-        if one["name"].startswith(name):
-            return decibel(one.get(value))
+    """Return a PSNR of the control whose name begins so."""
+    for row in report["controls"]:
+        if row["name"].startswith(name):
+            return decibel(row.get(value))
     return "-"
 
 
-def gap(finding: dict[str, Any]) -> str:
-    """A gap with its interval."""
-    if finding.get("gap") is None:
+def gap(row: dict[str, Any]) -> str:
+    """Return a gap with its interval."""
+    if row.get("gap") is None:
         return "-"
-    return f"{finding['gap']:.3f} [{finding['gap_low']:.3f}, {finding['gap_high']:.3f}]"
+    return f"{row['gap']:.3f} [{row['gap_low']:.3f}, {row['gap_high']:.3f}]"
 
 
 def rho(summary: dict[str, Any]) -> str:
-    """Of the cosine of gradients with PSNR."""
+    """Return the rank correlation of the cosine of gradients with PSNR."""
     return figure(summary.get("rho_gradient_cosine_psnr"))
 
 
 def decibel(value: float | None) -> str:
-    """A PSNR."""
+    """Return a PSNR as text."""
     return "-" if value is None else f"{value:.1f} dB"
 
 
 def figure(value: float | None) -> str:
-    """Three decimals at most."""
+    """Return a number with three decimals."""
     return "-" if value is None else f"{value:.3f}"

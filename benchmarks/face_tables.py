@@ -1,12 +1,12 @@
-"""The tables of faces from results/faces/: heads and rows, a row for each held-out model of each cell."""
+"""Tables from results/faces/, as head and rows: one row for each held-out model of each cell."""
 
 from collections.abc import Callable, Iterator
-from statistics import fmean
 
 from assets import RESULTS
-from markup import share, short
+from markup import marked_name, share, short_name
+from measured import MeasuredRun
 
-from onlymymodel.evaluate.results import CLEAN, Results, Row, Run, read_results
+from onlymymodel.evaluate.results import CLEAN, Row
 
 Table = tuple[list[str], list[list[str]]]
 FAR = 1e-2
@@ -14,77 +14,93 @@ IDENTITY, EMOTION = ("identity", "identity-by-rule", "identity-with-relative"), 
 ORDER = (*IDENTITY, *EMOTION, "emotion-not-identity", "identity-not-emotion")
 
 
-class Cell:
+class FaceCell(MeasuredRun):
     """One JSON of benchmarks/faces.py: a team and a budget."""
 
     def __init__(self, team: str, epsilon: int) -> None:
-        self.team, self.epsilon = team, epsilon
-        self.results: Results = read_results(RESULTS / "faces" / f"{team}-{epsilon}.json")
-
-    @property
-    def run(self) -> Run:
-        """The protected folder."""
-        (run,) = self.results.runs
-        return run
+        super().__init__(RESULTS / "faces" / f"{team}-{epsilon}.json")
+        self.team, self.budget = team, epsilon
 
     def kept(self) -> str:
-        """Of the photos that the authorized model read when clean, those it still reads."""
-        score = self.results.authorized.score(self.run.name)
-        return counted(score.still_right, score.readable)
+        """Return how many of the photos read by the authorized model when clean it still reads."""
+        score = self.authorized_score()
+        return with_share(score.still_right, score.readable)
 
     def surrogates(self) -> str:
-        """Their names."""
-        return ", ".join(map(short, self.results.of("surrogate")))
+        """Return the names of the surrogates."""
+        return ", ".join(map(short_name, self.results.rows_of("surrogate")))
 
 
-def cells(*teams: str) -> Iterator[Cell]:
-    """Those of some teams, each with the largest budget first."""
+def cells(*teams: str) -> Iterator[FaceCell]:
+    """Yield the cells of some teams, each from the largest budget."""
     for team in teams:
-        found = {path.stem.removeprefix(f"{team}-") for path in (RESULTS / "faces").glob(f"{team}-*.json")}
-        for epsilon in sorted((int(name) for name in found if name.isdigit()), reverse=True):
-            yield Cell(team, epsilon)
+        suffixes = {path.stem.removeprefix(f"{team}-") for path in (RESULTS / "faces").glob(f"{team}-*.json")}
+        for epsilon in sorted((int(name) for name in suffixes if name.isdigit()), reverse=True):
+            yield FaceCell(team, epsilon)
 
 
 def identity() -> Table:
-    """Who is recognized, by budget."""
-    head = ["surrogates", "epsilon", "authorized kept", "held-out model", *RECOGNIZED]
+    """Recognition of people, by budget."""
+    head = ["surrogates", "epsilon", "recipe", "authorized kept", "held-out model", *RECOGNIZED]
     return head, _rows(IDENTITY, recognized, surrogates=True)
 
 
 def emotion() -> Table:
-    """Whose expression is read, against its label."""
-    head = ["surrogates", "epsilon", "authorized kept", "held-out model", "reads clean", "reads protected"]
+    """Expressions read, compared with their labels."""
+    head = ["surrogates", "epsilon", "recipe", "authorized kept", "held-out model", "reads clean", "reads protected"]
     return head, _rows(EMOTION, read_right, surrogates=True)
 
 
 def emotion_not_identity() -> Table:
-    """The expression stays readable, the person is not recognized."""
-    head = ["epsilon", "authorized expression kept", "held-out model", *RECOGNIZED]
+    """Recognition of people while the expression is kept."""
+    head = ["epsilon", "recipe", "authorized expression kept", "held-out model", *RECOGNIZED]
     return head, _rows(("emotion-not-identity",), recognized)
 
 
 def identity_not_emotion() -> Table:
-    """The person stays recognizable, the expression is not read."""
-    head = ["epsilon", "authorized recognition kept", "held-out model", "reads what it read in the clean photo"]
+    """Expressions read while recognition of the person is kept."""
+    head = [
+        "epsilon",
+        "recipe",
+        "authorized recognition kept",
+        "held-out model",
+        "reads what it read in the clean photo",
+    ]
     return head, _rows(("identity-not-emotion",), lambda row, run: [read_right(row, run)[1]])
 
 
 def details() -> Table:
-    """Every cell: what was written, how it looks, and what those read that took part."""
+    """Return every cell: the files, their distortion, and the surrogates' answers."""
     lines = []
     for cell in cells(*ORDER):
-        run = cell.run
-        psnr = fmean(found.psnr for found in run.distortion if found.psnr is not None)
-        ssim = fmean(found.ssim for found in run.distortion)
-        seen = [f"{short(row)} {row.score(run.name).right}" for row in cell.results.of("surrogate")]
-        protected = f"{run.statuses.get('protected', 0)} of {len(cell.results.photos)}"
+        surrogates = [f"{short_name(row)} {cell.right(row)}" for row in cell.results.rows_of("surrogate")]
         lines.append(
             [
-                cell.team, str(cell.epsilon), short(cell.results.authorized), protected, cell.kept(), "; ".join(seen),
-                f"{psnr:.1f}", f"{ssim:.3f}",
+                cell.team, str(cell.budget), short_name(cell.results.authorized), cell.protected, cell.kept(),
+                "; ".join(surrogates), f"{cell.psnr:.1f}", f"{cell.ssim:.3f}",
             ]
         )  # fmt: skip
     head = ["team", "epsilon", "authorized", "protected", "authorized kept", "surrogates read", "PSNR", "SSIM"]
+    return head, lines
+
+
+def deployed() -> Table:
+    """Rank-1 of the authorized and the held-out models through deployments, for the cells that were measured so."""
+    lines = []
+    for cell in cells(*ORDER):
+        if len(cell.results.channels) > 1:
+            rows = [cell.results.authorized, *cell.results.rows_of("held-out")]
+            for channel in cell.results.channels:
+                scores = [row.verification(cell.run.name, channel) for row in rows]
+                nearest = [
+                    f"{marked_name(row)} {with_share(found.nearest, found.photos)}"
+                    for row, found in zip(rows, scores, strict=True)
+                    if found is not None
+                ]
+                lines.append(
+                    [cell.team, str(cell.budget), f"`{cell.recipe}`", channel, nearest[0], "; ".join(nearest[1:])]
+                )
+    head = ["team", "epsilon", "recipe", "after", "authorized: rank-1", "held-out: rank-1"]
     return head, lines
 
 
@@ -92,22 +108,22 @@ RECOGNIZED = ["rank-1: clean", "protected", f"TAR at FAR {FAR:g}: clean", "prote
 
 
 def recognized(row: Row, run: str) -> list[str]:
-    """The columns of `RECOGNIZED`."""
+    """Return the columns of `RECOGNIZED`."""
     before, after = row.verification(CLEAN), row.verification(run)
     if before is None or after is None:
-        raise SystemExit(f"{row.model} was judged without its gallery: run benchmarks/faces.py --judge-only")
-    accepted = [counted(found.accepted[FAR], found.photos) for found in (before, after)]
-    nearest = [counted(found.nearest, found.photos) for found in (before, after)]
-    return [*nearest, *accepted, counted(after.lost, after.matched)]
+        raise SystemExit(f"{row.model} was evaluated without its gallery: run benchmarks/faces.py --only judge")
+    accepted = [with_share(scores.accepted[FAR], scores.photos) for scores in (before, after)]
+    nearest = [with_share(scores.nearest, scores.photos) for scores in (before, after)]
+    return [*nearest, *accepted, with_share(after.lost, after.matched)]
 
 
 def read_right(row: Row, run: str) -> list[str]:
-    """Clean and protected: photos that a model reads as it should."""
-    return [counted(score.right, score.photos) for score in (row.score(CLEAN), row.score(run))]
+    """Return, clean and protected, how many photos a model reads correctly."""
+    return [with_share(score.right, score.photos) for score in (row.score(CLEAN), row.score(run))]
 
 
-def counted(hits: int | None, total: int) -> str:
-    """`3 of 40 (7.5 %)`."""
+def with_share(hits: int | None, total: int) -> str:
+    """Return a count with its share, as `3 of 40 (7.5 %)`."""
     return "-" if hits is None else f"{hits} of {total} ({share(hits, total)})"
 
 
@@ -117,11 +133,12 @@ def _rows(
     return [
         [
             *([cell.surrogates()] if surrogates else []),
-            str(cell.epsilon),
+            str(cell.budget),
+            f"`{cell.recipe}`",
             cell.kept(),
-            short(row) + ("*" if row.remark else ""),
+            marked_name(row),
             *columns(row, cell.run.name),
         ]
         for cell in cells(*teams)
-        for row in cell.results.of("held-out")
+        for row in cell.results.rows_of("held-out")
     ]

@@ -1,4 +1,4 @@
-"""The table and the figure of results/frontier/: what is read against how much is seen, by the ways of spending it."""
+"""Table and figure of results/frontier/: accuracy against visibility, by the distribution of the change."""
 
 import io
 import json
@@ -6,108 +6,103 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from assets import RESULTS, ROOT
-from markup import share, short, table
+from assets import FIGURES, RESULTS
+from markup import marked_name, share, table
+from measured import MeasuredRun
 
 from onlymymodel.data.atomic import write_atomic
-from onlymymodel.evaluate.results import CLEAN, Results, Row, read_results
+from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FIGURE = ROOT / "docs" / "frontier.svg"
+FIGURE = FIGURES / "frontier.svg"
 SETS = {"nips2017": "NIPS-2017", "photos": "photos"}
-LOOKS = {"flat": ("#2f5d8a", "o", "-"), "texture": ("#a8522a", "s", "--")}
-BALL = "epsilon"  # cells of the plain ball
+LINE_STYLES = {"flat": ("#2f5d8a", "o", "-"), "texture": ("#a8522a", "s", "--")}
+NAMES = {"flat": "even"}  # the shape of that mode, where it is another word
+BALL = "epsilon"  # cells of a plain epsilon ball
 
 
-class Point:
-    """One JSON of benchmarks/frontier.py: a bound and a way to spend it."""
+class FrontierCell(MeasuredRun):
+    """One JSON of benchmarks/frontier.py: a bound and a mode of distributing the change."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__(path)
         content = json.loads(path.read_text(encoding="utf-8"))
-        self.way: str = content["way"]
+        self.mode: str = content["way"]
         self.bound, value = str(content["bound"]).split("=")
         self.value = float(value)
         self.flip: float = content["flip"]["mean"]
-        self.results: Results = read_results(path)
-        (self.run,) = self.results.runs
 
     @property
     def kept(self) -> float:
-        """Of the photos that the authorized model read when clean, the share that it still reads."""
-        score = self.results.authorized.score(self.run.name)
+        """Share of the photos read by the authorized model when clean that it still reads."""
+        score = self.authorized_score()
         return score.still_right / score.readable
 
     @property
     def heldout(self) -> float:
         """Mean share that the independent held-out models read."""
-        return self.heldout_after("png")
+        return self.heldout_after(AS_WRITTEN)
 
     def heldout_after(self, channel: str) -> float:
-        """The same after a channel."""
-        mean = self.results.heldout_mean(self.run.name, channel)
+        """Return the mean share that the independent held-out models read after a channel."""
+        mean = self.heldout_mean(None, channel)
         assert mean is not None
         return mean
 
-    @property
-    def ssim(self) -> float:
-        """Mean over the photos."""
-        return fmean(found.ssim for found in self.run.distortion)
-
-    def row(self) -> list[str]:
-        """Of the table."""
-        score, found = self.results.authorized.score(self.run.name), self.run.distortion
-        compressed = self.results.authorized.score(self.run.name, "jpeg75")
-        measured = [one.lpips for one in found if one.lpips is not None]
+    def line(self) -> list[str]:
+        """Return the cell's line of the table."""
+        score, compressed = self.authorized_score(), self.authorized_score("jpeg75")
+        lpips = [distortion.lpips for distortion in self.run.distortion if distortion.lpips is not None]
         return [
             f"{self.bound} {self.value:g}",
-            self.way,
+            NAMES.get(self.mode, self.mode),
             share(score.still_right, score.readable),
-            *(f"{row.score(self.run.name).right}" for row in self.results.of("held-out")),
+            *(str(self.right(row)) for row in self.results.rows_of("held-out")),
             f"{100 * self.heldout:.1f} %",
             f"{share(compressed.still_right, compressed.readable)}, {100 * self.heldout_after('jpeg75'):.1f} %",
             f"{self.ssim:.3f}",
             f"{self.flip:.3f}",
-            f"{fmean(one.psnr for one in found if one.psnr is not None):.1f}",
-            f"{fmean(measured):.3f}" if measured else "-",
+            f"{self.psnr:.1f}",
+            f"{fmean(lpips):.3f}" if lpips else "-",
         ]
 
 
-def points(images: str) -> list[Point]:
-    """All cells of a set of images: by bound, the tightest first, then by the way; the plain balls last."""
-    found = [Point(path) for path in (RESULTS / "frontier" / images).glob("*.json")]
-    return sorted(found, key=lambda one: (one.bound == BALL, one.bound, -one.value, one.way))
+def cells(images: str) -> list[FrontierCell]:
+    """Return all cells of a set of images: by bound from the tightest, then by mode; plain epsilon balls last."""
+    measured = [FrontierCell(path) for path in (RESULTS / "frontier" / images).glob("*.json")]
+    return sorted(measured, key=lambda cell: (cell.bound == BALL, cell.bound, -cell.value, cell.mode))
 
 
 def frontier(images: str) -> str:
-    """Every bound and way, as Markdown; nothing where nothing was measured."""
-    found = points(images)
-    if not found:
+    """Return every bound and mode as Markdown; "" where nothing was measured."""
+    measured = cells(images)
+    if not measured:
         return ""
-    judges = [_named(row) for row in found[0].results.of("held-out")]
-    mean = found[0].results.heldout_mean(CLEAN)
+    judges = [f"{marked_name(row)}: clean {row.score(CLEAN).right}" for row in measured[0].results.rows_of("held-out")]
+    mean = measured[0].heldout_mean(CLEAN)
     head = [
         "bound", "spent", "authorized kept", *judges, f"their mean: clean {100 * (mean or 0):.1f} %",
         "after JPEG 75: kept, mean", "SSIM", "FLIP", "PSNR", "LPIPS",
     ]  # fmt: skip
-    return table(head, [one.row() for one in found])
+    return table(head, [cell.line() for cell in measured])
 
 
 def draw(target: Path = FIGURE) -> None:
-    """Held-out accuracy over mean SSIM, one panel for each set of images; the same bytes for the same results."""
+    """Draw held-out accuracy over mean SSIM, one panel for each set of images; same bytes for the same results."""
     from matplotlib import pyplot, rc_context
 
-    there = {name: found for name in SETS if (found := points(name))}
-    if not there:
+    by_images = {name: measured for name in SETS if (measured := cells(name))}
+    if not by_images:
         return
     with rc_context({"svg.hashsalt": "frontier", "svg.fonttype": "path", "font.size": 9.5}):
         figure, panels = pyplot.subplots(
-            1, len(there), figsize=(4.4 * len(there), 3.2), sharex=True, sharey=True, squeeze=False
+            1, len(by_images), figsize=(4.4 * len(by_images), 3.2), sharex=True, sharey=True, squeeze=False
         )
-        for axes, (name, found) in zip(panels[0], there.items(), strict=True):
-            _panel(axes, found)
-            axes.set_title(f"{SETS[name]}, {len(found[0].results.photos)} images")
+        for axes, (name, measured) in zip(panels[0], by_images.items(), strict=True):
+            _panel(axes, measured)
+            axes.set_title(f"{SETS[name]}, {len(measured[0].results.photos)} images")
         panels[0][0].set_ylabel("held-out models read, %")
         panels[0][0].legend(frameon=False)
         figure.tight_layout()
@@ -117,19 +112,15 @@ def draw(target: Path = FIGURE) -> None:
     write_atomic(target, out.getvalue())
 
 
-def _panel(axes: "Axes", found: list[Point]) -> None:
-    for way, (color, marker, line) in LOOKS.items():
-        curve = [one for one in found if one.bound == "ssim" and one.way == way]
-        xs, ys = [one.ssim for one in curve], [100 * one.heldout for one in curve]
-        axes.plot(xs, ys, color=color, marker=marker, linestyle=line, label=f"{way}, bounded by SSIM")
-    balls = [one for one in found if one.bound == BALL and one.way == "flat"]
-    axes.plot([one.ssim for one in balls], [100 * one.heldout for one in balls], "k^", label="flat, plain epsilon")
-    for one in balls:
-        axes.annotate(f" {one.value:g}/255", (one.ssim, 100 * one.heldout))
+def _panel(axes: "Axes", measured: list[FrontierCell]) -> None:
+    for mode, (color, marker, line) in LINE_STYLES.items():
+        curve = [cell for cell in measured if cell.bound == "ssim" and cell.mode == mode]
+        xs, ys = [cell.ssim for cell in curve], [100 * cell.heldout for cell in curve]
+        axes.plot(xs, ys, color=color, marker=marker, linestyle=line, label=f"{NAMES.get(mode, mode)}, bounded by SSIM")
+    balls = [cell for cell in measured if cell.bound == BALL and cell.mode == "flat"]
+    axes.plot([cell.ssim for cell in balls], [100 * cell.heldout for cell in balls], "k^", label="even, plain epsilon")
+    for cell in balls:
+        axes.annotate(f" {cell.value:g}/255", (cell.ssim, 100 * cell.heldout))
     axes.set_xlabel("mean SSIM (less visible to the right)")
     axes.set_ylim(bottom=-1)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _named(row: Row) -> str:
-    return f"{short(row)}{'*' if row.remark else ''}: clean {row.score(CLEAN).right}"

@@ -1,16 +1,29 @@
-"""What a protection step costs beyond the networks themselves.
+"""Measure the cost of a protection step beyond the networks themselves.
 
-    uv run python benchmarks/overhead.py
+    python benchmarks/overhead.py
+    python benchmarks/overhead.py --folding
+    python benchmarks/overhead.py --recipes
 
 Times whole steps of the `default` recipe against the bare forward and backward passes of the same models on the same
-batch, in turn in one run: after each step one bare pass. The guard's kappa is set so high that the authorized model's
-backward pass is needed at every step; a run in which its margin holds is cheaper than what is measured here.
+batch, alternating in one run: after each step one bare pass, with as many of the authorized model as the guard takes
+looks. The guard's kappa is so high that every step needs the authorized model's backward passes; a run in which its
+margin holds is cheaper than this.
+
+`--recipes` times whole photos, by `default` and by `exact` in turn: from the file's bytes to the checked file.
+
+`--folding` times whole steps of `default` instead, its kappa included, with and without folded batch norms in turn: the
+sum over the steps of the least CPU seconds that the step took in any turn, since other programs share the machine.
 """
 
 import argparse
 import json
 import statistics
 import time
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -20,14 +33,20 @@ from torch import Tensor
 from onlymymodel import Budget, configure, load_model, make_recipe
 from onlymymodel.data.atomic import write_atomic
 from onlymymodel.data.image_io import decode
-from onlymymodel.protect.lattice import from_lattice
-from onlymymodel.protect.optimizer import optimize
-from onlymymodel.protect.photo import photo_generator, to_tensor
+from onlymymodel.data.pixels import to_tensor
+from onlymymodel.protect.attack.batch import AttackBatch, SurrogateTargets
+from onlymymodel.protect.attack.optimizer import optimize
+from onlymymodel.protect.attack.recipe import Recipe
+from onlymymodel.protect.attack.uint8 import to_float
+from onlymymodel.protect.context import Context
+from onlymymodel.protect.photo import photo_generator, protect_bytes
 from onlymymodel.runtime import environment
 from onlymymodel.surrogates.classifier import Classifier
 
 AUTHORIZED = "resnet50"
 SURROGATES = ("resnet18", "vit_tiny", "squeezenet1_1", "mobilenet_v2")
+# each: the authorized model, then the surrogates; mobilenet_v2 came without batch norms
+FOLDING = ((AUTHORIZED, *SURROGATES), ("mobilenet_v2", "resnet18", "vit_tiny", "squeezenet1_1"))
 
 
 def main() -> None:
@@ -35,12 +54,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--folding", action="store_true")
+    parser.add_argument("--recipes", action="store_true")
+    parser.add_argument("--turns", type=int, default=10)
     arguments = parser.parse_args()
+    if arguments.folding:
+        measure_folding(arguments.steps, arguments.batch, arguments.turns)
+        return
+    if arguments.recipes:
+        measure_recipes(arguments.batch)
+        return
     configure()
     authorized, *surrogates = (load_model(uri(name)) for name in (AUTHORIZED, *SURROGATES))
-    files = sorted((ASSETS / "imagenet" / "nips2017").glob("*.png"))[: arguments.batch]
-    data = [file.read_bytes() for file in files]
-    photos = from_lattice(torch.stack([to_tensor(decode(content).pixels) for content in data]))
+    photos, data = read_photos(arguments.batch)
     with torch.no_grad():
         labels = authorized(photos).argmax(1)
     steps, bare = alternate(photos, labels, data, authorized, surrogates, arguments.steps)
@@ -59,15 +85,121 @@ def main() -> None:
     print(f"a step takes {content['ratio_of_medians']} times the bare passes")
 
 
+def read_photos(count: int) -> tuple[Tensor, list[bytes]]:
+    """Return the first NIPS-2017 images in [0,1], and their files."""
+    files = sorted((ASSETS / "imagenet" / "nips2017").glob("*.png"))[:count]
+    data = [file.read_bytes() for file in files]
+    return to_float(torch.stack([to_tensor(decode(content).pixels) for content in data])), data
+
+
+def make_attack(photos: Tensor, labels: Tensor, data: list[bytes], surrogates: int) -> AttackBatch:
+    """Return a batch that every surrogate is to misread."""
+    return AttackBatch(
+        originals=photos,
+        labels=labels,
+        targets=[SurrogateTargets(labels, torch.ones(len(labels)))] * surrogates,
+        budgets=[Budget()] * len(photos),
+        generators=[photo_generator(0, content) for content in data],
+    )
+
+
+def measure_folding(count: int, batch: int, turns: int) -> None:
+    """Write results/folding.json: CPU seconds of whole steps with and without folded batch norms."""
+    configure()
+    photos, data = read_photos(batch)
+    cells = []
+    for names in FOLDING:
+        models = [load_model(uri(name)) for name in names]
+        with torch.no_grad():
+            labels = models[0](photos).argmax(1)
+        attack = partial(make_attack, photos, labels, data, len(models) - 1)
+        for precision in ("float32", "bfloat16"):
+            recipe = make_recipe("default", steps=count + 1, precision=precision)
+            cells.append({"precision": precision, **compare_folding(models, attack, recipe, turns)})
+            print(cells[-1], flush=True)
+    content = {
+        "schema": 1,
+        "made_by": f"benchmarks/overhead.py --folding --steps {count} --batch {batch} --turns {turns}",
+        "cells": cells,
+        "environment": environment(),
+    }
+    write_atomic(RESULTS / "folding.json", (json.dumps(content, indent=1) + "\n").encode())
+
+
+def measure_recipes(count: int) -> None:
+    """Write results/recipe_cost.json: CPU seconds of whole photos by `default` and by `exact`."""
+    configure()
+    _, data = read_photos(count)
+    cells = []
+    for names in FOLDING:
+        authorized, *surrogates = (load_model(uri(name)) for name in names)
+        seconds: dict[str, list[float]] = {"default": [], "exact": []}
+        for content in data:
+            for name, taken in seconds.items():
+                recipe = make_recipe(name, precision="bfloat16")
+                context = Context(authorized, tuple(surrogates), Budget(8 / 255), recipe)
+                started = time.process_time()
+                protect_bytes(content, label=None, context=context)
+                taken.append(round(time.process_time() - started, 2))
+        cells.append(
+            {
+                "authorized": authorized.card.uri,
+                "surrogates": [model.card.uri for model in surrogates],
+                "seconds": seconds,
+                "ratio_of_sums": round(sum(seconds["default"]) / sum(seconds["exact"]), 3),
+            }
+        )
+        print(cells[-1], flush=True)
+    content_of_file = {
+        "schema": 1,
+        "made_by": f"benchmarks/overhead.py --recipes --batch {count}",
+        "cells": cells,
+        "environment": environment(),
+    }
+    write_atomic(RESULTS / "recipe_cost.json", (json.dumps(content_of_file, indent=1) + "\n").encode())
+
+
+def compare_folding(
+    models: list[Classifier], attack: Callable[[], AttackBatch], recipe: Recipe, turns: int
+) -> dict[str, Any]:
+    """Time whole runs in turn with and without folding, and add up the least time of each step."""
+    plain, with_folding = [], []
+    for _ in range(turns):
+        with patch("onlymymodel.protect.attack.optimizer.folded", lambda model: model):
+            plain.append(time_steps(models, attack(), recipe))
+        with_folding.append(time_steps(models, attack(), recipe))
+    before, after = (sum(map(min, zip(*each, strict=True))) for each in (plain, with_folding))
+    return {
+        "authorized": models[0].card.uri,
+        "surrogates": [model.card.uri for model in models[1:]],
+        "seconds_plain": round(before, 3),
+        "seconds_folded": round(after, 3),
+        "saved": round(1 - after / before, 4),
+        "saved_in_turn": [round(1 - sum(b) / sum(a), 3) for a, b in zip(plain, with_folding, strict=True)],
+    }
+
+
+def time_steps(models: list[Classifier], batch: AttackBatch, recipe: Recipe) -> list[float]:
+    """Return the CPU seconds of each step but the first, which warms up."""
+    times = [time.process_time()]
+
+    def on_step(_step: int, _steps: int) -> None:
+        times.append(time.process_time())
+
+    optimize(batch, authorized=models[0], surrogates=models[1:], recipe=recipe, on_step=on_step)
+    return [after - before for before, after in pairwise(times)][1:]
+
+
 def alternate(
     photos: Tensor, labels: Tensor, data: list[bytes], authorized: Classifier, surrogates: list[Classifier], count: int
 ) -> tuple[list[float], list[float]]:
-    """Seconds of each step and of each bare pass, the first (warm-up) of both left out."""
+    """Return the seconds of each step and of each bare pass, without the first (warm-up) of both."""
     steps: list[float] = []
     bare: list[float] = []
+    recipe = make_recipe("default", steps=count + 1, kappa=1e6)
     crops = [
         (model, model.card.preprocess.center(model.card.preprocess.canvas(photos)))
-        for model in (authorized, *surrogates)
+        for model in (*[authorized] * (1 + recipe.guard_looks), *surrogates)
     ]
     bare_pass(crops, labels)
     started = time.perf_counter()
@@ -80,22 +212,13 @@ def alternate(
         bare.append(time.perf_counter() - started)
         started = time.perf_counter()
 
-    optimize(
-        photos,
-        labels,
-        authorized=authorized,
-        surrogates=surrogates,
-        targets=[labels] * len(surrogates),
-        budget=Budget(),
-        recipe=make_recipe("default", steps=count + 1, kappa=1e6),
-        generators=[photo_generator(0, content) for content in data],
-        on_step=on_step,
-    )
+    batch = make_attack(photos, labels, data, len(surrogates))
+    optimize(batch, authorized=authorized, surrogates=surrogates, recipe=recipe, on_step=on_step)
     return steps[1:], bare[1:]
 
 
 def bare_pass(crops: list[tuple[Classifier, Tensor]], labels: Tensor) -> None:
-    """Each model's forward and backward pass on its own ready-made input."""
+    """Run each model's forward and backward pass on its prepared input."""
     for model, crop in crops:
         leaf = crop.detach().requires_grad_()
         torch.autograd.grad(F.cross_entropy(model.logits(leaf), labels, reduction="sum"), leaf)

@@ -1,11 +1,11 @@
-"""Other people's methods in our loop, with and without the authorized constraint, on one validation set.
+"""Published attack methods in our loop, with and without the authorized constraint, on one validation set.
 
-    uv run python benchmarks/peers.py           # resumable; one JSON a method in results/peers/
+    python benchmarks/peers.py           # resumable; one JSON for each method in results/peers/
 
 Authorized resnet50; surrogates resnet18 and squeezenet1_1; mobilenet_v2 plays the unknown model. The images are the
 first of rows 128-143 of nips2017, on which settings were chosen; no other table uses them, nor that model as held out.
-This table ranks the methods, and the two strongest peers go into the table of benchmarks/transfer.py. All methods are
-given epsilon 8 and their official numbers of steps and copies, whatever these cost: `passes` says what.
+This table ranks the methods, and the two strongest peers enter the table of benchmarks/transfer.py. All methods use
+epsilon 8 and their official numbers of steps and copies, at any cost: see `passes`.
 """
 
 import argparse
@@ -22,11 +22,14 @@ from torch import Tensor
 from onlymymodel import Budget, configure, load_model, make_recipe
 from onlymymodel.data.atomic import write_atomic
 from onlymymodel.data.image_io import decode
-from onlymymodel.evaluate.results import wilson
-from onlymymodel.protect.lattice import from_lattice, to_lattice
-from onlymymodel.protect.optimizer import optimize, settle_proposal
-from onlymymodel.protect.photo import photo_generator, to_tensor
-from onlymymodel.protect.recipe import OURS, RECIPES, Recipe
+from onlymymodel.data.pixels import to_tensor
+from onlymymodel.evaluate.score import wilson
+from onlymymodel.protect.attack.attack import protect_batch
+from onlymymodel.protect.attack.batch import AttackBatch, SurrogateTargets
+from onlymymodel.protect.attack.optimizer import optimize
+from onlymymodel.protect.attack.recipe import OURS, RECIPES, Recipe
+from onlymymodel.protect.attack.uint8 import to_float, to_uint8
+from onlymymodel.protect.photo import photo_generator
 from onlymymodel.runtime import environment
 from onlymymodel.surrogates.classifier import Classifier
 
@@ -36,7 +39,7 @@ METHODS = [name for name in RECIPES if name == "default" or name not in OURS]
 
 
 def main() -> None:
-    """Run what is not there yet."""
+    """Run the methods that have no result yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--limit", type=int, default=16, metavar="N", help="images; 16 at most")
@@ -56,7 +59,7 @@ def main() -> None:
 
 
 def photos(limit: int) -> tuple[list[bytes], Tensor, Tensor]:
-    """The files, (N,3,299,299) uint8, and (N,) labels."""
+    """Return the files, their (N,3,299,299) uint8 pixels, and (N,) labels."""
     folder = ASSETS / "imagenet" / "nips2017"
     with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))[FIRST : FIRST + limit]
@@ -74,19 +77,19 @@ def measure(
     surrogates: Sequence[Classifier],
     unknown: Classifier,
 ) -> dict[str, Any]:
-    """Who reads the photos after a method: constrained, rounded and repaired; free, just rounded."""
+    """Measure who reads the photos after a method: rounded and repaired if constrained, otherwise only rounded."""
     started = time.process_time()
-    made = torch.cat(
+    protected = torch.cat(
         [
             protect(recipe, data[part], pixels[part], labels[part], authorized, surrogates)
             for part in (slice(start, start + 8) for start in range(0, len(data), 8))
         ]
     )
     seconds = time.process_time() - started
-    seen = from_lattice(made)
+    inputs = to_float(protected)
     with torch.no_grad():
-        logits = unknown(seen).log_softmax(1)
-        right = {model.card.uri: int((model(seen).argmax(1) == labels).sum()) for model in (authorized, *surrogates)}
+        logits = unknown(inputs).log_softmax(1)
+        right = {model.card.uri: int((model(inputs).argmax(1) == labels).sum()) for model in (authorized, *surrogates)}
     unknown_right = int((logits.argmax(1) == labels).sum())
     return {
         "schema": 1,
@@ -115,29 +118,36 @@ def protect(
     authorized: Classifier,
     surrogates: Sequence[Classifier],
 ) -> Tensor:
-    """(B,3,H,W) uint8 after the method."""
-    budget, clean = Budget(EPSILON / 255), from_lattice(pixels)
-    proposal = optimize(
-        clean,
-        labels,
-        authorized=authorized,
-        surrogates=surrogates,
-        targets=[labels] * len(surrogates),
-        budget=budget,
-        recipe=recipe,
-        generators=[photo_generator(recipe.seed, content) for content in data],
+    """Return the (B,3,H,W) uint8 photos after the method."""
+    budget, clean = Budget(EPSILON / 255), to_float(pixels)
+    streams = [photo_generator(recipe.seed, content) for content in data]
+    if recipe.guard:
+        return protect_batch(
+            pixels,
+            labels,
+            authorized=authorized,
+            surrogates=surrogates,
+            budget=budget,
+            recipe=recipe,
+            generators=streams,
+        ).pixels
+    batch = AttackBatch(
+        originals=clean,
+        labels=labels,
+        targets=[SurrogateTargets(labels, torch.ones(len(labels)))] * len(surrogates),
+        budgets=[budget] * len(clean),
+        generators=streams,
     )
-    if not recipe.guard:
-        return to_lattice(clean + budget.project(proposal.delta, clean))
-    return settle_proposal(pixels, proposal, labels, authorized=authorized, budget=budget, recipe=recipe).pixels
+    proposal = optimize(batch, authorized=authorized, surrogates=surrogates, recipe=recipe)
+    return to_uint8(clean + budget.project(proposal.delta, clean))
 
 
 def passes(recipe: Recipe, surrogates: int) -> int:
-    """Forward and backward passes of one network for one photo, without those of the constraint."""
+    """Return forward and backward passes of one network for one photo, without those of the constraint."""
     if recipe.objective == "feature":
         return recipe.steps
-    once = surrogates * recipe.copies
-    return recipe.steps * (once + 4 * surrogates * recipe.copies if recipe.objective == "variance_reduced" else once)
+    per_step = surrogates * recipe.copies
+    return recipe.steps * per_step * (5 if recipe.objective == "variance_reduced" else 1)
 
 
 if __name__ == "__main__":

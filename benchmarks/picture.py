@@ -1,12 +1,14 @@
-"""The README's picture: a portrait, its protected version, the change, and what each bundled model says.
+"""Draw the README's picture: a portrait, its protected version, the change, and the answer of each bundled model.
 
-    uv run python benchmarks/picture.py
+    python benchmarks/picture.py
 
-The portrait is the first of those that `omm demo` renders, and so are the models and their parts.
+The portrait is the first one of `omm demo`, with the same models in the same roles.
 """
 
 import io
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +17,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from onlymymodel import Budget, Context, configure, load_model, make_recipe
+from onlymymodel import BlackBox, Budget, configure
 from onlymymodel.data.atomic import write_atomic
 from onlymymodel.data.image_io import decode
 from onlymymodel.data.portraits import IDENTITY_NAMES, render
 from onlymymodel.demo import BUNDLED, PORTRAIT_SEED
-from onlymymodel.evaluate.report import amplified
+from onlymymodel.evaluate.images import amplify_difference
 from onlymymodel.protect.photo import protect_bytes
 from onlymymodel.surrogates.black_box import ClassifierBlackBox
-from onlymymodel.surrogates.classifier import Classifier
 
 TARGET = ROOT / "docs" / "portrait.png"
 SIDE, EPSILON, AMPLIFY, IDENTITY = 320, 8, 8, 0
@@ -36,22 +37,21 @@ def main() -> None:
     original = render(IDENTITY, 0, PORTRAIT_SEED, SIDE)
     buffer = io.BytesIO()
     Image.fromarray(original).save(buffer, "PNG")
-    authorized, *surrogates = (load_model(uri) for uri in (BUNDLED.authorized, *BUNDLED.surrogates))
-    context = Context(authorized, tuple(surrogates), Budget(EPSILON / 255), make_recipe("default"))
+    context, heldout = replace(BUNDLED, budget=Budget(EPSILON / 255)).load()
     data, record = protect_bytes(buffer.getvalue(), label=IDENTITY, context=context)
     if data is None:
-        raise SystemExit(record["reason"])
+        raise SystemExit(record.reason)
     protected = decode(data).pixels
-    judges = [("authorized", authorized), *(("held out", load_model(uri)) for uri in BUNDLED.heldout)]
-    write_atomic(TARGET, drawn(original, protected, judges))
-    print(f"{TARGET.relative_to(ROOT)}: {record['reason']}, PSNR {record['psnr']:.1f}, SSIM {record['ssim']:.3f}")
+    judges = [("authorized", ClassifierBlackBox(context.authorized)), *(("held out", model) for model in heldout)]
+    write_atomic(TARGET, draw(original, protected, judges))
+    print(f"{TARGET.relative_to(ROOT)}: {record.reason}, PSNR {record.psnr:.1f}, SSIM {record.ssim:.3f}")
 
 
-def drawn(original: NDArray[np.uint8], protected: NDArray[np.uint8], judges: list[tuple[str, Classifier]]) -> bytes:
-    """The PNG: three panels, and below the first two what every model answers."""
+def draw(original: NDArray[np.uint8], protected: NDArray[np.uint8], judges: Sequence[tuple[str, BlackBox]]) -> bytes:
+    """Return the PNG: three panels, and below the first two the answer of every model."""
     figure = Figure(figsize=(9.6, 4.3), dpi=100, facecolor="white")
     panels = ((original, "the photo"), (protected, "as it leaves your hands"))
-    difference = amplified(original, protected, AMPLIFY)
+    difference = amplify_difference(original, protected, AMPLIFY)
     for column, (pixels, title) in enumerate((*panels, (difference, f"the change, {AMPLIFY} times as strong"))):
         axes = figure.add_axes((0.01 + column * 0.333, 0.25, 0.313, 0.68))
         axes.imshow(pixels, interpolation="nearest")
@@ -59,12 +59,12 @@ def drawn(original: NDArray[np.uint8], protected: NDArray[np.uint8], judges: lis
         axes.set_title(title, fontsize=12, color="#222222")
     for column, (pixels, _) in enumerate(panels):
         for line, (role, model) in enumerate(judges):
-            answer = int(ClassifierBlackBox(model).predict([pixels])[0].argmax())
+            answer = int(model.predict([pixels])[0].argmax())
             color = RIGHT if answer == IDENTITY else WRONG
-            down = 0.19 - 0.065 * line
-            figure.text(0.02 + column * 0.333, down, f"{role}: {model.card.family}", fontsize=10.5, color=QUIET)
-            said = f"{model.card.name_of(answer)} {'✓' if answer == IDENTITY else '✗'}"
-            figure.text(0.318 + column * 0.333, down, said, fontsize=10.5, color=color, ha="right", weight="bold")
+            height = 0.19 - 0.065 * line
+            figure.text(0.02 + column * 0.333, height, f"{role}: {model.card.family}", fontsize=10.5, color=QUIET)
+            text = f"{model.card.name_of(answer)} {'✓' if answer == IDENTITY else '✗'}"
+            figure.text(0.318 + column * 0.333, height, text, fontsize=10.5, color=color, ha="right", weight="bold")
     note = f"It is {IDENTITY_NAMES[IDENTITY]}.\nNo channel of any pixel\nchanged by more than {EPSILON} of 255."
     figure.text(0.69, 0.19, note, fontsize=10.5, color=QUIET, va="top", linespacing=1.5)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,27 +1,29 @@
-"""Write the figures of README.md and results/README.md from the JSON in results/, between their markers.
+"""Write the figures of the pages from the JSON in results/, between their markers.
 
-uv run python benchmarks/tables.py           # write
-uv run python benchmarks/tables.py --check   # exit 1 where a page says something else
+python benchmarks/tables.py           # write
+python benchmarks/tables.py --check   # exit 1 where a page differs
 """
 
 import argparse
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import audit_tables
+import deployment_tables
 import face_tables
 import frontier_tables
 from assets import RESULTS, ROOT
-from markup import share, short, table
+from markup import marked_name, share, short_name, table
+from measured import MeasuredRun, current_name
 
-from onlymymodel.evaluate.results import CLEAN, Results, Row, read_results, wilson
+from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN
+from onlymymodel.evaluate.score import wilson
 
-PAGES = (ROOT / "README.md", RESULTS / "README.md")
-RECIPES = ("default", "robust", "ens", "fmd")  # first in a table; peers follow
+PAGES = (ROOT / "README.md", ROOT / "docs" / "measured.md", RESULTS / "README.md")
+RECIPES = ("default", "exact", "robust", "ens", "fmd")  # first in a table; peers follow
 TEAMS = ("resnet50", "vit_tiny", "mobilenet_v2")
 
 
@@ -30,6 +32,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
+    if RESULTS != ROOT / "results":
+        raise SystemExit("the pages of the repository are made from its own results/: unset OMM_ASSETS")
     differing = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -42,99 +46,85 @@ def main() -> int:
         print(
             f"differ: {', '.join(differing)}; run benchmarks/tables.py"
             if differing
-            else "all pages are as results/ says"
+            else "all pages agree with results/"
         )
         return int(bool(differing))
     return 0
 
 
 def rewrite(text: str) -> str:
-    """The text with every marked part made anew."""
+    """Return the text with every marked part regenerated."""
     for name, make in TABLES.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        text = pattern.sub(lambda found, make=make: found[1] + make() + found[2], text)  # type: ignore[misc]
+        text = pattern.sub(lambda match, make=make: match[1] + make() + match[2], text)  # type: ignore[misc]
     return text
 
 
-class Cell:
+class TransferCell(MeasuredRun):
     """One JSON of benchmarks/transfer.py: a team, a recipe and a budget."""
 
     def __init__(self, path: Path) -> None:
-        self.results: Results = read_results(path)
-        (self.run,) = self.results.runs
+        super().__init__(path)
         self.team = path.stem.rsplit("-", 2)[0]
 
-    @property
-    def epsilon(self) -> float:
-        """In 1/255."""
-        return self.run.epsilon or 0.0
-
-    def kept(self, channel: str = "png") -> str:
-        """Of the photos that the authorized model read when clean, those it still reads."""
-        score = self.results.authorized.score(self.run.name, channel)
+    def kept(self, channel: str = AS_WRITTEN) -> str:
+        """Return the share of the photos read by the authorized model when clean that it still reads."""
+        score = self.authorized_score(channel)
         return share(score.still_right, score.readable)
 
-    def heldout(self, version: str | None = None, channel: str = "png") -> str:
-        """Mean of the independent held-out models."""
-        mean = self.results.heldout_mean(version or self.run.name, channel)
+    def heldout(self, version: str | None = None, channel: str = AS_WRITTEN) -> str:
+        """Return the mean share that the independent held-out models read."""
+        mean = self.heldout_mean(version, channel)
         return "-" if mean is None else f"{100 * mean:.1f} %"
 
-    def mean(self, rows: Sequence[Row]) -> str:
-        """Mean share that some models read."""
-        return f"{100 * fmean(row.score(self.run.name).share for row in rows):.1f} %" if rows else "-"
 
-
-def cells(images: str) -> list[Cell]:
-    """All cells of a set of images: by team, the largest budget first, then by recipe."""
-    found = [Cell(path) for path in (RESULTS / "transfer" / images).glob("*.json")]
-    order = [*RECIPES, *sorted({cell.run.recipe for cell in found} - set(RECIPES))]
-    return sorted(found, key=lambda cell: (cell.team, -cell.epsilon, order.index(cell.run.recipe)))
+def cells(images: str) -> list[TransferCell]:
+    """Return all cells of a set of images: by team, then from the largest budget, then by recipe."""
+    measured = [TransferCell(path) for path in (RESULTS / "transfer" / images).glob("*.json")]
+    order = [*RECIPES, *sorted({cell.recipe for cell in measured} - set(RECIPES))]
+    return sorted(measured, key=lambda cell: (cell.team, -cell.epsilon, order.index(cell.recipe)))
 
 
 def transfer() -> str:
-    """For each authorized model and budget: what it keeps under `default`, and what held-out models read, by recipe."""
-    found = [cell for cell in cells("nips2017") if cell.team in TEAMS]
-    recipes = list(dict.fromkeys(cell.run.recipe for cell in found if cell.run.recipe != "robust"))
+    """Return, for each authorized model and budget, the share kept by `exact` and the held-out means by recipe."""
+    main_cells = [cell for cell in cells("nips2017") if cell.team in TEAMS]
+    recipes = list(dict.fromkeys(cell.recipe for cell in main_cells if cell.recipe != "robust"))
     recipes.sort(key=lambda name: RECIPES.index(name) if name in RECIPES else len(RECIPES))
-    head = ["authorized", "epsilon", "kept by `default`", "held-out: clean", *(f"`{recipe}`" for recipe in recipes)]
+    head = ["authorized", "epsilon", "kept by `exact`", "held-out: clean", *(f"`{recipe}`" for recipe in recipes)]
     rows = []
     for team in TEAMS:
-        for epsilon in sorted({cell.epsilon for cell in found if cell.team == team}, reverse=True):
-            here = {cell.run.recipe: cell for cell in found if (cell.team, cell.epsilon) == (team, epsilon)}
-            if "default" in here:
-                main_cell = here["default"]
-                shares = [here[recipe].heldout() if recipe in here else "-" for recipe in recipes]
-                rows.append([team, f"{epsilon:g}", main_cell.kept(), main_cell.heldout(CLEAN), *shares])
+        for epsilon in sorted({cell.epsilon for cell in main_cells if cell.team == team}, reverse=True):
+            by_recipe = {cell.recipe: cell for cell in main_cells if (cell.team, cell.epsilon) == (team, epsilon)}
+            if "exact" in by_recipe:
+                exact = by_recipe["exact"]
+                shares = [by_recipe[recipe].heldout() if recipe in by_recipe else "-" for recipe in recipes]
+                rows.append([team, f"{epsilon:g}", exact.kept(), exact.heldout(CLEAN), *shares])
     return table(head, rows)
 
 
 def few() -> str:
-    """What so few images leave open."""
+    """Return the uncertainty of so few images, as a sentence."""
     counts = sorted({len(cell.results.photos) for cell in cells("nips2017")})
     if not counts:
         return ""
     _, high = wilson(0, counts[0])
-    many, one = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))), 100 / counts[0]
+    count = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
     return (
-        f"These are {many} of 144 images; one photo is {one:.1f} % of a model's figure, and where none was read, up to "
-        f"{100 * high:.1f} % may be (Wilson, 95 %, for one model).\n"
+        f"These figures are from {count} of 144 images: one photo is {100 / counts[0]:.1f} % of a model's share, and a "
+        f"share of 0 % is compatible with up to {100 * high:.1f} % (Wilson, 95 %, for one model).\n"
     )
 
 
 def details(images: str) -> str:
-    """Every cell with every model; `*` marks a held-out model that enters no mean."""
+    """Return a table of every cell with every model; `*` marks a held-out model that is excluded from the mean."""
     lines = []
     for cell in cells(images):
-        run = cell.run.name
-        others = [f"{short(row)}{'*' if row.remark else ''} {counted(row, run)}" for row in cell.results.of("held-out")]
-        seen = [f"{short(row)} {counted(row, run)}" for row in cell.results.of("surrogate")]
-        protected = f"{cell.run.statuses.get('protected', 0)} of {len(cell.results.photos)}"
-        psnr = fmean(distortion.psnr for distortion in cell.run.distortion if distortion.psnr is not None)
-        ssim = fmean(distortion.ssim for distortion in cell.run.distortion)
+        heldout = [f"{marked_name(row)} {cell.right(row)}" for row in cell.results.rows_of("held-out")]
+        surrogates = [f"{short_name(row)} {cell.right(row)}" for row in cell.results.rows_of("surrogate")]
         lines.append(
             [
-                cell.team, f"{cell.epsilon:g}", f"`{cell.run.recipe}`", protected, cell.kept(),
-                "; ".join(others), cell.heldout(), "; ".join(seen), f"{psnr:.1f}", f"{ssim:.3f}",
+                cell.team, f"{cell.epsilon:g}", f"`{cell.recipe}`", cell.protected, cell.kept(),
+                "; ".join(heldout), cell.heldout(), "; ".join(surrogates), f"{cell.psnr:.1f}", f"{cell.ssim:.3f}",
             ]
         )  # fmt: skip
     head = [
@@ -145,29 +135,29 @@ def details(images: str) -> str:
 
 
 def channels() -> str:
-    """Authorized kept and held-out mean after each channel, for the cells that were asked."""
-    found = [cell for cell in cells("nips2017") if len(cell.results.channels) > 1]
-    if not found:
+    """Return the authorized share kept and the held-out mean after each channel, for cells with several channels."""
+    several = [cell for cell in cells("nips2017") if len(cell.results.channels) > 1]
+    if not several:
         return ""
     head = ["channel", "held-out, clean"]
-    head += [f"`{cell.run.recipe}` at {cell.epsilon:g}: authorized kept, held-out" for cell in found]
+    head += [f"`{cell.recipe}` at {cell.epsilon:g}: authorized kept, held-out" for cell in several]
     rows = [
         [
             channel,
-            found[0].heldout(CLEAN, channel),
-            *(f"{cell.kept(channel)}, {cell.heldout(None, channel)}" for cell in found),
+            several[0].heldout(CLEAN, channel),
+            *(f"{cell.kept(channel)}, {cell.heldout(None, channel)}" for cell in several),
         ]
-        for channel in found[0].results.channels
+        for channel in several[0].results.channels
     ]
     return table(head, rows)
 
 
 def peers() -> str:
-    """Every method with and without the authorized constraint."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in (RESULTS / "peers").glob("*.json")]
+    """Return a table of every method with and without the authorized constraint."""
+    contents = [json.loads(path.read_text(encoding="utf-8")) for path in (RESULTS / "peers").glob("*.json")]
     methods: dict[str, dict[bool, dict[str, Any]]] = {}
-    for content in found:
-        methods.setdefault(content["method"], {})[content["constrained"]] = content
+    for content in contents:
+        methods.setdefault(current_name(content["recipe"]), {})[content["constrained"]] = content
     both = {name: pair for name, pair in methods.items() if len(pair) == 2}
     count = " to ".join(sorted({str(content["photos"]) for pair in both.values() for content in pair.values()}))
     ordered = sorted(both.items(), key=lambda item: item[1][True]["unknown_log_probability"])
@@ -187,21 +177,26 @@ def peers() -> str:
     return table(head, rows)
 
 
-def counted(row: Row, run: str) -> str:
-    """How many photos a model reads."""
-    return str(row.score(run).right)
-
-
 def overhead() -> str:
-    """The overhead of a step, as a sentence."""
+    """Return the cost of a step and of a photo, as two sentences."""
     content = json.loads((RESULTS / "overhead.json").read_text(encoding="utf-8"))
-    ratio = content["ratio_of_medians"]
-    return f"A whole step takes {ratio:.2f} times the bare forward and backward passes of its models.\n"
+    cells = json.loads((RESULTS / "recipe_cost.json").read_text(encoding="utf-8"))["cells"]
+    ratios = [
+        f"{cell['ratio_of_sums']:.2f} ({Path(cell['authorized'].partition(':')[2].partition('?')[0]).stem} authorized)"
+        for cell in cells
+    ]
+    return (
+        f"A whole step takes {content['ratio_of_medians']:.2f} times the bare forward and backward passes of its "
+        "models, the guard's looks included. "
+        f"A photo takes `default` {' and '.join(ratios)} times the CPU time of `exact`.\n"
+    )
 
 
 TABLES: dict[str, Callable[[], str]] = {
     "transfer": transfer,
     "few": few,
+    "headline": deployment_tables.headline,
+    "deployments": deployment_tables.deployments,
     "transfer-details": lambda: details("nips2017"),
     "channels": channels,
     "peers": peers,
@@ -218,6 +213,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "faces-emotion": lambda: table(*face_tables.emotion()),
     "faces-emotion-not-identity": lambda: table(*face_tables.emotion_not_identity()),
     "faces-identity-not-emotion": lambda: table(*face_tables.identity_not_emotion()),
+    "faces-deployed": lambda: table(*face_tables.deployed()),
     "faces-details": lambda: table(*face_tables.details()),
 }
 

@@ -1,9 +1,9 @@
-"""Train the purifier on rendered pictures with random and adversarial changes, and measure it on pictures held aside.
+"""Train the purifier on rendered pictures with random and adversarial changes, and measure it on separate pictures.
 
-    uv run python benchmarks/train_purifier.py             # about 3 minutes on 1 core
+    python benchmarks/train_purifier.py             # about 3 minutes on 1 core
 
 Writes the weights into the package as float16, and results/purifier.json. The pictures are dead leaves and portraits;
-the adversarial changes are sign-gradient steps against bundled models, and for measuring against others of them.
+the adversarial changes are sign-gradient steps against bundled models; other bundled models are used for testing.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import json
 import time
 from typing import Any
 
+import dead_leaves
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ from torchvision.transforms.functional import gaussian_blur
 from tqdm import tqdm
 
 from onlymymodel import configure, load_model
-from onlymymodel.data import dead_leaves, portraits
+from onlymymodel.data import portraits
 from onlymymodel.data.atomic import write_atomic
 from onlymymodel.evaluate.purifier import BLOCKS, LAYERS, WEIGHTS, WIDTH, Purifier, purify
 from onlymymodel.runtime import environment
@@ -37,13 +38,13 @@ MEASURED_AT = (4, 8, 16)
 SIGN_STEPS = 2
 TEACHERS = ("plain", "residual", "depthwise", "vit")
 UNSEEN = ("inception", "mixer")
-# pictures to train on and to measure with: dead leaves, portraits; seeds never meet
-TRAINING, HELD_ASIDE = (180, 60), (24, 8)
-HELD_ASIDE_SEED = 5_000_000
+# numbers of (dead leaves, portraits) for training and for testing; their seeds do not overlap
+TRAINING, TEST = (180, 60), (24, 8)
+TEST_SEED = 5_000_000
 
 
 def main() -> None:
-    """Train, save, measure what was saved."""
+    """Train, save, and measure the saved weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=1700)
     arguments = parser.parse_args()
@@ -67,7 +68,7 @@ def main() -> None:
             "steps": arguments.steps, "batch": BATCH, "patch": PATCH, "pictures": list(TRAINING), "loss": "L1",
             "kinds": list(KINDS), "epsilons": list(EPSILONS), "models": list(TEACHERS), "seconds": seconds,
         },
-        "held_aside": {"dead_leaves": HELD_ASIDE[0], "portraits": HELD_ASIDE[1], "models": list(UNSEEN)},
+        "held_aside": {"dead_leaves": TEST[0], "portraits": TEST[1], "models": list(UNSEEN)},
         "psnr_db": measure(),
         "environment": environment(),
     }  # fmt: skip
@@ -76,23 +77,23 @@ def main() -> None:
 
 
 def pictures(seed: int, leaves: int, people: int) -> Tensor:
-    """(leaves + people, 3, 192, 192) uint8."""
+    """Render (leaves + people, 3, 192, 192) uint8 pictures."""
     rows = [dead_leaves.render(seed + index) for index in tqdm(range(leaves), desc="render", mininterval=10)]
     rows += [portraits.render(index % 16, index % 7, seed + index) for index in range(people)]
     return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2)
 
 
 def zoo(families: tuple[str, ...]) -> list[Classifier]:
-    """The bundled models of these families, for both tasks."""
+    """Load the bundled models of these families, for both tasks."""
     return [load_model(f"zoo:{task}-{family}") for task in ("identity", "emotion") for family in families]
 
 
 def train(images: Tensor, steps: int) -> Purifier:
-    """A purifier, trained from scratch on crops that are mirrored and turned at random."""
+    """Train a purifier from scratch on randomly mirrored and rotated crops."""
     torch.manual_seed(SEED)
     generator = Generator().manual_seed(SEED)
     models = zoo(TEACHERS)
-    net = started().to(memory_format=torch.channels_last)
+    net = initial_purifier().to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(net.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.05)
     with tqdm(total=steps, desc="train", mininterval=10) as bar:
@@ -105,7 +106,7 @@ def train(images: Tensor, steps: int) -> Purifier:
             for index, kind in enumerate(KINDS):
                 rows = kinds == index
                 changed[rows] = change(kind, clean[rows], epsilons[rows] / 255, models, generator)
-            with torch.autocast("cpu", torch.bfloat16):  # a third of the time where the CPU has such instructions
+            with torch.autocast("cpu", torch.bfloat16):  # a third of the time on a CPU with such instructions
                 cleaned = net(changed.contiguous(memory_format=torch.channels_last))
             loss = F.l1_loss(cleaned.float(), clean)
             optimizer.zero_grad()
@@ -118,8 +119,8 @@ def train(images: Tensor, steps: int) -> Purifier:
     return net.to(memory_format=torch.contiguous_format).eval()
 
 
-def started() -> Purifier:
-    """A purifier that takes next to nothing for a change yet; from torch's own start it learns slowly, if at all."""
+def initial_purifier() -> Purifier:
+    """Return a purifier that predicts almost no change; torch's default initialization learns slowly, if at all."""
     net = Purifier()
     for name, parameter in net.named_parameters():
         if name.endswith("first.weight"):
@@ -130,7 +131,7 @@ def started() -> Purifier:
 
 
 def crops(images: Tensor, generator: Generator) -> Tensor:
-    """(BATCH, 3, PATCH, PATCH) in [0,1] from random places of random pictures; half of them at half the size."""
+    """Return (BATCH, 3, PATCH, PATCH) in [0,1] from random positions in random pictures, half of them at half size."""
     rows = []
     for index in torch.randint(len(images), (BATCH,), generator=generator).tolist():
         shrink = int(torch.randint(1, 3, (), generator=generator))
@@ -148,7 +149,7 @@ def crops(images: Tensor, generator: Generator) -> Tensor:
 
 
 def change(kind: str, clean: Tensor, epsilon: Tensor, models: list[Classifier], generator: Generator) -> Tensor:
-    """The (B,3,H,W) pictures in [0,1] with a change of this kind, rounded to 8 bits; epsilon is (B,1,1,1)."""
+    """Add a change of this kind to (B,3,H,W) pictures in [0,1] and round to 8 bits; epsilon is (B,1,1,1)."""
     if kind == "clean" or not len(clean):
         return clean
     noise = torch.randn(clean.shape, generator=generator)
@@ -163,7 +164,7 @@ def change(kind: str, clean: Tensor, epsilon: Tensor, models: list[Classifier], 
 
 
 def adversarial(clean: Tensor, epsilon: Tensor, model: Classifier, start: Tensor) -> Tensor:
-    """A change within +-epsilon that leads a model away from its clean answers: iterated signs with momentum."""
+    """Return a change within +-epsilon away from a model's clean answers: iterated gradient signs with momentum."""
     with torch.no_grad():
         answers = model(clean).argmax(1)
     delta, momentum = epsilon * start.sign() / 4, torch.zeros_like(clean)
@@ -176,30 +177,30 @@ def adversarial(clean: Tensor, epsilon: Tensor, model: Classifier, start: Tensor
 
 
 def measure() -> dict[str, Any]:
-    """Mean PSNR in dB before and after the saved purifier, by kind and epsilon, on pictures and models held aside."""
-    clean = pictures(HELD_ASIDE_SEED, *HELD_ASIDE).float() / 255
+    """Return mean test PSNR in dB before and after the saved purifier, by kind and epsilon."""
+    clean = pictures(TEST_SEED, *TEST).float() / 255
     models = zoo(UNSEEN)
-    rows: dict[str, Any] = {"clean": {"after": round(float(np.mean([psnr(x, washed(x)) for x in clean])), 2)}}
+    rows: dict[str, Any] = {"clean": {"after": round(float(np.mean([psnr(x, purified(x)) for x in clean])), 2)}}
     for kind in KINDS[1:]:
         for epsilon in MEASURED_AT:
             generator = Generator().manual_seed(SEED)
             budget = torch.full((1, 1, 1, 1), epsilon / 255)
             changed = [change(kind, picture[None], budget, models, generator)[0] for picture in clean]
             before = [psnr(picture, other) for picture, other in zip(clean, changed, strict=True)]
-            after = [psnr(picture, washed(other)) for picture, other in zip(clean, changed, strict=True)]
+            after = [psnr(picture, purified(other)) for picture, other in zip(clean, changed, strict=True)]
             figures = {"before": round(float(np.mean(before)), 2), "after": round(float(np.mean(after)), 2)}
             rows[f"{kind}-{epsilon}"] = figures
     return rows
 
 
-def washed(picture: Tensor) -> Tensor:
-    """A (3,H,W) picture in [0,1] as `purify` gives it back."""
+def purified(picture: Tensor) -> Tensor:
+    """Apply `purify` to a (3,H,W) picture in [0,1]."""
     image: NDArray[np.uint8] = picture.mul(255).round().byte().permute(1, 2, 0).numpy()
     return torch.from_numpy(purify(image)).permute(2, 0, 1).float() / 255
 
 
 def psnr(first: Tensor, second: Tensor) -> float:
-    """In dB, at most 99."""
+    """Return the PSNR in dB, at most 99."""
     return float(-10 * torch.log10((first - second).square().mean().clamp_min(10**-9.9)))
 
 

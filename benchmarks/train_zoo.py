@@ -1,6 +1,6 @@
-"""Train the bundled tiny models on rendered portraits, and measure them on portraits nobody has trained on.
+"""Train the bundled tiny models on rendered portraits, and measure them on unseen portraits.
 
-    python benchmarks/train_zoo.py                           # whatever is not done yet
+    python benchmarks/train_zoo.py                           # models without a result
     python benchmarks/train_zoo.py --only identity-vit --force
 
 Renders are cached under .cache/; weights go into the package as float16, figures into results/zoo.json.
@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results" / "zoo.json"
 LABELS = {"identity": portraits.IDENTITY_NAMES, "emotion": portraits.EMOTIONS}
 PAIRS = len(portraits.IDENTITY_NAMES) * len(portraits.EMOTIONS)
-# first seed and number of portraits; the ranges never meet
+# first seed and number of portraits; the ranges do not overlap
 SPLITS = {"train": (0, 144 * PAIRS), "validation": (1_000_000, 10 * PAIRS), "test": (2_000_000, 20 * PAIRS)}
 SEED = 20250
 SUBSET = 0.8  # each model sees its own share of the training portraits
@@ -44,12 +44,12 @@ RATES = {"plain": 4e-3, "residual": 4e-3, "depthwise": 5e-3, "inception": 4e-3, 
 
 
 def labels_of(index: int) -> tuple[int, int]:
-    """Return the identity and the emotion of the index-th portrait of a split: all pairs in turn."""
+    """Return the identity and the emotion of a portrait of a split: all pairs in turn."""
     return index % len(portraits.IDENTITY_NAMES), index // len(portraits.IDENTITY_NAMES) % len(portraits.EMOTIONS)
 
 
 def resize(pixels: Tensor) -> Tensor:
-    """(B, 3, H, W) in [0, 1] to (B, 3, 64, 64), exactly as a classifier does it at run time."""
+    """Resize (B, 3, H, W) in [0, 1] to (B, 3, 64, 64), exactly as a classifier does at run time."""
     small = F.interpolate(pixels, (SIZE, SIZE), mode="bicubic", antialias=True, align_corners=False)
     return small.clamp(0, 1)
 
@@ -62,7 +62,7 @@ def _render(index: int, base: int) -> NDArray[np.float16]:
 
 
 def portraits_of(split: str, workers: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return a split's (N, 3, 64, 64) float16 pixels and its (N,) labels by task, rendered once and kept."""
+    """Return a split's (N, 3, 64, 64) float16 pixels and its (N,) labels by task, rendered once and cached."""
     base, count = SPLITS[split]
     sources = sorted((ROOT / "onlymymodel" / "data").glob("portrait*.py"))
     version = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
@@ -94,7 +94,7 @@ def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 @torch.inference_mode()
 def accuracy(model: nn.Module, pixels: Tensor, labels: Tensor, mean: Tensor, std: Tensor) -> float:
-    """Return the share of portraits that the model reads rightly."""
+    """Return the share of portraits that the model reads correctly."""
     model.eval()
     right = 0
     for chunk, answer in zip(torch.split(pixels, 256), torch.split(labels, 256), strict=True):
@@ -131,7 +131,7 @@ def fit(name: str, seed: int, pixels: Tensor, labels: Tensor, mean: Tensor, std:
 
 
 def write(name: str, model: nn.Module, card: dict[str, Any]) -> str:
-    """Save the weights as float16 with their record, whole or not at all; return the file's sha256."""
+    """Save the weights as float16 with their card, atomically; return the file's sha256."""
     weights = {
         key: value.half().contiguous() if value.is_floating_point() else value
         for key, value in model.state_dict().items()
@@ -152,7 +152,7 @@ def train(name: str, workers: int) -> dict[str, Any]:
     stds = [round(value, 3) for value in pixels.float().std((0, 2, 3)).tolist()]
     mean, std = torch.tensor(means).view(3, 1, 1), torch.tensor(stds).view(3, 1, 1)
     seed = SEED + zoo.NAMES.index(name)
-    model = fit(name, seed, pixels, labels[task], mean, std).half().float()  # as it will be read back
+    model = fit(name, seed, pixels, labels[task], mean, std).half().float()  # as it will be loaded
     scores = {split: accuracy(model, data[split][0], data[split][1][task], mean, std) for split in SPLITS}
     card = {
         "task": task,
@@ -181,17 +181,19 @@ def train(name: str, workers: int) -> dict[str, Any]:
 
 
 def done(name: str, rows: dict[str, Any]) -> bool:
-    """Return whether the weights on disk are those that the results speak of."""
+    """Return whether the weights on disk are those of the results."""
     file = zoo.path(name)
     return file.exists() and rows.get(name, {}).get("sha256") == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def main() -> int:
-    """Train what is asked for and not done, writing the results after every model."""
+    """Train the requested models that are not done, writing the results after every model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=zoo.NAMES, default=zoo.NAMES, metavar="NAME")
-    parser.add_argument("--force", action="store_true", help="train again what is done")
-    parser.add_argument("--threads", type=int, default=1, help="of torch; nets this small gain little from more")
+    parser.add_argument("--force", action="store_true", help="train models again that are done")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of torch; nets this small gain little from more"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes that render")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

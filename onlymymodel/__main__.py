@@ -1,5 +1,5 @@
-"""`python -m onlymymodel` is `omm`."""
+"""Run the command line by `python -m onlymymodel`."""
 
-from onlymymodel.cli import entry
+from onlymymodel.cli.main import entry
 
 entry()

@@ -1,5 +1,52 @@
-"""The one error that users are meant to read."""
+"""The error for mistakes that users can correct, and helpers for its messages."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+Entry = TypeVar("Entry")
+ABOUT_AS_NEAR = 0.15  # difference of two similarities
 
 
 class UserError(Exception):
-    """Something the user can put right (a flag, a file, a model name): one clear sentence, exit code 2."""
+    """A mistake that the user can correct (a flag, a file, a model name): one sentence, exit code 2."""
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or the error's type if it has no message."""
+    return (str(error).splitlines() or [""])[0] or type(error).__name__
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.5) -> list[str]:
+    """Return the known words that are nearest to a word, the nearest first: at most three that are about as near.
+
+    Args:
+        word: a word that may be misspelled.
+        known: words that it may stand for.
+        cutoff: similarity in [0, 1] below which a word is not near.
+    """
+    near = difflib.get_close_matches(word, list(known), n=3, cutoff=cutoff)
+    similarity = [difflib.SequenceMatcher(None, other, word).ratio() for other in near]
+    return [other for other, like in zip(near, similarity, strict=True) if like > similarity[0] - ABOUT_AS_NEAR]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x' or 'y'?` with the nearest known words, or a list of the first ones if none is near."""
+    words = list(known)
+    if near := nearest(word, words):
+        return "; did you mean " + " or ".join(map(repr, near)) + "?"
+    return "; known are " + ", ".join(words[:12]) + (", ..." if len(words) > 12 else "")
+
+
+def select(table: Mapping[str, Entry], names: Sequence[str], noun: str) -> list[Entry]:
+    """Return the entries of these names, in this order.
+
+    Raises:
+        UserError: a name is unknown or listed twice; the message calls it by the noun.
+    """
+    for index, name in enumerate(names):
+        if name not in table:
+            raise UserError(f"unknown {noun} {name!r}{did_you_mean(name, table)}")
+        if name in names[:index]:
+            raise UserError(f"{noun} {name!r} is listed twice")
+    return [table[name] for name in names]

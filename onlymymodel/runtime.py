@@ -1,5 +1,6 @@
-"""Process-wide switches and the choice of device: decided once, here, and nowhere else."""
+"""Process-wide switches, the choice of the device, and the record of the environment."""
 
+import logging
 import os
 import platform
 from importlib.metadata import version
@@ -9,6 +10,8 @@ import torch
 
 from onlymymodel.errors import UserError
 from onlymymodel.version import __version__
+
+log = logging.getLogger(__name__)
 
 
 def configure() -> None:
@@ -25,15 +28,15 @@ def configure() -> None:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device named, or with `auto` the first accelerator found, else the CPU.
+    """Return the named device; for `auto` the first accelerator that is found, else the CPU.
 
     Raises:
-        UserError: the name is no device, or that device is not there.
+        UserError: not the name of a device, or a device that is not available.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        log.info("device: %s%s", kind, ", as no accelerator is available" if kind == "cpu" else "")
+        return torch.device(kind)
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).cpu()
@@ -44,7 +47,7 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def environment(device: torch.device | None = None) -> dict[str, Any]:
-    """What a result depends on besides its inputs: versions, machine kind, threads, device."""
+    """Return what a result depends on besides its inputs: versions, kind of machine, threads, device."""
     libraries = ("torchvision", "timm", "kornia", "numpy", "pillow", "matplotlib")
     return {
         "onlymymodel": __version__,

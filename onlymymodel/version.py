@@ -1,3 +1,3 @@
-"""The version, here alone: read by the build without importing torch."""
+"""The version of the package, which the build reads without importing torch."""
 
 __version__ = "0.1.0.dev0"

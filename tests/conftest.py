@@ -1,37 +1,46 @@
-"""Fixtures for real parts: pretrained models (tests with them are marked `real`), a server, a browser; where one is
-absent, its tests skip and say so."""
+"""Fixtures for real parts: pretrained models (tests with them are marked `real` and `slow`), a server, a browser (tests
+with it are marked `slow`); where one is absent, its tests skip and say so."""
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
-import onnx
 import pytest
+import torch
 from numpy.typing import NDArray
 from oip_server import OipServer, serving
+from paths import ASSETS, CASES
+from patience import PATIENCE
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
 from toys import small_cnn
 
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.load import load_model
 
-ASSETS = Path(__file__).resolve().parents[2] / "shared" / "assets"
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+# the tests' tensors are small: a second thread makes them no faster, and far slower where other programs run
+torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
+
 PHOTOS = 16
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MARKERS = {"assets": ("real", "slow"), "cases": ("real",), "browser": ("slow",)}  # of every test with such a fixture
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that reaches for the real models."""
+    """Mark every test by its fixtures."""
     for item in items:
-        if "assets" in getattr(item, "fixturenames", ()):
-            item.add_marker("real")
+        for fixture in MARKERS.keys() & set(getattr(item, "fixturenames", ())):
+            for marker in MARKERS[fixture]:
+                item.add_marker(marker)
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +48,14 @@ def assets() -> Path:
     if not (ASSETS / "models.json").is_file():
         pytest.skip("REAL MODELS ABSENT: ../shared/assets is not beside this checkout, nothing real was tested")
     return ASSETS
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of small odd files."""
+    if not CASES.is_dir():
+        pytest.skip("ODD FILES ABSENT: ../shared/cases is not beside this checkout, none of them was tested")
+    return CASES
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +67,7 @@ def real_records(assets: Path) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="session")
 def real_uri(assets: Path, real_records: dict[str, dict[str, Any]]) -> Callable[[str], str]:
     """The URI of a real model by its id, with the preprocessing, task, family and parent that models.json states."""
+    import onnx
 
     def uri(name: str) -> str:
         record = real_records[name]
@@ -97,15 +115,20 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OipServer]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser() -> Iterator["Browser"]:
     """A real Chromium, where one is installed."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
+    from playwright.sync_api import expect, sync_playwright
+
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
         pytest.skip("NO BROWSER: none of " + ", ".join(BROWSERS) + " is installed, the page was not tried in one")
+    expect.set_options(timeout=1000 * PATIENCE)
     with sync_playwright() as playwright:
         # root in a container may not use Chromium's sandbox; the only page opened is ours
         browser = playwright.chromium.launch(
-            executable_path=found, args=["--no-sandbox", "--disable-dev-shm-usage"], timeout=20_000
+            executable_path=executable,
+            args=["--no-sandbox", "--disable-dev-shm-usage"],
+            timeout=1000 * PATIENCE,
         )
         try:
             yield browser

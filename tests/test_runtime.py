@@ -1,4 +1,4 @@
-"""The choice of device, the process-wide switches, and the record of what a result depends on."""
+"""The choice of device, the process-wide switches, and the record of the environment."""
 
 import json
 import platform
@@ -15,15 +15,15 @@ def test_a_named_device_is_taken() -> None:
     assert pick_device("cpu") == torch.device("cpu")
 
 
-def test_auto_takes_an_accelerator_where_there_is_one() -> None:
-    there = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    assert pick_device() == pick_device("auto") == torch.device(there)
+def test_auto_chooses_an_accelerator_if_one_is_available() -> None:
+    expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    assert pick_device() == pick_device("auto") == torch.device(expected)
 
 
 @pytest.mark.parametrize(
     "name", ["", "gpu", "CPU", "cuda:99", "cpu:-2", "mps:7", "xpu", "hpu", "meta", "tpu", "cuda:x"]
 )
-def test_a_device_that_is_not_there_is_named(name: str) -> None:
+def test_an_unavailable_device_is_named(name: str) -> None:
     with pytest.raises(UserError) as caught:
         pick_device(name)
     assert str(caught.value).startswith(f"device {name!r} cannot be used here: ")

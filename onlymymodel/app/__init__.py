@@ -1,1 +1,1 @@
-"""The page behind `omm app`: photos in a browser, on this machine alone. Importing onlymymodel never imports it."""
+"""The local web page of `omm app`. Importing onlymymodel does not import it."""

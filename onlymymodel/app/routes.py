@@ -1,5 +1,6 @@
-"""What the page asks for, and the answers. Every address begins with a secret of this process: without it, nothing."""
+"""Routes of the page, behind `access.guarded`."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -7,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
 
-import jinja2
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -18,52 +18,67 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainT
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from onlymymodel.app.choice import MAX_EPSILON, MAX_PIXELS, MAX_STEPS, RUN_FILE, Policy, read_choice, to_toml
-from onlymymodel.app.picture import AMPLIFY, MAX_BYTES, VIEWS, Picture, View
+from onlymymodel.app.access import Hosts, Keys, guarded
+from onlymymodel.app.example import FOLDER as EXAMPLE
+from onlymymodel.app.example import VIEWS as EXAMPLE_VIEWS
+from onlymymodel.app.example import example
+from onlymymodel.app.form import RUN_FILE, Policy, read_form, run_file
+from onlymymodel.app.page import render_page
 from onlymymodel.app.samples import samples
-from onlymymodel.app.session import MAX_PHOTOS, Session, Sessions
-from onlymymodel.app.work import work
-from onlymymodel.demo import BUNDLED
+from onlymymodel.app.session import Session, Sessions
+from onlymymodel.app.uploaded_photo import MAX_BYTES, VIEWS, UploadedPhoto, View
+from onlymymodel.app.worker import run_session
 from onlymymodel.errors import UserError
-from onlymymodel.protect.recipe import STRENGTHS
-from onlymymodel.surrogates import zoo
 
 MAX_JSON = 100_000  # bytes
+CHUNK_SECONDS, BODY_SECONDS = 30.0, 600.0  # until the next part of an upload, and for all of it
 GONE = "this page's photos are no longer here: reload the page"
 HERE = Path(__file__).parent
+SCRIPTS = ("app.js", "card.js", "form.js", "preview.js", "progress.js")
 STATIC = {
     "base.css": (HERE.parent / "evaluate" / "templates" / "base.css", "text/css"),
-    "app.css": (HERE / "static" / "app.css", "text/css"),
-    "app.js": (HERE / "static" / "app.js", "text/javascript"),
-    "card.js": (HERE / "static" / "card.js", "text/javascript"),
+    **{name: (HERE / "static" / name, "text/css") for name in ("app.css", "card.css")},
+    **{name: (HERE / "static" / name, "text/javascript") for name in SCRIPTS},
     "icon.svg": (HERE / "static" / "icon.svg", "image/svg+xml"),
 }
 HEADERS = {
-    # no request can leave the machine, whatever a name or an answer contains
+    # no request can leave the machine, even if a name or an answer contains markup
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store",  # photos have no business in a browser's cache
+    "Cache-Control": "no-store",  # photos must not stay in a browser's cache
 }
 
 
-def build(secret: str, sessions: Sessions, policy: Policy, executor: Executor) -> ASGIApp:
-    """The application.
+def build(
+    keys: Keys,
+    hosts: Hosts,
+    trust: Callable[[Scope], None],
+    sessions: Sessions,
+    policy: Policy,
+    executor: Executor,
+) -> ASGIApp:
+    """Build the application.
 
     Args:
-        secret: first part of every path. Other people of this machine and other sites in the browser cannot know it.
-        executor: of one thread: runs of several tabs queue up, they would only slow one another down.
+        keys: secrets that other users of this machine and other sites in the browser do not know.
+        hosts: names under which the page may be opened.
+        trust: called with each request that has a secret.
+        sessions: of the open tabs.
+        policy: which models may be loaded.
+        executor: of one thread: the runs of several tabs are queued, since they would only slow each other down.
     """
-    of_session = [
+    session_routes = [
         Route("/", _state),
         Route("/close", _close, methods=["POST"]),
         Route("/photos", _upload, methods=["POST"]),
         Route("/samples", _samples, methods=["POST"]),
         Route("/photos/{number:int}", _remove, methods=["DELETE"]),
-        Route("/photos/{number:int}/{view}.png", _picture),
+        Route("/photos/{number:int}/{view}.png", _photo_view),
+        Route("/photos/{number:int}/preview", _preview),
         Route("/photos/{number:int}/file", _file),
         Route("/run", _run, methods=["POST"]),
         Route("/stop", _stop, methods=["POST"]),
@@ -73,13 +88,15 @@ def build(secret: str, sessions: Sessions, policy: Policy, executor: Executor) -
     routes = [
         Route("/", _page),
         Route("/static/{name}", _static),
+        Route("/example/", _example),
+        Route("/example/{view}.webp", _example_view),
         Route("/sessions", _new, methods=["POST"]),
-        Mount("/sessions/{session}", routes=of_session),
+        Mount("/sessions/{session}", routes=session_routes),
     ]
     handlers: dict[Any, Callable[[Request, Any], Any]] = {UserError: _refused, HTTPException: _http_error}
-    app = Starlette(routes=[Mount(f"/{secret}", routes=routes)], exception_handlers=handlers)
+    app = Starlette(routes=[Mount(f"/{keys.home}", routes=routes)], exception_handlers=handlers)
     app.state.sessions, app.state.policy, app.state.executor = sessions, policy, executor
-    return _with_headers(app)
+    return _with_headers(guarded(app, keys, hosts, trust))
 
 
 def _with_headers(app: ASGIApp) -> ASGIApp:
@@ -103,43 +120,18 @@ async def _http_error(_: Request, error: HTTPException) -> Response:
 
 
 async def _page(request: Request) -> Response:
-    # model names and words of this package only, yet everything is escaped
-    loader = jinja2.FileSystemLoader(HERE / "static")
-    template = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(
-        "page.html"
-    )
-    policy: Policy = request.app.state.policy
-    html = template.render(
-        authorized=BUNDLED.authorized,
-        tasks=_bundled(),
-        strengths=STRENGTHS,
-        max_epsilon=MAX_EPSILON,
-        max_steps=MAX_STEPS,
-        max_photos=MAX_PHOTOS,
-        max_bytes=MAX_BYTES,
-        max_pixels=MAX_PIXELS,
-        amplify=AMPLIFY,
-        local=policy.local,
-        allow_python=policy.allow_python,
-    )
-    return HTMLResponse(html)
+    return HTMLResponse(await run_in_threadpool(render_page, request.app.state.policy))
 
 
-def _bundled() -> list[tuple[str, list[dict[str, str]]]]:
-    """The bundled models of each task, with the parts that they play in the demo."""
-    judges = {uri.rpartition("-")[2] for uri in BUNDLED.heldout}
-    return [
-        (
-            task,
-            [
-                {"uri": f"zoo:{name}", "name": family, "role": "heldout" if family in judges else "surrogates"}
-                for name in zoo.NAMES
-                for family in (name.partition("-")[2],)
-                if name.startswith(f"{task}-")
-            ],
-        )
-        for task in zoo.TASKS
-    ]
+async def _example(_: Request) -> Response:
+    return JSONResponse(example())
+
+
+async def _example_view(request: Request) -> Response:
+    view = request.path_params["view"]
+    if view not in EXAMPLE_VIEWS:
+        raise HTTPException(404, "there is no such view")
+    return FileResponse(EXAMPLE / f"{view}.webp", media_type="image/webp")
 
 
 async def _static(request: Request) -> Response:
@@ -167,8 +159,8 @@ async def _close(request: Request) -> Response:
 async def _upload(request: Request) -> Response:
     session, name = _session(request), request.query_params.get("name", "photo")
     data = await _body(request, MAX_BYTES, f"{name}: too large; the page takes files up to {MAX_BYTES // 10**6} MB")
-    picture = await run_in_threadpool(session.add, name, data)
-    return JSONResponse({"number": picture.number})
+    photo = await run_in_threadpool(session.add, name, data)
+    return JSONResponse({"number": photo.number})
 
 
 async def _samples(request: Request) -> Response:
@@ -183,21 +175,29 @@ async def _remove(request: Request) -> Response:
     return Response(status_code=204)
 
 
-async def _picture(request: Request) -> Response:
+async def _photo_view(request: Request) -> Response:
     view = request.path_params["view"]
     if view not in VIEWS:
         raise HTTPException(404, "there is no such view")
-    path = await run_in_threadpool(_find(request).view, cast(View, view))
-    if path is None:
+    picture = await run_in_threadpool(_photo(request).view, cast(View, view))
+    if picture is None:
         raise HTTPException(404, "there is no such picture yet")
-    return FileResponse(path, media_type="image/png")
+    return Response(picture, media_type="image/png")
+
+
+async def _preview(request: Request) -> Response:
+    preview = await run_in_threadpool(_photo(request).preview)
+    if preview is None:
+        raise HTTPException(404, GONE)
+    return JSONResponse(preview)
 
 
 async def _file(request: Request) -> Response:
-    picture = _find(request)
-    if picture.result.status != "protected":
+    photo = _photo(request)
+    picture = await run_in_threadpool(photo.view, "after")
+    if picture is None:
         raise HTTPException(404, "there is no protected file")
-    return FileResponse(picture.protected, media_type="image/png", headers=_saved_as(picture.saved_name))
+    return Response(picture, media_type="image/png", headers=_saved_as(photo.saved_name))
 
 
 async def _run(request: Request) -> Response:
@@ -206,11 +206,11 @@ async def _run(request: Request) -> Response:
         content = json.loads(await _body(request, MAX_JSON, "the settings are too long"))
     except (ValueError, RecursionError) as error:
         raise UserError("the settings could not be read: reload the page") from error
-    choice = read_choice(content)
-    for uri in choice.uris:
+    settings = read_form(content)
+    for uri in settings.models:
         policy.check(uri)
-    await run_in_threadpool(session.begin, choice)
-    session.job = request.app.state.executor.submit(work, session, choice, policy)
+    await run_in_threadpool(session.begin, settings)
+    session.job = request.app.state.executor.submit(run_session, session, settings, policy)
     return Response(status_code=202)
 
 
@@ -226,29 +226,35 @@ async def _zip(request: Request) -> Response:
 
 
 async def _run_file(request: Request) -> Response:
-    choice = _session(request).choice
-    if choice is None:
-        raise UserError("there was no run yet whose settings could be saved")
-    return PlainTextResponse(to_toml(choice), media_type="application/toml", headers=_saved_as(RUN_FILE))
+    settings = _session(request).settings
+    if settings is None:
+        raise UserError("there are no settings to save before the first run")
+    return PlainTextResponse(run_file(settings), media_type="application/toml", headers=_saved_as(RUN_FILE))
 
 
 async def _body(request: Request, most: int, sentence: str) -> bytes:
-    """The request's body, never more of it in memory than allowed.
+    """Read the request's body, with at most `most` bytes and one chunk in memory.
 
     Raises:
-        UserError: it is longer.
+        UserError: the body is longer than `most` bytes; `sentence` is the message.
+        HTTPException: it does not arrive in time.
     """
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise UserError(sentence)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            stream = request.stream()
+            while (chunk := await asyncio.wait_for(anext(stream, None), CHUNK_SECONDS)) is not None:
+                body += chunk
+                if len(body) > most:
+                    raise UserError(sentence)
+    except TimeoutError as error:
+        raise HTTPException(408, "the upload did not arrive in time: try again") from error
     return bytes(body)
 
 
 def _sessions(request: Request) -> Sessions:
-    found: Sessions = request.app.state.sessions
-    return found
+    sessions: Sessions = request.app.state.sessions
+    return sessions
 
 
 def _session(request: Request) -> Session:
@@ -258,12 +264,12 @@ def _session(request: Request) -> Session:
     return session
 
 
-def _find(request: Request) -> Picture:
-    """A picture by its number: a path is never made of what was asked for."""
-    picture = _session(request).pictures.get(request.path_params["number"])
-    if picture is None:
+def _photo(request: Request) -> UploadedPhoto:
+    """Return the requested photo, looked up by its number: no path is made from a request."""
+    photo = _session(request).photos.get(request.path_params["number"])
+    if photo is None:
         raise HTTPException(404, "there is no such photo")
-    return picture
+    return photo
 
 
 def _saved_as(name: str) -> dict[str, str]:

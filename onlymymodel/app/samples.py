@@ -1,4 +1,4 @@
-"""Rendered portraits of people whom the bundled models know, for whoever has no photo at hand."""
+"""Sample photos: rendered portraits of people whom the bundled models recognize."""
 
 import io
 from functools import cache
@@ -15,10 +15,10 @@ SIDE = 320  # pixels
 
 @cache
 def samples() -> tuple[tuple[str, bytes], ...]:
-    """Names and PNG bytes."""
-    made = []
+    """Return the names and PNG bytes of the sample photos."""
+    photos = []
     for person, expression in SCENES:
         out = io.BytesIO()
         Image.fromarray(render(person, expression, PORTRAIT_SEED + person, SIDE)).save(out, "PNG")
-        made.append((f"portrait-{IDENTITY_NAMES[person].lower()}.png", out.getvalue()))
-    return tuple(made)
+        photos.append((f"portrait-{IDENTITY_NAMES[person].lower()}.png", out.getvalue()))
+    return tuple(photos)

@@ -1,22 +1,23 @@
-"""`omm app`: a page on this machine. A small page of our own over Starlette and Uvicorn, not Gradio, since that brings
-some fifty packages and an older Pillow, serves files by their paths and has telemetry to switch off, where a dozen
-routes that look everything up in one session's memory leave nothing to guard."""
+"""The server of `omm app`, a page on this machine.
+
+It is a small page on Starlette and Uvicorn rather than on Gradio, which needs some fifty packages and an older Pillow,
+serves files by their paths, and has telemetry that would have to be disabled. Here a dozen routes look everything up in
+one session's memory, so that there is no path to protect.
+"""
 
 import ipaddress
-import secrets
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from onlymymodel.app.temporary import sweep, temporary_folder
 from onlymymodel.errors import UserError
 from onlymymodel.runtime import configure, pick_device
 
@@ -24,43 +25,64 @@ if TYPE_CHECKING:
     import uvicorn
 
 LOOPBACK = "127.0.0.1"
-DOOR = """<!DOCTYPE html>
+REDIRECT_PAGE = """<!DOCTYPE html>
 <meta charset="utf-8"><meta name="referrer" content="no-referrer">
 <meta http-equiv="refresh" content="0; url={url}">
 <title>omm app</title>
 <a href="{url}">the page</a>
 """
-PATIENCE = 2  # seconds that open requests get when the server stops
+SHUTDOWN_TIMEOUT = 2  # seconds that open requests get when the server stops
+
+
+def print_address(url: str) -> None:
+    """Print the address of the page."""
+    print(f"omm app: {url}\nCtrl-C stops it and removes its photos", flush=True)
 
 
 def serve(
-    host: str = LOOPBACK, port: int = 0, *, browser: bool = True, device: str = "auto", allow_python: bool = False
+    host: str = LOOPBACK,
+    port: int = 0,
+    *,
+    browser: bool = True,
+    device: str = "auto",
+    allow_python: bool = False,
+    announce: Callable[[str], None] = print_address,
 ) -> int:
-    """Show the page until Ctrl-C; every photo and file of it is removed then. Returns 0.
+    """Serve the page until Ctrl-C, then remove all its photos and files.
 
     Args:
-        host: where to listen; anything but loopback lets others in, and says so.
-        port: 0 for any that is free.
+        host: address to listen on; any but loopback gives other machines access, and prints a warning.
+        port: port to listen on; 0 for any free port.
         browser: open the page in the user's browser.
+        device: where models run.
+        allow_python: whether `python:` models may run code.
+        announce: is called with the address of the page once it can be opened.
+
+    Returns:
+        Exit code 0.
 
     Raises:
-        UserError: the extra `app` is not installed, the place is taken, or strangers would be let run code.
+        UserError: the extra `app` is not installed, the address cannot be listened on, or `allow_python` would let
+            other machines run code here.
     """
     local = is_loopback(host)
     if allow_python and not local:
-        raise UserError(f"--allow-python would let whoever reaches {host} run code here: use it without --host")
+        raise UserError(f"--allow-python would let anybody who reaches {host} run code here: use it without --host")
     try:
-        # whatever asks for the end, Ctrl-C first, must run through the cleaning up
+        # every way to end the server, Ctrl-C first, has to run the cleanup
+        if swept := sweep():
+            print(f"omm app: removed what {swept} servers that were killed had left behind", file=sys.stderr)
         with (
-            _answering("SIGINT", "SIGTERM", by=signal.default_int_handler),
-            _listening(host, port) as place,
-            running(place, device=device, allow_python=allow_python, local=local) as (server, url),
-            # not Uvicorn's own to handle, and an exception may get lost in its loop
-            _answering("SIGHUP", by=server.handle_exit),
+            _signals_handled("SIGINT", "SIGTERM", by=signal.default_int_handler),
+            _listening(host, port) as listener,
+            running(listener, device=device, allow_python=allow_python, local=local, host=host) as (server, url),
+            # Uvicorn does not handle this one, and an exception may get lost in its loop
+            _signals_handled("SIGHUP", by=server.handle_exit),
         ):
-            _announce(host, url, local)
+            announce(url)
+            _warn(host, local)
             with _in_browser(url) if browser else nullcontext():
-                server.run(sockets=[place])
+                server.run(sockets=[listener])
     except KeyboardInterrupt:
         pass
     print("\nomm app: stopped, its photos are removed", file=sys.stderr)
@@ -69,9 +91,21 @@ def serve(
 
 @contextmanager
 def running(
-    place: socket.socket, *, device: str = "auto", allow_python: bool = False, local: bool = True
+    listener: socket.socket,
+    *,
+    device: str = "auto",
+    allow_python: bool = False,
+    local: bool = True,
+    host: str = "localhost",
 ) -> Iterator[tuple["uvicorn.Server", str]]:
-    """A server that is ready to run on a listening socket, and the page's address; its folder goes at the end.
+    """Yield a server that is ready to run on a listening socket, and the page's address; remove its folder at the end.
+
+    Args:
+        listener: the listening socket.
+        device: where models run.
+        allow_python: whether `python:` models may run code.
+        local: whether the page can be opened from this machine only.
+        host: name under which the page may be opened, beside this machine's own names and addresses.
 
     Raises:
         UserError: the extra `app` is not installed, or there is no such device.
@@ -79,33 +113,37 @@ def running(
     try:
         import uvicorn
 
+        from onlymymodel.app.access import Hosts, Keys
+        from onlymymodel.app.connections import Strangers, limited_protocol
         from onlymymodel.app.routes import build
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn"):
             raise
         raise UserError("the page needs Starlette and Uvicorn: pip install 'onlymymodel[app]'") from error
-    from onlymymodel.app.choice import Policy
+    from onlymymodel.app.form import Policy
     from onlymymodel.app.session import Sessions
 
     policy = Policy(pick_device(device), allow_python, local)
-    secret = secrets.token_urlsafe(24)
-    with tempfile.TemporaryDirectory(prefix="omm-app-", ignore_cleanup_errors=True) as folder:
-        sessions = Sessions(Path(folder))
-        # the switches belong to a thread, and the worker's is another one
+    keys, strangers = Keys(), Strangers()
+    machine = socket.gethostname().lower()
+    hosts = Hosts(local, frozenset({"localhost", host.lower(), *([] if local else [machine, f"{machine}.local"])}))
+    with temporary_folder() as folder:
+        sessions = Sessions(folder)
+        # torch's settings belong to a thread, and the runs have a thread of their own
         executor = ThreadPoolExecutor(1, "omm-app", initializer=configure)
         config = uvicorn.Config(
-            build(secret, sessions, policy, executor),
-            http="h11",
+            build(keys, hosts, strangers.trust, sessions, policy, executor),
+            http=limited_protocol(strangers),
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
-            limit_concurrency=64,
-            timeout_graceful_shutdown=PATIENCE,
+            proxy_headers=False,  # they would change whose connection a request belongs to
+            timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
         )
         try:
-            yield uvicorn.Server(config), f"http://{_authority(place)}/{secret}/"
+            yield uvicorn.Server(config), f"http://{_authority(listener)}/{keys.secret}/"
         finally:
             sessions.close_all()
             executor.shutdown(cancel_futures=True)
@@ -113,19 +151,22 @@ def running(
 
 @contextmanager
 def _in_browser(url: str) -> Iterator[None]:
-    """Open the page in the user's browser, by a file for this user alone that leads there: the browser's command line,
-    which every user of the machine can list, must not hold the page's secret."""
-    with tempfile.TemporaryDirectory(prefix="omm-app-", ignore_cleanup_errors=True) as folder:
-        path = Path(folder) / "open.html"
+    """Open the page in the user's browser.
+
+    The browser opens a file that only this user can read and that redirects to the page: its command line, which every
+    user of the machine can list, must not contain the page's secret.
+    """
+    with temporary_folder() as folder:
+        path = folder / "open.html"
         path.touch(mode=0o600)
-        path.write_text(DOOR.format(url=url), encoding="utf-8")
-        # a browser that runs in the terminal would hold up the page
+        path.write_text(REDIRECT_PAGE.format(url=url), encoding="utf-8")
+        # a browser that runs in the terminal would block the page
         threading.Thread(target=webbrowser.open, args=(path.as_uri(),), daemon=True).start()
         yield
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine alone."""
+    """Return whether a host can be reached only from this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -134,39 +175,38 @@ def is_loopback(host: str) -> bool:
 
 @contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    if not 0 <= port <= 65535:  # the resolver would take the rest of it for another port
-        raise UserError(f"--port lies between 0 and 65535, not {port}")
+    if not 0 <= port <= 65535:  # the resolver would reduce it to another port
+        raise UserError(f"--port must be from 0 to 65535, not {port}")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        place = socket.create_server(address[:2], family=family)
+        listener = socket.create_server(address[:2], family=family)
     except (OSError, OverflowError) as error:
         raise UserError(f"cannot listen on {host}, port {port}: {error}; give another --host or --port") from error
-    with place:
-        yield place
+    with listener:
+        yield listener
 
 
 @contextmanager
-def _answering(*names: str, by: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Handle signals, those that this system has, for a while."""
+def _signals_handled(*names: str, by: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handle the named signals, as far as this system has them, while the context is open."""
     signals = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = [signal.signal(one, by) for one in signals]
+    earlier = [signal.signal(number, by) for number in signals]
     try:
         yield
     finally:
-        for one, handler in zip(signals, before, strict=True):
-            signal.signal(one, handler)
+        for number, handler in zip(signals, earlier, strict=True):
+            signal.signal(number, handler)
 
 
-def _announce(host: str, url: str, local: bool) -> None:
-    print(f"omm app: {url}\nCtrl-C stops it and removes its photos", flush=True)
+def _warn(host: str, local: bool) -> None:
     if not local:
         print(
-            f"omm: whoever reaches {host} and has this address can use the page, and the connection is not "
-            "encrypted: who listens in sees the photos",
+            f"omm: anyone who can reach {host} and has this address can use the page, and the connection is not "
+            "encrypted: anyone on the network path can see the photos",
             file=sys.stderr,
         )
 
 
-def _authority(place: socket.socket) -> str:
-    host, port = place.getsockname()[:2]
+def _authority(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

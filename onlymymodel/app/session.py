@@ -1,4 +1,4 @@
-"""What one browser tab has: its photos, in a folder of its own that goes when the tab does."""
+"""The session of one browser tab: its photos, in their own folder, which is removed when the tab closes."""
 
 import secrets
 import shutil
@@ -11,9 +11,11 @@ from tempfile import NamedTemporaryFile
 from typing import Any, Literal
 from zipfile import ZipFile
 
-from onlymymodel.app.choice import RUN_FILE, Choice, to_toml
-from onlymymodel.app.picture import Picture, Result, clean_name, take_in
+from onlymymodel.app.form import RUN_FILE, run_file
+from onlymymodel.app.model_loading import LoadingModel
+from onlymymodel.app.uploaded_photo import PhotoResult, UploadedPhoto, clean_name, store_upload
 from onlymymodel.errors import UserError
+from onlymymodel.settings import RunSettings
 
 MAX_PHOTOS = 50
 MAX_SESSIONS = 16
@@ -21,16 +23,19 @@ Phase = Literal["idle", "queued", "loading", "working", "done", "stopped", "refu
 
 
 class Stopped(Exception):
-    """The person pressed Stop, closed the tab, or the server goes down."""
+    """The person pressed Stop or closed the tab, or the server is shutting down."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the run of a session stands.
+    """Progress of a session's run.
 
     Attributes:
-        sentence: why it was refused.
-        photo, photos, step, steps: counted from 1; 0 where nothing has begun.
+        sentence: why the run was refused.
+        photo, photos, step, steps: counted from 1; 0 before the first.
+        stage: what is done with the photo: the models are asked about the `original`, a `change` is searched, the
+            `file` is checked, or the models are asked about the `result`.
+        models: all models of the run, while they are loaded.
     """
 
     phase: Phase = "idle"
@@ -39,28 +44,37 @@ class Progress:
     photos: int = 0
     step: int = 0
     steps: int = 0
+    stage: Literal["", "original", "change", "file", "result"] = ""
+    models: tuple[LoadingModel, ...] = ()
 
 
 @dataclass(eq=False)
 class Session:
-    """One tab. The worker replaces `progress` and each picture's `result` whole, so that a reader needs no lock.
+    """The session of one tab.
+
+    The worker replaces `progress` and each photo's `result` as a whole, so that a reader needs no lock.
 
     Attributes:
-        id: a secret: who knows it sees the photos.
-        choice: of the last run.
-        job: that run, waiting or at work.
+        folder: folder of this session, inside the folder of all sessions that is passed.
+        id: secret that gives access to the photos.
+        choice: settings of the last run.
+        stop: set to stop the run.
+        busy: whether a run is queued or going on.
+        closed: whether the tab was closed.
+        job: the last run.
+        last_seen: monotonic time of the last request.
     """
 
     folder: Path
     id: str = field(default_factory=lambda: secrets.token_urlsafe(24))
-    pictures: dict[int, Picture] = field(default_factory=dict)
+    photos: dict[int, UploadedPhoto] = field(default_factory=dict)
     progress: Progress = Progress()
-    choice: Choice | None = None
+    settings: RunSettings | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     busy: bool = False
     closed: bool = False
     job: Future[None] | None = None
-    seen: float = field(default_factory=time.monotonic)
+    last_seen: float = field(default_factory=time.monotonic)
     _next: int = 1
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -68,62 +82,62 @@ class Session:
         self.folder /= self.id
         self.folder.mkdir(mode=0o700)
 
-    def add(self, name: str, data: bytes) -> Picture:
-        """Take a photo in.
+    def add(self, name: str, data: bytes) -> UploadedPhoto:
+        """Add an uploaded photo.
 
         Raises:
-            UserError: it is none, there are too many, or a run is going on.
+            UserError: the data is not a photo, there are too many photos, or a run is in progress.
         """
         name = clean_name(name)
         with self._lock:
             self._refuse_while_busy()
-            if len(self.pictures) >= MAX_PHOTOS:
-                raise UserError(f"{name}: there are {MAX_PHOTOS} photos already, and no more fit; remove some first")
-            picture = take_in(self.folder / str(self._next), self._next, self._free(name), data)
-            self.pictures[picture.number] = picture
+            if len(self.photos) >= MAX_PHOTOS:
+                raise UserError(f"{name}: there are {MAX_PHOTOS} photos already, which is the limit; remove some first")
+            photo = store_upload(self.folder / str(self._next), self._next, self._unused_name(name), data)
+            self.photos[photo.number] = photo
             self._next += 1
-        return picture
+        return photo
 
     def remove(self, number: int) -> None:
-        """Let a photo go, with its files.
+        """Remove a photo and its files.
 
         Raises:
             UserError: a run is going on.
         """
         with self._lock:
             self._refuse_while_busy()
-            picture = self.pictures.pop(number, None)
-            if picture is not None:
-                picture.discard()
+            photo = self.photos.pop(number, None)
+            if photo is not None:
+                photo.discard()
 
-    def begin(self, choice: Choice) -> None:
-        """Take note of a run that is about to be queued; what an earlier one gave goes.
+    def begin(self, settings: RunSettings) -> None:
+        """Prepare for a run that is about to be queued; the results of an earlier run are removed.
 
         Raises:
-            UserError: one is going on, or there are no photos.
+            UserError: a run is going on, or there are no photos.
         """
         with self._lock:
             self._refuse_while_busy()
-            if not self.pictures:
+            if not self.photos:
                 raise UserError("there is no photo yet: drop one onto the page first")
-            for picture in self.pictures.values():
-                picture.reset(Result("waiting"))
-            self.choice, self.busy, self.job = choice, True, None
-            self.progress = Progress("queued", photos=len(self.pictures))
+            for photo in self.photos.values():
+                photo.reset(PhotoResult("waiting"))
+            self.settings, self.busy, self.job = settings, True, None
+            self.progress = Progress("queued", photos=len(self.photos))
             self.stop.clear()
 
     def end(self, progress: Progress) -> None:
-        """The worker is through, whatever came of it."""
+        """Record how a run ended."""
         with self._lock:
-            for picture in self.pictures.values():
-                if picture.result.status in ("waiting", "working"):
-                    picture.result = Result("ready")
+            for photo in self.photos.values():
+                if photo.result.status in ("waiting", "working"):
+                    photo.result = PhotoResult("ready")
             self.progress, self.busy = progress, False
             if self.closed:
                 self._remove_files()
 
     def halt(self) -> None:
-        """Stop the run if there is one: at once while it waits its turn, else after the step that is being taken."""
+        """Stop the run if there is one: at once while it is queued, otherwise after the current step."""
         with self._lock:
             self.stop.set()
             if self.busy and self.job is not None and self.job.cancel():
@@ -138,47 +152,47 @@ class Session:
                 self._remove_files()
 
     def check(self) -> None:
-        """Raises Stopped where the run is no longer wanted."""
+        """Raise Stopped if the run was stopped."""
         if self.stop.is_set():
             raise Stopped
 
     def pack(self) -> Path:
-        """An archive of all protected files under their names, and the run file. PNG is packed already: stored.
+        """Return an archive of all protected files and the run file. PNG is compressed already, so files are stored.
 
         Raises:
             UserError: the tab was closed, or there is no protected file.
         """
         with self._lock:
             self._refuse_closed()
-            done = [picture for picture in self.pictures.values() if picture.result.status == "protected"]
-            if not done or self.choice is None:
+            protected = [photo for photo in self.photos.values() if photo.result.is_written]
+            if not protected or self.settings is None:
                 raise UserError("no photo is protected yet")
             with NamedTemporaryFile(dir=self.folder, delete=False) as file, ZipFile(file, "w") as archive:
-                for picture in done:
-                    archive.write(picture.protected, picture.saved_name)
-                archive.writestr(RUN_FILE, to_toml(self.choice))
+                for photo in protected:
+                    archive.write(photo.protected, photo.saved_name)
+                archive.writestr(RUN_FILE, run_file(self.settings))
         return Path(file.name)
 
     def state(self) -> dict[str, Any]:
-        """What the page shows, as JSON values."""
+        """Return what the page shows, as JSON values."""
         stopping = self.busy and self.stop.is_set()
-        pictures = [picture.to_json() for picture in list(self.pictures.values())]
-        return {"run": {**asdict(self.progress), "busy": self.busy, "stopping": stopping}, "photos": pictures}
+        photos = [photo.to_json() for photo in list(self.photos.values())]
+        return {"run": {**asdict(self.progress), "busy": self.busy, "stopping": stopping}, "photos": photos}
 
     def _remove_files(self) -> None:
-        for picture in self.pictures.values():
-            picture.discard()
+        for photo in self.photos.values():
+            photo.discard()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _free(self, name: str) -> str:
-        """A name whose saved file no other photo of the session gets."""
-        taken = {picture.saved_name.casefold() for picture in self.pictures.values()}
+    def _unused_name(self, name: str) -> str:
+        """Return the name, numbered if another photo of the session would be saved under the same name."""
+        taken = {photo.saved_name.casefold() for photo in self.photos.values()}
         stem, suffix = Path(name).stem, Path(name).suffix
         for number in range(1, len(taken) + 2):
-            tried = stem if number == 1 else f"{stem}-{number}"
-            if f"{tried}.png".casefold() not in taken:
+            candidate = stem if number == 1 else f"{stem}-{number}"
+            if f"{candidate}.png".casefold() not in taken:
                 break
-        return tried + suffix
+        return candidate + suffix
 
     def _refuse_closed(self) -> None:
         if self.closed:
@@ -187,14 +201,14 @@ class Session:
     def _refuse_while_busy(self) -> None:
         self._refuse_closed()
         if self.busy:
-            raise UserError("photos are being worked on: stop that first, or wait until it is done")
+            raise UserError("a run is in progress: stop it first, or wait until it is done")
 
 
 class Sessions:
-    """The tabs that are open. Nobody finds another's: a session is known by its secret alone.
+    """The sessions of all open tabs, by their secret ids.
 
     Args:
-        folder: ours, under which every session has its own.
+        folder: parent of the sessions' folders.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -203,35 +217,35 @@ class Sessions:
         self._lock = threading.Lock()
 
     def new(self) -> Session:
-        """A session for another tab; beyond 16, the one that nobody looked at for longest goes.
+        """Open a session for another tab; beyond 16, the idle one with the oldest last request is closed.
 
         Raises:
-            UserError: all of them are at work.
+            UserError: all of them have a run going on.
         """
         with self._lock:
             if len(self._open) >= MAX_SESSIONS:
                 idle = [session for session in self._open.values() if not session.busy]
                 if not idle:
-                    raise UserError(f"{MAX_SESSIONS} pages are at work already: close one of them")
-                self._drop(min(idle, key=lambda session: session.seen).id)
+                    raise UserError(f"{MAX_SESSIONS} pages are open already: close one of them")
+                self._drop(min(idle, key=lambda session: session.last_seen).id)
             session = Session(self.folder)
             self._open[session.id] = session
         return session
 
     def get(self, key: str) -> Session | None:
-        """The session of that secret, None where there is none (any more)."""
+        """Return the session with that id; None if there is none, or no longer."""
         session = self._open.get(key)
         if session is not None:
-            session.seen = time.monotonic()
+            session.last_seen = time.monotonic()
         return session
 
     def close(self, key: str) -> None:
-        """A tab was closed."""
+        """Close the session of a tab."""
         with self._lock:
             self._drop(key)
 
     def close_all(self) -> None:
-        """The server goes down."""
+        """Close all sessions."""
         with self._lock:
             for key in list(self._open):
                 self._drop(key)

@@ -1,1 +1,1 @@
-"""Photos, folders and manifests on disk; rendered portraits. Imports nothing else of this package but errors."""
+"""Photos, folders and manifests on disk; labelled datasets; rendered portraits. Imports only `errors`."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from onlymymodel.data.class_folders import items_in
+from onlymymodel.data.class_folders import read_class_folders
 from onlymymodel.data.labelled import (
     Dataset,
     Item,
     list_folder,
     missing_pictures,
-    no_splits,
+    refuse_split,
     require_all,
     split_prefix,
 )
@@ -26,19 +26,20 @@ _MAX_NUMBER = 10**8
 
 
 def load_celeba_hq(root: Path, split: str | None) -> Dataset:
-    """Read either layout; classes are CelebA's identity numbers, in both sorted as text.
+    """Load CelebA-HQ in either layout; classes are CelebA's identity numbers, sorted as text.
 
     CelebAMask-HQ: `CelebA-HQ-img/0.jpg`, ... with CelebA-HQ-to-CelebA-mapping.txt (idx, orig_idx, orig_file)
-    and, out of CelebA, identity_CelebA.txt (orig_file, identity). It has no splits.
+    and identity_CelebA.txt (orig_file, identity) of CelebA. It has no splits.
 
     Folders: `train/IDENTITY/PICTURE` and `test/IDENTITY/PICTURE`, as in the subset of 307 identities that
     github.com/ndb796/CelebA-HQ-Face-Identity-and-Attributes-Recognition-PyTorch makes and, through
     torchvision's ImageFolder, numbers by names sorted as text ("1000" before "33").
 
-    Raises UserError where a file is missing or wrong.
+    Raises:
+        UserError: a file is missing or wrong.
     """
     if (root / _MAPPING).is_file() or (root / _PICTURES).is_dir():
-        no_splits("celeba_hq", split)
+        refuse_split("celeba_hq", split)
         return _mask_hq(root)
     return _folders(root, split)
 
@@ -48,15 +49,15 @@ def _folders(root: Path, split: str | None) -> Dataset:
     listing = list_folder(root / prefix)
     if not listing.folders:
         raise UserError(f"{root} is not complete: {prefix / 'IDENTITY'} and {_MAPPING} are missing, one is needed.")
-    left_out = Counter(listing.others)
+    left_out = Counter(listing.ignored)
     if listing.pictures:
         left_out["not in an identity's folder"] = len(listing.pictures)
-    # an identity that one split lacks must not shift the numbers of those behind it
+    # an identity that one split lacks must not shift the indices of the following ones
     siblings = [root / name for names in SPLITS.values() for name in names if prefix.parts and (root / name).is_dir()]
     identities = set(listing.folders).union(*(list_folder(folder).folders for folder in siblings))
     classes = tuple(sorted(identities))
     index = {identity: number for number, identity in enumerate(classes)}
-    items = items_in(root, ((prefix / name, index[name]) for name in listing.folders), left_out)
+    items = read_class_folders(root, ((prefix / name, index[name]) for name in listing.folders), left_out)
     return Dataset("celeba_hq", root, classes, tuple(items), left_out)
 
 
@@ -71,7 +72,7 @@ def _mask_hq(root: Path) -> Dataset:
         raise UserError(f"{table} is not complete: {unknown[0]} has no identity there{more}.")
     require_all(root, missing_pictures(root, originals))
     listing = list_folder(root / _PICTURES)
-    left_out.update(listing.others)
+    left_out.update(listing.ignored)
     unlisted = sum(_PICTURES / name not in originals for name in listing.pictures)
     if unlisted:
         left_out[f"not in {_MAPPING}"] = unlisted
@@ -82,7 +83,7 @@ def _mask_hq(root: Path) -> Dataset:
 
 
 def _originals(table: Path, left_out: Counter[str]) -> dict[PurePosixPath, str]:
-    """Return the name in CelebA of each picture."""
+    """Return the name of each picture in CelebA."""
     originals: dict[PurePosixPath, str] = {}
     problems = Problems(table)
     for line, (number, _, original, *_) in read_words(table, 3):
@@ -100,7 +101,7 @@ def _originals(table: Path, left_out: Counter[str]) -> dict[PurePosixPath, str]:
             left_out["listed twice"] += 1
         else:
             problems.add("more than one original for a picture", number, line)
-    problems.settle()
+    problems.raise_if_any()
     if not originals:
         raise UserError(f"{table} lists no picture.")
     return originals
@@ -116,5 +117,5 @@ def _identities(table: Path) -> dict[str, str]:
             problems.add("not an identity's number", identity, line)
         elif identities.setdefault(name, str(number)) != str(number):
             problems.add("more than one identity for a picture", name, line)
-    problems.settle()
+    problems.raise_if_any()
     return identities

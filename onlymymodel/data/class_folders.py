@@ -1,4 +1,4 @@
-"""A folder for each class, the way torchvision's ImageFolder has it: index = order of the sorted folder names."""
+"""Datasets with a folder for each class, as torchvision's ImageFolder: indices follow the sorted folder names."""
 
 from __future__ import annotations
 
@@ -11,28 +11,34 @@ from onlymymodel.errors import UserError
 
 
 def load_class_folders(root: Path, split: str | None) -> Dataset:
-    """Read `root/CLASS/PICTURE`, or `root/SPLIT/CLASS/PICTURE` where a split (any folder name) is given.
+    """Load `root/CLASS/PICTURE`, or `root/SPLIT/CLASS/PICTURE` if a split (any folder name) is given.
 
-    Raises UserError where there is no class folder, or where one has no picture.
+    Raises:
+        UserError: there is no class folder, or one has no picture.
     """
     if split is not None and (not split or split != Path(split).name or split.startswith(".")):
-        raise UserError(f"folders: the split {split!r} is no folder's name.")
+        raise UserError(f"folders: the split {split!r} is not the name of a folder.")
     prefix = PurePosixPath(split or ".")
     listing = list_folder(root / prefix)
     if not listing.folders:
-        raise UserError(f"{root / prefix} has no folders; folders: wants one for each class.")
-    left_out = Counter(listing.others)
+        raise UserError(f"{root / prefix} has no folders; folders: needs one for each class.")
+    left_out = Counter(listing.ignored)
     if listing.pictures:
         left_out["not in a class folder"] = len(listing.pictures)
-    items = items_in(root, ((prefix / name, label) for label, name in enumerate(listing.folders)), left_out)
+    items = read_class_folders(root, ((prefix / name, label) for label, name in enumerate(listing.folders)), left_out)
     return Dataset("folders", root, listing.folders, tuple(items), left_out)
 
 
-def items_in(root: Path, folders: Iterable[tuple[PurePosixPath, int]], left_out: Counter[str]) -> list[Item]:
-    """Return the pictures that lie in `folders`, (path below `root`, label) each; what else is there is counted.
+def read_class_folders(root: Path, folders: Iterable[tuple[PurePosixPath, int]], left_out: Counter[str]) -> list[Item]:
+    """Return the pictures in class folders, and count in `left_out` what else the folders have.
 
-    Raises UserError that names the first folder without a picture and how many more there are: so look
-    downloads that were cut off.
+    Args:
+        root: folder of the dataset.
+        folders: (path below `root`, label) of each class folder.
+        left_out: number of omitted entries by reason; updated.
+
+    Raises:
+        UserError: a folder has no picture, as after an incomplete download.
     """
     items: list[Item] = []
     empty: list[PurePosixPath] = []
@@ -40,7 +46,7 @@ def items_in(root: Path, folders: Iterable[tuple[PurePosixPath, int]], left_out:
     for folder, label in folders:
         listing = list_folder(root / folder)
         items += [Item(folder / name, label) for name in listing.pictures]
-        left_out.update(listing.others)
+        left_out.update(listing.ignored)
         if listing.folders:
             left_out["a folder inside a class folder"] += len(listing.folders)
         if not listing.pictures:

@@ -1,4 +1,4 @@
-"""The door to labelled sets: `KIND:PATH` in, pictures and labels out; and the labels of a model's own classes."""
+"""Open a labelled dataset by `KIND:PATH`, and match its labels to the classes of a model."""
 
 from __future__ import annotations
 
@@ -9,111 +9,120 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from onlymymodel.data.affectnet import load_affectnet, meaning
+from onlymymodel.data.affectnet import expression_noun, load_affectnet
 from onlymymodel.data.celeba_hq import load_celeba_hq
 from onlymymodel.data.class_folders import load_class_folders
 from onlymymodel.data.imagenet import load_imagenet
-from onlymymodel.data.labelled import Dataset, Item, no_splits, shown
+from onlymymodel.data.labelled import Dataset, Item, quoted, refuse_split
 from onlymymodel.data.labels import read_labels
 from onlymymodel.data.nips2017 import load_nips2017
+from onlymymodel.data.regular_file import is_file, is_folder
 from onlymymodel.data.tables import Problems, inner_path, integer, read_csv
 from onlymymodel.errors import UserError
 
 __all__ = ["KINDS", "Dataset", "Item", "labels_for", "open_dataset"]
 
-_CODE = re.compile(r"[0-9]+|n[0-9]{8}")  # a number or a wnid: says which class, but in nobody's words
+_CODE = re.compile(r"[0-9]+|n[0-9]{8}")  # a number or a wnid: identifies a class, but is not its name
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _MAX_INDEX = 99_999
 Parts = tuple[str, ...]
 
 
 def open_dataset(spec: str, *, split: str | None = None) -> Dataset:
-    """Read the set that `KIND:PATH` names (see KINDS), e.g. "imagenet:data/ILSVRC"; no picture is opened.
+    """Open a labelled dataset; no picture is read.
 
-    split: `val`, `test`, `train`, ... where the set has splits; without it the one to evaluate on (val, test),
-    else train. PATH may also be a split's own folder.
+    Args:
+        spec: `KIND:PATH`, e.g. "imagenet:data/ILSVRC"; see KINDS. PATH may also be the folder of one split.
+        split: `val`, `test`, `train`, ... if the dataset has splits; by default the one to evaluate on (val, test),
+            else train.
 
-    Raises UserError for an unknown kind, and where the set is missing, incomplete or broken.
+    Raises:
+        UserError: unknown kind; the dataset is missing, incomplete or broken.
     """
-    kind, colon, place = spec.partition(":")
-    if not colon or not place:
+    kind, colon, location = spec.partition(":")
+    if not colon or not location:
         raise UserError(f"dataset {spec!r} is not of the form KIND:PATH; KIND is one of {', '.join(KINDS)}.")
     if kind not in KINDS:
         near = difflib.get_close_matches(kind.lower(), KINDS, n=1, cutoff=0.5)
         meant = f"did you mean {near[0]}?" if near else f"known are {', '.join(KINDS)}."
         raise UserError(f"dataset {spec!r}: unknown kind {kind!r}; {meant}")
-    path = Path(place).expanduser()
-    if not path.exists():
-        raise UserError(f"dataset {spec!r}: {place} does not exist.")
+    path = Path(location).expanduser()
+    if not is_file(path) and not is_folder(path):
+        raise UserError(f"dataset {spec!r}: {location} does not exist.")
     if path.is_dir() == (kind == "csv"):
-        raise UserError(f"dataset {spec!r}: {place} is not a {'file' if kind == 'csv' else 'folder'}.")
+        raise UserError(f"dataset {spec!r}: {location} is not a {'file' if kind == 'csv' else 'folder'}.")
     return KINDS[kind](path, split)
 
 
 def labels_for(
-    dataset: Dataset, *, known: Sequence[str], classes: Sequence[str] | None, n_classes: int
+    dataset: Dataset, *, photos: Sequence[str], classes: Sequence[str] | None, n_classes: int
 ) -> dict[str, int]:
-    """Return the authorized model's class index for each of the `known` photos that the set labels.
+    """Return the authorized model's class index for each photo that the dataset labels.
 
-    known: relative POSIX paths of the photos below the source folder. A photo is that picture of the set whose
-    path is the same, or ends with the photo's path (the source lies in the set), or that the photo's path ends
-    with (the set lies in the source). Photos without a picture get no label.
-    classes: the model's class names, where it has them. Classes are matched by name, regardless of case;
-    by index where the model has no names, or where the set's are only codes (numbers, wnids) that the model
-    does not use. Then both must have the same number of classes. A `csv:` set goes through `read_labels`.
+    A photo is matched to the picture of the dataset with the same path, or whose path ends with the photo's (the source
+    is inside the dataset), or that the photo's path ends with (the dataset is inside the source). Classes are matched
+    by name, regardless of case; by index if the model has no names, or if the dataset has only codes (numbers, wnids)
+    that the model does not use. Then both must have the same number of classes. `read_labels` reads a `csv:` dataset.
 
-    Raises UserError where no photo is in the set, where one could be several pictures, or where a class has no
-    counterpart; ValueError where classes and n_classes contradict each other.
+    Args:
+        dataset: the labelled dataset.
+        photos: relative POSIX paths of the photos below the source folder. Photos without a picture get no label.
+        classes: the model's class names; None if it has none.
+        n_classes: number of the model's classes.
+
+    Raises:
+        UserError: no photo is in the dataset, a photo matches several pictures, or a class has no counterpart.
+        ValueError: `classes` and `n_classes` contradict each other.
     """
     if classes is not None and len(classes) != n_classes:
         raise ValueError(f"{len(classes)} class names for {n_classes} classes")
     if dataset.table is not None:
-        return read_labels(dataset.table, known=known, classes=classes, n_classes=n_classes)
-    found = _find_photos(dataset, known)
-    used = sorted({item.label for item in found.values()})
+        return read_labels(dataset.table, photos=photos, classes=classes, n_classes=n_classes)
+    items = _match_photos(dataset, photos)
+    used = sorted({item.label for item in items.values()})
     index = _by_name(dataset, used, classes) if classes else None
     if index is None:
         _check_by_index(dataset, n_classes)
-        return {name: item.label for name, item in found.items()}
-    return {name: index[item.label] for name, item in found.items()}
+        return {name: item.label for name, item in items.items()}
+    return {name: index[item.label] for name, item in items.items()}
 
 
-def _find_photos(dataset: Dataset, known: Sequence[str]) -> dict[str, Item]:
-    """Return the set's picture for each photo that is one."""
-    whole = {_parts(item.path.as_posix()): item for item in dataset.items}
-    found: dict[str, Item] = {}
+def _match_photos(dataset: Dataset, photos: Sequence[str]) -> dict[str, Item]:
+    """Return the picture of the dataset for each photo that has one."""
+    by_path = {_parts(item.path.as_posix()): item for item in dataset.items}
+    items: dict[str, Item] = {}
     rest: dict[str, Parts] = {}
-    for name in known:
+    for name in photos:
         parts = _parts(name)
         ends = (parts[start:] for start in range(len(parts)))
-        item = next((whole[end] for end in ends if end in whole), None)
+        item = next((by_path[end] for end in ends if end in by_path), None)
         if item is None:
             rest[name] = parts
         else:
-            found[name] = item
-    tails = _tails(whole, {len(parts) for parts in rest.values()})
-    several = [name for name, parts in rest.items() if len(tails.get(parts, ())) > 1]
-    found |= {name: tails[parts][0] for name, parts in rest.items() if parts in tails}
-    claims = Counter(item.path for item in found.values())
-    several += [name for name, item in found.items() if claims[item.path] > 1 and name not in rest]
+            items[name] = item
+    by_end = _by_path_end(by_path, {len(parts) for parts in rest.values()})
+    several = [name for name, parts in rest.items() if len(by_end.get(parts, ())) > 1]
+    items |= {name: by_end[parts][0] for name, parts in rest.items() if parts in by_end}
+    claims = Counter(item.path for item in items.values())
+    several += [name for name, item in items.items() if claims[item.path] > 1 and name not in rest]
     if several:
         raise UserError(
-            f"{dataset.root}: {len(several)} photo(s) cannot be told apart there: {shown(several)}; "
-            "name the very folder that the photos are in."
+            f"{dataset.root}: {len(several)} photo(s) match several of its pictures: {quoted(several)}; "
+            "give the folder that the photos are in."
         )
-    if known and not found:
-        raise UserError(f"{dataset.root} has none of the {len(known)} photos (the first is {known[0]!r}).")
-    return found
+    if photos and not items:
+        raise UserError(f"{dataset.root} has none of the {len(photos)} photos (the first is {photos[0]!r}).")
+    return items
 
 
-def _tails(whole: Mapping[Parts, Item], lengths: Iterable[int]) -> dict[Parts, list[Item]]:
-    """Return the pictures by the last parts of their paths, for tails of the given lengths."""
-    tails: defaultdict[Parts, list[Item]] = defaultdict(list)
+def _by_path_end(by_path: Mapping[Parts, Item], lengths: Iterable[int]) -> dict[Parts, list[Item]]:
+    """Return the pictures by the last parts of their paths, for ends of the given lengths."""
+    by_end: defaultdict[Parts, list[Item]] = defaultdict(list)
     for length in lengths:
-        for parts, item in whole.items():
+        for parts, item in by_path.items():
             if len(parts) > length:
-                tails[parts[-length:]].append(item)
-    return dict(tails)
+                by_end[parts[-length:]].append(item)
+    return dict(by_end)
 
 
 def _parts(path: str) -> Parts:
@@ -122,25 +131,25 @@ def _parts(path: str) -> Parts:
 
 
 def _by_name(dataset: Dataset, used: Iterable[int], classes: Sequence[str]) -> dict[int, int] | None:
-    """Return label -> the model's index of the class with the same name, None where there are only codes."""
-    word = meaning if dataset.name == "affectnet" else _plain
-    places: defaultdict[str, list[int]] = defaultdict(list)
-    for place, name in enumerate(classes):
-        places[word(name)].append(place)
-    meant = {label: places.get(word(dataset.classes[label]), []) for label in used}
-    if not any(meant.values()) and all(map(_CODE.fullmatch, dataset.classes)):
+    """Return the model's class index of the same name by label, or None if the dataset has only codes."""
+    word = expression_noun if dataset.name == "affectnet" else _plain
+    indices: defaultdict[str, list[int]] = defaultdict(list)
+    for index, name in enumerate(classes):
+        indices[word(name)].append(index)
+    matches = {label: indices.get(word(dataset.classes[label]), []) for label in used}
+    if not any(matches.values()) and all(map(_CODE.fullmatch, dataset.classes)):
         return None
-    unknown = [dataset.classes[label] for label, found in meant.items() if not found]
-    several = [dataset.classes[label] for label, found in meant.items() if len(found) > 1]
+    unknown = [dataset.classes[label] for label, equal in matches.items() if not equal]
+    several = [dataset.classes[label] for label, equal in matches.items() if len(equal) > 1]
     if unknown:
-        raise UserError(f"{dataset.root} has {len(unknown)} class(es) that the model has not: {shown(unknown)}.")
+        raise UserError(f"{dataset.root} has {len(unknown)} class(es) that the model does not have: {quoted(unknown)}.")
     if several:
-        raise UserError(f"The model has more than one class of the name {shown(several)}.")
-    return {label: found[0] for label, found in meant.items()}
+        raise UserError(f"The model has more than one class of the name {quoted(several)}.")
+    return {label: equal[0] for label, equal in matches.items()}
 
 
 def _check_by_index(dataset: Dataset, n_classes: int) -> None:
-    """Raise UserError where it can be told without names that equal indices do not mean equal classes."""
+    """Raise UserError if equal indices cannot mean equal classes."""
     classes = dataset.classes
     if len(classes) != n_classes:
         raise UserError(
@@ -161,11 +170,11 @@ def _plain(name: str) -> str:
 
 def _load_csv(table: Path, split: str | None) -> Dataset:
     """Read a table of file and label; classes are its names, sorted, or, where all are numbers, 0 to the highest."""
-    no_splits("csv", split)
+    refuse_split("csv", split)
     labels: dict[str, str] = {}
     left_out, problems = Counter[str](), Problems(table)
     for line, (file, label) in read_csv(table, ("file", "label")):
-        path = inner_path(file)
+        path = inner_path(file.replace("\\", "/"))
         if path is None:
             problems.add("unsafe file name", file, line)
         elif not label:
@@ -178,7 +187,7 @@ def _load_csv(table: Path, split: str | None) -> Dataset:
             left_out["listed twice"] += 1
         else:
             problems.add("more than one label for a file", file, line)
-    problems.settle()
+    problems.raise_if_any()
     if not labels:
         raise UserError(f"{table} lists no picture.")
     if all(map(_INTEGER.fullmatch, labels.values())):

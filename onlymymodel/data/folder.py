@@ -1,51 +1,62 @@
-"""Folders: which files are photos, where each result goes, and whether the destination can take them."""
+"""Scan a folder for photos, choose the path of each result, and check that the destination can be written."""
 
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
-from onlymymodel.data.atomic import PARTIAL
-from onlymymodel.data.image_io import SUFFIXES
-from onlymymodel.errors import UserError
+from onlymymodel.data.atomic import OWN, PARTIAL
+from onlymymodel.data.file_kinds import Status, kind_of, reason_passed_over
+from onlymymodel.data.file_signatures import SUFFIXES, is_named_like_a_picture
+from onlymymodel.errors import UserError, nearest
 
 _SHOWN = 10
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One name found in the source, and what is to become of it.
+    """One file or folder below the source.
 
-    relative: its path below the source. path: where to read it. output: where its result goes below the
-    destination, for photos only. reason: why it is no photo or refused, None for photos.
+    Attributes:
+        relative: path below the source.
+        path: path to read it from.
+        output: path of its result below the destination; None for everything but photos.
+        status: `photo`, `not-a-photo`, or `refused` (looks like a photo, but is not read).
+        reason: why it is not a photo or is refused; None for photos.
     """
 
     relative: PurePosixPath
     path: Path
     output: PurePosixPath | None
-    status: Literal["photo", "not-a-photo", "refused"]
+    status: Status
     reason: str | None
 
 
-def scan(source: Path, suffix: str = ".png") -> list[Entry]:
+def scan(source: Path, suffix: str = ".png", exclude: Sequence[str] = ()) -> list[Entry]:
     """List every file below `source`, or `source` itself if it is a file, ordered by the parts of its path.
 
-    The output tree mirrors the source with the name's suffix replaced by `suffix`. Hidden files and folders
-    and other suffixes are "not-a-photo"; symbolic links, special files, folders named like photos and what
-    cannot be read are "refused". Only `source` itself may be a link. Nothing is opened.
+    The output tree mirrors the source with the suffix of a picture replaced by `suffix`. The first bytes of a file
+    decide whether it is a photo, not its name. Hidden files and folders, those of systems, excluded ones and files
+    that are not pictures are "not-a-photo"; pictures of formats that are not read, symbolic links, special files and
+    folders named like photos and what cannot be read are "refused". Only `source` itself may be a link.
 
-    Raises UserError where there is no source, no photo in it, or where two photos would get the same output.
+    Args:
+        source: a folder, or one file.
+        suffix: of the results, with the dot.
+        exclude: globs of files and folders to pass over, see `reason_passed_over`.
+
+    Raises:
+        UserError: the source does not exist, has no photo, or two photos would have the same output.
     """
     if not source.exists():
-        raise UserError(f"{source} does not exist.")
+        raise UserError(f"{source} does not exist{_near_names(source)}")
     if source.is_dir():
-        entries = sorted(_walk(source, suffix), key=lambda entry: entry.relative.parts)
+        entries = sorted(_walk(source, suffix, exclude), key=lambda entry: entry.relative.parts)
     else:
         entries = [_file_entry(source, PurePosixPath(source.name), source.is_file(), suffix)]
     if not any(entry.status == "photo" for entry in entries):
@@ -55,97 +66,129 @@ def scan(source: Path, suffix: str = ".png") -> list[Entry]:
 
 
 def check_destination(source: Path, out: Path) -> None:
-    """Make the folder `out` if needed and see that results can be written to it.
+    """Create the folder `out` if needed, with the source's permissions, and check that results can be written to it.
 
-    Raises UserError where `out` is, contains or lies inside `source` (links resolved): results must never be
-    mixed with, or written over, the photos they come from. Also where `out` is a file or not writable.
+    Raises:
+        UserError: see `check_apart` and `check_writable`.
     """
-    if _lies_in(out, source):
-        raise UserError(f"The output folder {out} is, or lies inside, the source {source}; choose another.")
-    if _lies_in(source, out):
-        raise UserError(f"The source {source} lies inside the output folder {out}; choose another.")
-    check_writable(out)
+    check_apart(source, out)
+    check_writable(out, 0o700 | (source if source.is_dir() else source.parent).stat().st_mode & 0o777)
 
 
-def check_writable(out: Path) -> None:
-    """Make the folder `out` if needed and see that files can be written to it.
+def check_apart(source: Path, out: Path) -> None:
+    """Check that results in `out` can neither be mixed with, nor written over, their originals. Nothing is written.
 
-    Raises UserError where `out` is a file or not writable.
+    Raises:
+        UserError: `out` is, contains or is inside `source` (links resolved).
+    """
+    if _is_inside(out, source):
+        raise UserError(f"The output folder {out} is, or is inside, the source {source}; choose another.")
+    if _is_inside(source, out):
+        raise UserError(f"The source {source} is inside the output folder {out}; choose another.")
+
+
+def check_could_be_written(out: Path) -> None:
+    """Check that the folder `out` could be made and written, without writing anything; see `check_writable`.
+
+    Raises:
+        UserError: `out` is a file, or the permissions of it, or of the folder above it, forbid writing.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"The output {out} is a file; it must be a folder.")
+    existing = next((folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists()), Path())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"The output folder {out} cannot be written to: {existing} allows no new files.")
+
+
+def check_writable(out: Path, mode: int = 0o777) -> None:
+    """Create the folder `out` if needed and check that files can be written to it.
+
+    Args:
+        out: the folder.
+        mode: its permissions if it is created, less those that the system takes from new folders.
+
+    Raises:
+        UserError: `out` is a file or cannot be written.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"The output {out} is a file; it must be a folder.")
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        # Trying is the only test that sees quotas, read-only mounts and access lists. The suffix lets the
-        # sweep of leftovers find it if we are killed right here.
-        with tempfile.NamedTemporaryFile(dir=out, suffix=PARTIAL):
-            pass
+        out.mkdir(mode, parents=True, exist_ok=True)
+        # only writing a file detects quotas, read-only mounts and access lists; with this name it is removed by the
+        # next run if the process is killed here
+        probe = out / f"{OWN}{secrets.token_hex(8)}{PARTIAL}"
+        probe.touch(exist_ok=False)
+        probe.unlink()
     except OSError as error:
         raise UserError(f"The output folder {out} cannot be written to: {error.strerror}.") from error
 
 
-def _walk(source: Path, suffix: str) -> Iterator[Entry]:
+def _walk(source: Path, suffix: str, exclude: Sequence[str]) -> Iterator[Entry]:
     """Yield the entries below the folder `source` in any order. Each folder is listed once."""
     pending = [PurePosixPath()]
     while pending:
         folder = pending.pop()
         try:
             with os.scandir(source / folder) as listing:
-                found = list(listing)
+                items = list(listing)
         except OSError as error:
             if folder == PurePosixPath():
                 raise UserError(f"{source} cannot be read: {error.strerror}.") from error
             yield Entry(folder, source / folder, None, "refused", f"cannot be read: {error.strerror}")
             continue
-        for item in found:
+        for item in items:
             relative = folder / item.name
-            if item.is_dir(follow_symlinks=False):
-                if not item.name.startswith("."):
-                    pending.append(relative)
-                entry = _folder_entry(Path(item.path), relative)
-                if entry is not None:
-                    yield entry
-            elif item.is_symlink() and not item.name.startswith("."):
+            is_folder = item.is_dir(follow_symlinks=False)
+            passed_over = reason_passed_over(relative, is_folder, exclude)
+            if passed_over is not None:
+                yield Entry(relative, Path(item.path), None, "not-a-photo", passed_over)
+            elif is_folder:
+                pending.append(relative)
+                if relative.suffix.lower() in SUFFIXES:
+                    yield Entry(relative, Path(item.path), None, "refused", "a folder, not a photo")
+            elif item.is_symlink():
                 yield Entry(relative, Path(item.path), None, "refused", "a symbolic link")
             else:
                 yield _file_entry(Path(item.path), relative, item.is_file(follow_symlinks=False), suffix)
 
 
-def _folder_entry(path: Path, relative: PurePosixPath) -> Entry | None:
-    """Return an entry for a folder that somebody may take for a photo or miss in the result, else None."""
-    if relative.name.startswith("."):
-        return Entry(relative, path, None, "not-a-photo", "a hidden folder")
-    if relative.suffix.lower() in SUFFIXES:
-        return Entry(relative, path, None, "refused", "a folder, not a photo")
-    return None
-
-
 def _file_entry(path: Path, relative: PurePosixPath, regular: bool, suffix: str) -> Entry:
-    """Return the entry of anything that is neither a folder nor a link."""
-    if relative.name.startswith("."):
-        return Entry(relative, path, None, "not-a-photo", "a hidden file")
-    if relative.suffix.lower() not in SUFFIXES:
-        reason = f"{relative.suffix or 'no suffix'} is no photo suffix"
-        return Entry(relative, path, None, "not-a-photo", reason)
+    """Return the entry of an item that is neither a folder nor a link."""
     if not regular:  # reading a pipe would wait forever
-        return Entry(relative, path, None, "refused", "not a regular file")
+        named = is_named_like_a_picture(relative.suffix)
+        return Entry(relative, path, None, "refused" if named else "not-a-photo", "not a regular file")
+    status, reason = kind_of(path)
+    if status != "photo":
+        return Entry(relative, path, None, status, reason)
+    bare = without_picture_suffix(relative)
+    return Entry(relative, path, bare.with_name(bare.name + suffix), "photo", None)
+
+
+def without_picture_suffix(path: PurePosixPath) -> PurePosixPath:
+    """Return a path without its suffix if that is one of a picture; .001 is a part of the name."""
+    return path.with_suffix("") if is_named_like_a_picture(path.suffix) else path
+
+
+def _near_names(path: Path) -> str:
+    """Return which files or folders beside a path may be meant, or what is expected."""
     try:
-        str(relative).encode()
-    except UnicodeEncodeError:  # Linux allows any bytes in a name; manifest and labels are UTF-8
-        return Entry(relative, path, None, "refused", "its name is not valid UTF-8")
-    return Entry(relative, path, relative.with_suffix(suffix), "photo", None)
+        near = nearest(path.name, [beside.name for beside in path.parent.iterdir()], cutoff=0.6)
+    except OSError:
+        near = []
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ": name a folder of photos, or one photo."
 
 
 def _nothing_to_do(source: Path, entries: list[Entry]) -> str:
-    """Say why a source without photos has none."""
+    """Return why a source has no photo to work on."""
     if not entries:
-        return f"{source} is empty."
-    first = ", ".join(f"{entry.relative} ({entry.reason})" for entry in entries[:_SHOWN])
-    return f"{source} has no photo to work on; it has {len(entries)} other: {first}."
+        return f"{source} is empty: name a folder of photos, or one photo."
+    pictures_first = sorted(entries, key=lambda entry: entry.status != "refused")
+    first = ", ".join(f"{entry.relative} ({entry.reason})" for entry in pictures_first[:_SHOWN])
+    return f"{source} has no photo to work on; it has {len(entries)} other file(s): {first}."
 
 
 def _refuse_collisions(entries: Iterable[Entry]) -> None:
-    """Raise UserError where two outputs are one name on some system, or one is a folder of another."""
+    """Raise UserError if two outputs are the same name on some system, or one is a folder of another."""
     users: defaultdict[tuple[str, ...], list[PurePosixPath]] = defaultdict(list)
     photos = [(entry.relative, _key(entry.output)) for entry in entries if entry.output is not None]
     for relative, key in photos:
@@ -155,16 +198,18 @@ def _refuse_collisions(entries: Iterable[Entry]) -> None:
     if clashes:
         taken = [" and ".join(map(str, files)) + ("" if len(files) > 1 else " and a folder") for files in clashes]
         listed = "; ".join(taken[:_SHOWN]) + ("; ..." if len(taken) > _SHOWN else "")
-        raise UserError(f"{len(clashes)} output name(s) would be taken twice, rename the photos: {listed}.")
+        raise UserError(
+            f"{len(clashes)} output name(s) would be used twice; rename the photos or --exclude some: {listed}."
+        )
 
 
 def _key(output: PurePosixPath) -> tuple[str, ...]:
-    """Return the parts of a path such that two equal ones are one file on macOS and Windows."""
+    """Return the parts of a path so that paths of one file on macOS or Windows are equal."""
     return tuple(unicodedata.normalize("NFC", unicodedata.normalize("NFC", part).casefold()) for part in output.parts)
 
 
-def _lies_in(inner: Path, outer: Path) -> bool:
-    """Tell whether `inner` is `outer` or below it. Links and case are resolved."""
+def _is_inside(inner: Path, outer: Path) -> bool:
+    """Return whether `inner` is `outer` or below it, with links and case resolved."""
     if not outer.exists():
         return False
     resolved = inner.resolve()

@@ -1,76 +1,58 @@
-"""Photos in, photos out: bytes to upright 8-bit pixels with their metadata set apart, and back without loss.
+"""Decode image files to upright 8-bit pixels and separate metadata, and encode them without loss.
 
-Every file ends as a Photo whose notes say what was changed on the way in, or as a PhotoError with a reason.
+Every file gives a `Photo`, whose notes list what was changed, or a `PhotoError` with a reason.
 """
 
 from __future__ import annotations
 
 import io
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image
 
+from onlymymodel.data import color_description
+from onlymymodel.data.choices import Metadata
+from onlymymodel.data.color_description import ColorDescription
+from onlymymodel.data.dropped_parts import dropped_parts
 from onlymymodel.data.exif import orientation_of
-from onlymymodel.data.photo_metadata import DECODER_ERRORS, PNG_SIGNATURE, left_behind, png_exif, read_exif
-from onlymymodel.data.pixel_modes import Arrays, Source, describe, to_arrays, unsupported
+from onlymymodel.data.icc import to_srgb
+from onlymymodel.data.jpeg_end import with_end_marker
+from onlymymodel.data.opened_image import (
+    MAX_ASPECT,
+    MAX_PIXELS,
+    MIN_SIDE,
+    OpenedImage,
+    PhotoError,
+    open_image,
+    pillow_settings,
+)
+from onlymymodel.data.photo_metadata import DECODER_ERRORS, read_exif
+from onlymymodel.data.pixel_modes import DecodedArrays, to_arrays
+from onlymymodel.data.regular_file import open_regular
 
-# The suffixes of photo candidates, in lower case. Whether one really is a photo, its bytes say.
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".webp", ".tif", ".tiff", ".bmp"})
-MIN_SIDE = 16  # pixels; models see nothing in less
-# A model's resize makes the short side some 256 pixels: of a strip of 16 x 5,000,000 that would be terabytes.
-MAX_ASPECT = 20
-MAX_PIXELS = 100_000_000
+__all__ = ["MAX_ASPECT", "MAX_PIXELS", "MIN_SIDE", "Header", "Photo", "PhotoError", "decode", "encode", "probe"]
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 _WEBP_MAX_SIDE = 16383
+_PARTS_NAMED = 10
 # Pillow, like other readers, refuses to unpack more than this from a PNG chunk.
 _PNG_MAX_ICC = 1 << 20
-_HEAD = 32  # bytes: enough for every signature below and for a PNG's bit depth
-_ORIENTATION_TAG = 274
-# (offset, bytes, name): formats that people have under a photo's name.
-_OWN_SIGNATURES = (
-    (0, PNG_SIGNATURE, "PNG"), (0, b"\xff\xd8\xff", "JPEG"), (8, b"WEBP", "WebP"), (0, b"BM", "BMP"),
-    (0, b"II*\x00", "TIFF"), (0, b"MM\x00*", "TIFF"), (0, b"II+\x00", "TIFF"), (0, b"MM\x00+", "TIFF"),
-)  # fmt: skip
-_OTHER_SIGNATURES = (
-    (0, b"GIF8", "GIF"), (4, b"ftypavif", "AVIF"), (4, b"ftypheic", "HEIC"), (4, b"ftypheix", "HEIC"),
-    (4, b"ftypmif1", "HEIF"), (4, b"ftyp", "video"), (0, b"\xff\x0a", "JPEG XL"), (4, b"JXL ", "JPEG XL"),
-    (4, b"jP  \r\n", "JPEG 2000"), (0, b"8BPS", "Photoshop"), (0, b"%PDF", "PDF"),
-)  # fmt: skip
-
-# Pillow's safety settings and Python's warning filters belong to the whole process. They are changed only
-# inside `_pillow_settings`, one thread at a time, so that importing this module changes nothing for anybody.
-_SETTINGS_LOCK = threading.RLock()
-
-
-class PhotoError(Exception):
-    """A file that gives no photo. status: "failed" (broken) or "skipped" (fine, but not for us)."""
-
-    def __init__(self, status: Literal["failed", "skipped"], reason: str) -> None:
-        super().__init__(status, reason)  # both, so that the error survives the way between processes
-        self.status = status
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return self.reason
 
 
 @dataclass(frozen=True, eq=False)
 class Photo:
     """A decoded photo, upright.
 
-    pixels: (H,W,3) RGB or, for gray photos, (H,W,1), uint8. alpha: (H,W) uint8, or None.
-    exif: EXIF bytes without the "Exif" prefix, orientation 1, embedded previews blanked. icc: color profile.
-    source_format: "PNG", "JPEG", "MPO", "WEBP", "TIFF" or "BMP".
-    notes: everything that was changed or dropped on the way in, in plain words.
+    Attributes:
+        pixels: (H,W,3) RGB or, for gray photos, (H,W,1), uint8.
+        alpha: (H,W) uint8, or None.
+        exif: EXIF bytes without the "Exif" prefix, with orientation 1 and harmless entries only; or None.
+        icc: color profile, or None.
+        source_format: Pillow's name: "PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "AVIF" or "HEIF".
+        notes: a sentence for everything that was changed or dropped when the file was decoded.
     """
 
     pixels: NDArray[np.uint8]
@@ -83,60 +65,91 @@ class Photo:
 
 @dataclass(frozen=True)
 class Header:
-    """Upright size in pixels, and 1 channel for gray photos or 3 for all others."""
+    """Facts about a photo that are read without decoding it.
+
+    Attributes:
+        width, height: in pixels, upright.
+        channels: 1 for gray photos, 3 for all others.
+    """
 
     width: int
     height: int
     channels: int
 
 
-def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Header:
-    """Return what the header of the file at `path` says, without decoding pixels.
+def probe(path: Path, max_pixels: int = MAX_PIXELS, *, first_frame: bool = False) -> Header:
+    """Return the header of the file at `path`, without decoding its pixels.
 
-    Raises PhotoError as `decode` would for everything that can be seen there, and where there is no
-    readable file.
+    Args:
+        path: the file.
+        max_pixels: see `decode`.
+        first_frame: see `decode`.
+
+    Raises:
+        PhotoError: as `decode`, for all that the header shows; or the file cannot be read.
     """
     try:
-        file = path.open("rb")
+        file = open_regular(path)
     except OSError as error:
         raise PhotoError("failed", f"cannot be read: {error.strerror}") from error
-    with file, _pillow_settings(max_pixels):
-        opened = _open(file, max_pixels)
-        # Pillow gives the size of a TIFF upright already; its tags are not in info["exif"]
-        raw = opened.png_exif or opened.image.info.get("exif") or b""
+    with file, pillow_settings(max_pixels):
+        opened = open_image(file, max_pixels, first_frame=first_frame, header_only=True)
         width, height = opened.image.size
-        if orientation_of(raw) >= 5:
+        # Pillow reports the upright size of a TIFF
+        if orientation_of(opened.exif or b"") >= 5:
             width, height = height, width
-        return Header(width, height, 1 if opened.source.gray else 3)
+        return Header(width, height, 1 if opened.pixel_format.gray else 3)
 
 
-def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
-    """Return the photo in `data`, the bytes of a PNG, JPEG, WebP, TIFF or BMP file.
+def decode(
+    data: bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    metadata: Metadata = "keep",
+    keep_makernotes: bool = False,
+    first_frame: bool = False,
+) -> Photo:
+    """Decode a photo.
 
-    max_pixels: width x height above which a file is refused before it is decoded.
-    Raises PhotoError: "failed" for what is empty, broken, cut short or too large, "skipped" for other
-    formats, animations and several pages, pixels that have no faithful 8-bit form, sides below MIN_SIDE and
-    strips narrower than 1 : MAX_ASPECT.
+    Args:
+        data: the bytes of a PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or, with the extra `heif`, HEIC file.
+        max_pixels: width x height above which a file is refused before it is decoded.
+        metadata: what to keep of EXIF: all that is harmless, all of that but the location, or nothing.
+        keep_makernotes: keep the maker note of EXIF, too, which may hold the photo.
+        first_frame: decode the first frame of an animation instead of refusing it.
+
+    Raises:
+        PhotoError: `failed` for empty, broken, truncated or too large files; `skipped` for other formats, animations,
+            several pages, pixels that have no faithful 8-bit form, sides below MIN_SIDE, and strips narrower than
+            1 : MAX_ASPECT.
     """
-    with _pillow_settings(max_pixels) as warned:
-        opened = _open(io.BytesIO(data), max_pixels)
+    with pillow_settings(max_pixels) as warned:
+        opened = open_image(io.BytesIO(data), max_pixels, first_frame=first_frame)
+        notes = list(opened.notes)
+        if opened.image.format in ("JPEG", "MPO") and (ended := with_end_marker(data)) is not None:
+            data, opened = ended, open_image(io.BytesIO(ended), max_pixels)
+            notes.append("its end marker is missing, but no pixel is")
         image, name = opened.image, str(opened.image.format)
-        icc = image.info.get("icc_profile") or None
+        color = _color(opened, data)
         try:
             image.load()
-            arrays = to_arrays(image, opened.source, icc)
+            arrays = to_arrays(image, opened.pixel_format, color.icc)
         except MemoryError as error:
             raise PhotoError("failed", "not enough memory to decode it") from error
         except DECODER_ERRORS as error:
             raise PhotoError("failed", f"damaged or cut short {name} file: {error}") from error
-        exif, orientation, exif_notes = read_exif(image)
-        notes = (*arrays.notes, *exif_notes, *left_behind(image, icc))
-        notes += tuple(dict.fromkeys(f"the decoder warned: {warning.message}" for warning in warned))
+        exif, orientation, exif_notes = read_exif(image, opened.exif, metadata, keep_makernotes)
+        parts = dropped_parts(image, data) if opened.png is None else list(opened.png.dropped)
+        notes += [*color.notes, *arrays.notes, *exif_notes]
+        notes += [f"{part} was not carried over" for part in parts[:_PARTS_NAMED]]
+        notes += [f"{len(parts) - _PARTS_NAMED} other parts were not carried over"] if parts[_PARTS_NAMED:] else []
+        notes += dict.fromkeys(f"the decoder warned: {warning.message}" for warning in warned)
     turned = opened.tiff_orientation if name == "TIFF" else orientation
     if turned in range(2, 9):
-        notes = (f"turned upright (orientation {turned})", *notes)
+        notes.insert(0, f"turned upright (orientation {turned})")
     pixels, alpha = _upright(arrays, orientation)
-    return Photo(pixels, alpha, exif, icc if arrays.keep_icc else None, name, notes)
+    photo = Photo(pixels, alpha, exif, color.icc if arrays.keep_icc else None, name, tuple(notes))
+    return _with_small_profile(photo)
 
 
 def encode(
@@ -144,23 +157,27 @@ def encode(
     *,
     like: Photo,
     format: Literal["png", "webp"] = "png",
-    strip_metadata: bool = False,
 ) -> bytes:
-    """Return a lossless file with `pixels` and with the alpha, EXIF and color profile of `like`.
+    """Encode a lossless file with `pixels` and with the alpha, EXIF and color profile of `like`.
 
-    pixels: (H,W,3) or (H,W,1) uint8, the size of `like`. Decoding the result gives all four back bit for
-    bit, and the same input gives the same bytes. WebP has two gaps: gray comes back as three equal channels,
-    and an alpha that is 255 everywhere comes back as None. TIFF is not offered, because it cannot hold EXIF
-    bytes unchanged.
-    strip_metadata: leave out EXIF. The color profile stays: without it the same numbers are other colors.
+    Decoding the result gives all four back bit for bit, and the same input gives the same bytes. WebP has two
+    exceptions: gray is decoded as three equal channels, and an alpha that is 255 everywhere is decoded as None. TIFF is
+    not offered, because it cannot hold EXIF bytes unchanged.
 
-    Raises ValueError for pixels of another type or size; PhotoError where the format cannot hold the photo.
+    Args:
+        pixels: (H,W,3) or (H,W,1) uint8, of the size of `like`.
+        like: the photo whose alpha, EXIF and color profile are written.
+        format: of the file.
+
+    Raises:
+        ValueError: pixels of another type or size.
+        PhotoError: the format cannot hold the photo.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
         raise ValueError(f"pixels must be (H,W,1) or (H,W,3) uint8, not {pixels.shape} {pixels.dtype}")
     if pixels.shape[:2] != like.pixels.shape[:2]:
         raise ValueError(f"pixels are {pixels.shape[:2]}, the photo is {like.pixels.shape[:2]}")
-    exif = b"" if strip_metadata or like.exif is None else like.exif
+    exif = like.exif or b""
     out = io.BytesIO()
     if format == "webp":
         _check_webp(pixels, like)
@@ -175,83 +192,37 @@ def encode(
     return out.getvalue()
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """An image whose header has been read and found good, and what Pillow does not keep for later.
-
-    tiff_orientation: Pillow deletes it on loading. png_exif: it may stand where Pillow has not read yet.
-    """
-
-    image: ImageFile.ImageFile
-    source: Source
-    tiff_orientation: int
-    png_exif: bytes | None
-
-
-@contextmanager
-def _pillow_settings(max_pixels: int) -> Iterator[list[warnings.WarningMessage]]:
-    """Set Pillow's process-wide limits for one file and put them back; yield the warnings it gives meanwhile.
-
-    The limit on pixels must be ours, or Pillow warns or fails at its own. A file cut short must be an error
-    even where the program that uses us has told Pillow to make up the missing part.
-    """
-    with _SETTINGS_LOCK, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        # Pillow only warns up to twice its limit; what lies between is caught by our own check
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
-        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = max_pixels, False
-        try:
-            yield caught
-        finally:
-            Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
+def _color(opened: OpenedImage, data: bytes) -> ColorDescription:
+    """Return the colors of an image; raise PhotoError if 8 bits cannot hold them."""
+    gray, name = opened.pixel_format.gray, opened.image.format
+    profile = opened.image.info.get("icc_profile") or None
+    if opened.png is not None:
+        color = color_description.of_png(opened.png, gray)
+    elif name == "BMP":
+        color = color_description.of_bmp(data, gray)
+    elif name in ("AVIF", "HEIF"):
+        color = color_description.of_avif(data, profile, gray)
+    else:
+        color = ColorDescription(profile)
+    if color.refusal is not None:
+        raise PhotoError("skipped", color.refusal)
+    return color
 
 
-def _open(file: IO[bytes], max_pixels: int) -> _Opened:
-    """Open the image in `file` without decoding it. Raises PhotoError for all that the header shows."""
-    head = file.read(_HEAD)
-    if not head:
-        raise PhotoError("failed", "an empty file")
-    try:
-        late_exif = png_exif(file) if head.startswith(PNG_SIGNATURE) else None
-        image = Image.open(file, formats=_FORMATS)
-        source = describe(image, head)
-        reason = unsupported(image, source)
-        tiff_orientation = getattr(image, "tag_v2", {}).get(_ORIENTATION_TAG, 1)
-    except Image.DecompressionBombError as error:
-        raise PhotoError("failed", f"too large: the limit is {max_pixels:,} pixels") from error
-    except DECODER_ERRORS as error:
-        raise _unreadable(head) from error
-    width, height = image.size
-    if width * height > max_pixels:
-        raise PhotoError("failed", f"too large: {width}x{height}, the limit is {max_pixels:,} pixels")
-    if min(width, height) < MIN_SIDE:
-        raise PhotoError("skipped", f"too small: {width}x{height}, the limit is {MIN_SIDE} pixels a side")
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        raise PhotoError("skipped", f"too narrow: {width}x{height}, a side of more than {MAX_ASPECT} times the other")
-    # The second picture of an MPO (a phone's stereo or depth picture) is an extra; frames and pages are not:
-    # protecting one of them would leave the others as they are.
-    if image.format != "MPO" and getattr(image, "is_animated", False):
-        several = "several pages" if image.format == "TIFF" else "an animation"
-        raise PhotoError("skipped", f"{several}: only single pictures can be protected")
-    if reason is not None:
-        raise PhotoError("skipped", reason)
-    return _Opened(image, source, tiff_orientation, late_exif)
+def _with_small_profile(photo: Photo) -> Photo:
+    """Return a photo whose color profile a PNG can hold: its colors are converted to sRGB if it is too large."""
+    if photo.icc is None or len(photo.icc) <= _PNG_MAX_ICC:
+        return photo
+    converted = to_srgb(_image(photo.pixels, None), photo.icc)
+    if converted is None:
+        note = "the color profile was dropped: it is too large, and does not describe the pixels"
+        return replace(photo, icc=None, notes=(*photo.notes, note))
+    note = "colors were converted to sRGB: the color profile is too large to be carried over"
+    return replace(photo, pixels=np.array(converted), icc=None, notes=(*photo.notes, note))
 
 
-def _unreadable(head: bytes) -> PhotoError:
-    """Return the error for a file that no decoder takes, named by its first bytes."""
-    for offset, signature, name in _OWN_SIGNATURES:
-        if head.startswith(signature, offset):
-            return PhotoError("failed", f"a damaged {name} file, or one of an unusual kind")
-    for offset, signature, name in _OTHER_SIGNATURES:
-        if head.startswith(signature, offset):
-            return PhotoError("skipped", f"not a supported format ({name})")
-    return PhotoError("failed", "not a picture, whatever its name says")
-
-
-def _upright(arrays: Arrays, orientation: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """Return pixels and alpha turned by an EXIF orientation 1 to 8."""
+def _upright(arrays: DecodedArrays, orientation: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Return pixels and alpha turned by an EXIF orientation from 1 to 8."""
 
     def turn(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if orientation >= 5:
@@ -266,7 +237,7 @@ def _upright(arrays: Arrays, orientation: int) -> tuple[NDArray[np.uint8], NDArr
 
 
 def _check_webp(pixels: NDArray[np.uint8], like: Photo) -> None:
-    """Raise PhotoError where WebP cannot hold the photo."""
+    """Raise PhotoError if WebP cannot hold the photo."""
     if max(pixels.shape[:2]) > _WEBP_MAX_SIDE:
         raise PhotoError("failed", f"WebP allows {_WEBP_MAX_SIDE} pixels a side; write PNG instead")
     if like.icc is not None and like.icc[16:20] == b"GRAY":

@@ -1,4 +1,4 @@
-"""A labelled set of pictures: what every dataset loader answers, and the folder listing that they share."""
+"""Records of a labelled dataset, which every loader returns, and the folder listing that the loaders share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from onlymymodel.data.image_io import SUFFIXES
+from onlymymodel.data.file_signatures import SUFFIXES
 from onlymymodel.errors import UserError
 
 _SHOWN = 10
@@ -19,8 +19,11 @@ _SHOWN = 10
 class Item:
     """One labelled picture.
 
-    path: below the dataset's root. label: index into the dataset's classes. box: the face in whole pixels,
-    (left, top, right, bottom) with right and bottom outside; None where the set has none.
+    Attributes:
+        path: path below the dataset's root.
+        label: index into the dataset's classes.
+        box: the face in whole pixels, (left, top, right, bottom) with right and bottom exclusive; None if the dataset
+            has no boxes.
     """
 
     path: PurePosixPath
@@ -30,11 +33,16 @@ class Item:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A labelled set whose pictures have been seen on disk, but not opened.
+    """A labelled dataset. Its pictures exist on the disk, but have not been opened.
 
-    name: its kind, e.g. `imagenet`. classes: names or codes (wnids, identity numbers) in index order.
-    items: in a fixed order. left_out: reason -> how many entries were left out for it.
-    table: the CSV table behind a `csv:` set; its files are named from the photos' folder and not looked for.
+    Attributes:
+        name: kind of the dataset, e.g. `imagenet`.
+        root: folder of the dataset.
+        classes: names or codes (wnids, identity numbers) in index order.
+        items: the pictures, in a fixed order.
+        left_out: number of omitted entries by reason.
+        table: the CSV table of a `csv:` dataset, None for the others; its files are named relative to the photos'
+            folder, and it is not checked that they exist.
     """
 
     name: str
@@ -47,79 +55,83 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Listing:
-    """The names in one folder, sorted: folders, pictures (by suffix), and how many others for each reason."""
+    """Sorted names in one folder: folders, pictures (by suffix), and the number of other files by reason."""
 
     folders: tuple[str, ...]
     pictures: tuple[str, ...]
-    others: Mapping[str, int]
+    ignored: Mapping[str, int]
 
 
 def list_folder(folder: Path) -> Listing:
-    """List `folder` once; links are followed, nothing is opened.
+    """List `folder` once; links are followed, no file is opened.
 
-    Raises UserError where there is no such folder or it may not be read.
+    Raises:
+        UserError: the folder does not exist or cannot be read.
     """
-    folders, pictures, others = [], [], Counter[str]()
+    folders, pictures, ignored = [], [], Counter[str]()
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
-                    others["hidden"] += 1
+                    ignored["hidden"] += 1
                 elif entry.is_dir():
                     folders.append(entry.name)
                 elif entry.is_file() and PurePosixPath(entry.name).suffix.lower() in SUFFIXES:
                     pictures.append(entry.name)
                 else:
-                    others["not a picture"] += 1
+                    ignored["not a picture"] += 1
     except FileNotFoundError as error:
         raise UserError(f"{folder} is missing.") from error
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror}.") from error
-    return Listing(tuple(sorted(folders)), tuple(sorted(pictures)), others)
+    return Listing(tuple(sorted(folders)), tuple(sorted(pictures)), ignored)
 
 
 def require_all(root: Path, missing: Sequence[PurePosixPath]) -> None:
-    """Raise UserError that names the first of the `missing` files and how many more there are."""
+    """Raise UserError with the first of the `missing` files and the number of the others, if any is missing."""
     if missing:
         more = f", and so are {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UserError(f"{root} is not complete: {missing[0]} is missing{more}.")
 
 
 def missing_pictures(root: Path, paths: Iterable[PurePosixPath]) -> list[PurePosixPath]:
-    """Return those of `paths` (below `root`) that are no files, in their order, with one listing a folder."""
+    """Return those of `paths` (below `root`) that do not exist, in their order; each folder is listed once."""
     wanted = list(paths)
-    there: set[PurePosixPath] = set()
+    existing: set[PurePosixPath] = set()
     for folder in {path.parent for path in wanted}:
-        with contextlib.suppress(OSError):  # a folder that is not there, or whose name no disk could hold
-            there.update(folder / path.name for path in (root / folder).iterdir())
-    return [path for path in wanted if path not in there]
+        with contextlib.suppress(OSError):  # a missing folder, or a name that no disk could hold
+            existing.update(folder / path.name for path in (root / folder).iterdir())
+    return [path for path in wanted if path not in existing]
 
 
-def no_splits(kind: str, split: str | None) -> None:
-    """Raise UserError where a split of a set that has none is asked for."""
+def refuse_split(kind: str, split: str | None) -> None:
+    """Raise UserError if a split is given for a dataset that has none."""
     if split is not None:
-        raise UserError(f"{kind}: this set is not divided into splits; leave out the split {split!r}.")
+        raise UserError(f"{kind}: this dataset has no splits; leave out the split {split!r}.")
 
 
-def split_prefix(root: Path, split: str | None, places: Mapping[str, Sequence[str]]) -> PurePosixPath:
-    """Return the folder of a split below `root`, "." where `root` is the split's own folder.
+def split_prefix(root: Path, split: str | None, folders: Mapping[str, Sequence[str]]) -> PurePosixPath:
+    """Return the folder of a split below `root`, "." if `root` is the split's own folder.
 
-    places: split -> its folder names, the first of them the usual one. Without a `split` it is the first one
-    that is there, else `root` itself.
+    Args:
+        root: folder of the dataset, or of the split.
+        split: name of the split; None for the first that exists, else `root` itself.
+        folders: folder names of each split, the usual one first.
 
-    Raises UserError where there is no such split.
+    Raises:
+        UserError: there is no such split.
     """
-    if split is not None and split not in places:
-        raise UserError(f"{root} has no split {split!r}; it is one of {', '.join(places)}.")
-    for name in (name for key in ([split] if split else places) for name in places[key]):
+    if split is not None and split not in folders:
+        raise UserError(f"{root} has no split {split!r}; it is one of {', '.join(folders)}.")
+    for name in (name for key in ([split] if split else folders) for name in folders[key]):
         if (root / name).is_dir():
             return PurePosixPath(name)
-    if split is not None and root.name not in places[split]:
-        raise UserError(f"{root} is not complete: {places[split][0]} is missing.")
+    if split is not None and root.name not in folders[split]:
+        raise UserError(f"{root} is not complete: {folders[split][0]} is missing.")
     return PurePosixPath()
 
 
-def shown(names: Iterable[str]) -> str:
-    """Return the first names, quoted and cut short, and `...` for the rest."""
+def quoted(names: Iterable[str]) -> str:
+    """Return the first names, quoted and shortened, with `...` for the rest."""
     listed = [repr(name if len(name) <= 80 else name[:80] + "...") for name in names]
     return ", ".join(listed[:_SHOWN]) + (", ..." if len(listed) > _SHOWN else "")

@@ -1,14 +1,14 @@
-"""The labels that a person gives for a folder of photos: a CSV table of file and label."""
+"""Read the labels of a folder of photos from a CSV table with the columns file and label."""
 
 from __future__ import annotations
 
-import csv
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from onlymymodel.data.tables import read_csv
 from onlymymodel.errors import UserError
 
 _SHOWN = 10
@@ -16,33 +16,33 @@ _INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
 def read_labels(
-    csv_path: Path, *, known: Collection[str], classes: Sequence[str] | None, n_classes: int | None
+    csv_path: Path, *, photos: Collection[str], classes: Sequence[str] | None, n_classes: int | None
 ) -> dict[str, int]:
     """Return the class index of each file listed in `csv_path`.
 
-    csv_path: UTF-8, comma-separated, with a header that has the columns `file` and `label`; others ignored.
-    known: relative POSIX paths of the photos in the folder; they are also the keys of the answer.
-    classes: the model's class names in index order, where it has them; n_classes: how many classes it has.
-    With neither, any index from 0 up is taken.
+    A label is an index or a class name, written exactly as the model has it. Photos may lack a row.
 
-    A label is an index or a class name, written exactly as the model has it. Photos without a row are no
-    error.
+    Args:
+        csv_path: UTF-8, with a header that has the columns `file` and `label`; see `read_csv`.
+        photos: relative POSIX paths of the photos in the folder; the keys of the result.
+        classes: the model's class names in index order; None if it has none.
+        n_classes: number of the model's classes. Without it and `classes` any index from 0 is accepted.
 
-    Raises UserError that lists every problem of the whole table at once; ValueError where classes and
-    n_classes contradict each other.
+    Raises:
+        UserError: the table is wrong; the message lists every problem of the whole table.
+        ValueError: `classes` and `n_classes` contradict each other.
     """
     if classes is not None and n_classes is not None and len(classes) != n_classes:
         raise ValueError(f"{len(classes)} class names for {n_classes} classes")
-    meanings = _Meanings(classes, n_classes)
-    # macOS stores names decomposed, spreadsheets write them composed: both mean the same file
-    names = {unicodedata.normalize("NFC", name): name for name in known}
+    class_index = ClassIndex(classes, n_classes)
+    names = {unicodedata.normalize("NFC", name): name for name in photos}
     labels: dict[str, int] = {}
     problems: defaultdict[str, list[str]] = defaultdict(list)
-    for line, file, label in _rows(csv_path):
-        name = names.get(unicodedata.normalize("NFC", PurePosixPath(file).as_posix()))
+    for line, (file, label) in read_csv(csv_path, ("file", "label")):
+        name = next((names[form] for form in _forms(file) if form in names), None)
         if name is None:
             problems["not in the folder"].append(f"{file!r} (line {line})")
-        index = meanings.index(label)
+        index = class_index.of(label)
         if isinstance(index, str):
             problems[index].append(f"{label!r} (line {line})")
         elif name is not None and labels.setdefault(name, index) != index:
@@ -53,8 +53,28 @@ def read_labels(
     return labels
 
 
-class _Meanings:
-    """What a label cell can mean: an index below the number of classes, or the name of one class."""
+def check_files(csv_path: Path, photos: Collection[str]) -> None:
+    """Check what can be checked without the model's classes: that the table is one, and its files are in the folder.
+
+    Args:
+        csv_path: as for `read_labels`.
+        photos: relative POSIX paths of the photos in the folder.
+
+    Raises:
+        UserError: the table cannot be read, or names files that are not among the photos.
+    """
+    names = {unicodedata.normalize("NFC", name) for name in photos}
+    unknown = [
+        f"{file!r} (line {line})"
+        for line, (file, _) in read_csv(csv_path, ("file", "label"))
+        if not any(form in names for form in _forms(file))
+    ]
+    if unknown:
+        raise UserError(f"{csv_path} cannot be used: {_listed('not in the folder', unknown)}.")
+
+
+class ClassIndex:
+    """Class indices by label: a label is an index below the number of classes, or the name of one class."""
 
     def __init__(self, classes: Sequence[str] | None, n_classes: int | None) -> None:
         self.count = len(classes) if classes is not None else n_classes
@@ -62,19 +82,19 @@ class _Meanings:
         for index, name in enumerate(classes or ()):
             self.indices[name.strip()].append(index)
 
-    def index(self, label: str) -> int | str:
-        """Return the class index that `label` means, or the kind of problem that it has."""
-        meant = set(self.indices.get(label, ()))
+    def of(self, label: str) -> int | str:
+        """Return the class index of a label, or what is wrong with the label."""
+        matches = set(self.indices.get(label, ()))
         if _INTEGER.fullmatch(label) and len(label) < 20:  # longer is out of range, and slow to parse
             number = int(label)
             if number >= 0 and (self.count is None or number < self.count):
-                meant.add(number)
-            elif not meant:
+                matches.add(number)
+            elif not matches:
                 return self._out_of_range()
-        if len(meant) > 1:  # ImageNet has two classes "crane"; a class may also be named "3"
+        if len(matches) > 1:  # ImageNet has two classes named "crane"; a class may also be named "3"
             return "more than one class has this name or index"
-        if meant:
-            return meant.pop()
+        if matches:
+            return matches.pop()
         if _INTEGER.fullmatch(label):
             return self._out_of_range()
         return "unknown classes" if self.indices else "not an index (this model has no class names)"
@@ -83,28 +103,14 @@ class _Meanings:
         return "negative or huge indices" if self.count is None else f"indices outside 0 to {self.count - 1}"
 
 
-def _rows(csv_path: Path) -> list[tuple[int, str, str]]:
-    """Return (line number, file, label) of each row. Raises UserError where it is no such table."""
-    try:
-        with csv_path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            columns = [column.strip() for column in reader.fieldnames or ()]
-            missing = [column for column in ("file", "label") if column not in columns]
-            if missing:
-                found = ", ".join(map(repr, columns)) or "nothing"
-                wanted = " and no column ".join(missing)
-                raise UserError(f"{csv_path} has no column {wanted}; its first line has {found}.")
-            reader.fieldnames = columns
-            return [(reader.line_num, (row["file"] or "").strip(), (row["label"] or "").strip()) for row in reader]
-    except OSError as error:
-        raise UserError(f"{csv_path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{csv_path} is not UTF-8 text; save it as CSV UTF-8.") from error
-    except csv.Error as error:
-        raise UserError(f"{csv_path} is not a CSV table: {error}.") from error
+def _forms(file: str) -> Iterator[str]:
+    """Yield the ways in which a table may write a path: as it is, and as Windows does, with backslashes."""
+    for written in (file, file.replace("\\", "/")):
+        # macOS stores names decomposed, spreadsheets write them composed: both mean the same file
+        yield unicodedata.normalize("NFC", PurePosixPath(written).as_posix())
 
 
 def _listed(kind: str, items: list[str]) -> str:
-    """Return one kind of problem with its count and its first items."""
+    """Return a kind of problem with its count and its first items."""
     more = ", ..." if len(items) > _SHOWN else ""
     return f"{kind} ({len(items)}): {', '.join(items[:_SHOWN])}{more}"

@@ -1,4 +1,4 @@
-"""The manifest: one JSON line per file, appended so that a kill at any moment costs at most the last line."""
+"""A file of JSON lines, appended so that a kill at any moment loses at most the last line."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import errno
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-from onlymymodel.data.atomic import sync_folder
+from onlymymodel.data.atomic import sync_folder, write_atomic
+from onlymymodel.data.regular_file import NO_LINK, open_regular, read_regular
 from onlymymodel.errors import UserError
 
-Record = dict[str, Any]
+Line = dict[str, Any]
 
 # O_BINARY exists on Windows only, where it keeps newlines as they are
-_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+_OURS = NO_LINK | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _OURS
 
 
 def sha256(data: bytes) -> str:
@@ -24,25 +27,48 @@ def sha256(data: bytes) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of the file's bytes as 64 lowercase hex digits. Raises OSError."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a regular file's bytes as 64 lowercase hex digits. Raises OSError."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def json_bytes(value: object, indent: int | None = None) -> bytes:
+    """Return JSON in UTF-8 with a newline at its end. Keys keep their order.
+
+    Names whose bytes are not UTF-8, which Python reads with lone surrogates in them, get JSON escapes of these
+    (`\\udcff`) and are read back as they were.
+
+    Args:
+        value: the value.
+        indent: of nested values; all on one line if None.
+
+    Raises:
+        ValueError, TypeError: it has values outside JSON (NaN, infinity, bytes).
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    # what UTF-8 cannot encode is within a string, where this handler writes an escape of JSON
+    return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
 class Manifest:
-    """JSON lines in `path`, written by one process at a time. The file is made by the first append."""
+    """JSON lines in a file that one process at a time writes; the first append creates it.
+
+    Args:
+        path: of the file.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._repaired = False
 
-    def append(self, record: Record) -> None:
-        """Add `record` as one line and have it on the disk before returning.
+    def append(self, record: Line) -> None:
+        """Append a record as one line (see `json_bytes`) and sync it to the disk.
 
-        Keys keep their order. Raises ValueError or TypeError for what JSON cannot say (NaN, infinity,
-        bytes), OSError where the disk does not take the whole line; the file is then as it was.
+        Raises:
+            ValueError, TypeError: see `json_bytes`.
+            OSError: the disk does not take the whole line; the file is then unchanged.
         """
-        line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        line = json_bytes(record)
         if not self._repaired:
             self.repair()
             self._repaired = True
@@ -50,7 +76,7 @@ class Manifest:
         descriptor = os.open(self.path, _APPEND, 0o666)
         try:
             size = os.fstat(descriptor).st_size
-            # One call, so that no other line can come in between and a kill leaves a prefix of this one.
+            # one call, so that no other line can come between and a kill leaves a prefix of this one
             if os.write(descriptor, line) != len(line):
                 os.ftruncate(descriptor, size)  # the next append must not continue a torn line
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
@@ -60,55 +86,104 @@ class Manifest:
         if new:
             sync_folder(self.path.parent)
 
-    def load(self) -> list[Record]:
-        """Return all records in file order, none where there is no file; a torn last line is left out.
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the offset and the bytes of each line, the newline included; none if there is no file.
 
-        Raises UserError, naming the line, where any other line is not a JSON object; OSError.
+        Memory does not grow with the file. Raises OSError, for a link too.
         """
-        if not self.path.exists():
-            return []
-        *lines, tail = self.path.read_bytes().split(b"\n")
-        records = []
-        for number, line in enumerate(lines, start=1):
-            record = _parse(line)
-            if record is None:
-                raise UserError(f"{self.path}, line {number} is not a JSON object; delete that line.")
-            records.append(record)
-        last = _parse(tail)
-        return records if last is None else [*records, last]
+        try:
+            file = open_regular(self.path, follow_links=False)
+        except FileNotFoundError:
+            return
+        with file:
+            offset = 0
+            for line in file:
+                yield offset, line
+                offset += len(line)
 
-    def by_source(self) -> dict[str, Record]:
-        """Return the last record of each `source`, in the order in which the sources first appear.
+    def line_at(self, offset: int) -> bytes:
+        """Return the bytes of the line at an offset, the newline included. Raises OSError."""
+        with open_regular(self.path, follow_links=False) as file:
+            file.seek(offset)
+            return file.readline()
 
-        Records without a `source` (a header, say) are not among them. Raises as load does.
+    def load(self) -> list[Line]:
+        """Return all records in file order, none if there is no file; a torn last line is omitted.
+
+        Raises:
+            UserError: another line is not a JSON object; the message has its number.
+            OSError: the file cannot be read.
         """
-        return {record["source"]: record for record in self.load() if "source" in record}
+        records = (self.parse(number, line) for number, (_, line) in enumerate(self.lines(), start=1))
+        return [record for record in records if record is not None]
+
+    def parse(self, number: int, line: bytes) -> Line | None:
+        """Return the record in a line; None if it is the last one, and torn.
+
+        Raises:
+            UserError: the line is complete, but not a JSON object; the message has its number.
+        """
+        record = _parse(line)
+        if record is None and line.endswith(b"\n"):
+            raise UserError(f"{self.path}, line {number} is not a JSON object; delete that line.")
+        return record
+
+    def drop_superseded(self, key: str) -> None:
+        """Keep of all records with one value of `key` the last, at the place of the first; write the file anew.
+
+        Records without the key are kept. A file without such duplicates is not touched.
+
+        Raises:
+            UserError, OSError: see `load` and `append`; the file is then unchanged.
+        """
+        last: dict[object, int] = {}  # offset of the last line of each value, in the order of the first
+        count = 0
+        for number, (offset, line) in enumerate(self.lines(), start=1):
+            record = self.parse(number, line)
+            if record is not None:
+                count += 1
+                last[record[key] if key in record else _NoKey(offset)] = offset
+        if len(last) < count:
+            lines = (self.line_at(offset).removesuffix(b"\n") + b"\n" for offset in last.values())
+            write_atomic(self.path, b"".join(lines))
+            self._repaired = True
 
     def repair(self) -> int:
-        """Cut a torn last line off the file; return how many bytes were cut. Raises OSError.
+        """Remove a torn last line from the file and return the number of removed bytes. Raises OSError.
 
-        A last line that lacks nothing but its newline is whole, and is given one.
+        A last line that lacks only its newline is complete; the newline is added.
         """
-        if not self.path.exists():
+        data = self._read()
+        tail = data[data.rfind(b"\n") + 1 :]
+        if not tail:
             return 0
-        with self.path.open("r+b") as file:
-            data = file.read()
-            tail = data[data.rfind(b"\n") + 1 :]
-            if not tail:
-                return 0
-            if _parse(tail) is not None:
-                file.write(b"\n")
-                cut = 0
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | _OURS)
+        try:
+            if complete := _parse(tail) is not None:
+                os.write(descriptor, b"\n")
             else:
-                file.truncate(len(data) - len(tail))
-                cut = len(tail)
-            file.flush()
-            os.fsync(file.fileno())
-        return cut
+                os.ftruncate(descriptor, len(data) - len(tail))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        return 0 if complete else len(tail)
+
+    def _read(self) -> bytes:
+        """Return the bytes of the file, none if there is none. Raises OSError, for a link too."""
+        try:
+            return read_regular(self.path, follow_links=False)
+        except FileNotFoundError:
+            return b""
 
 
-def _parse(line: bytes) -> Record | None:
-    """Return the JSON object in `line`, None where it is something else."""
+class _NoKey(NamedTuple):
+    """Stands for the key of a record that has none, which is that of no other record."""
+
+    offset: int
+
+
+def _parse(line: bytes) -> Line | None:
+    """Return the JSON object in `line`, or None if it is something else."""
     try:
         value = json.loads(line.decode(), parse_constant=_reject)
     except (ValueError, RecursionError):

@@ -1,11 +1,11 @@
-"""The 1,000 pictures of the NIPS 2017 competition on adversarial attacks and defenses, labelled as ImageNet is."""
+"""The 1,000 pictures of the NIPS 2017 competition on adversarial attacks and defenses, with ImageNet labels."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from onlymymodel.data.labelled import Dataset, Item, list_folder, missing_pictures, no_splits, require_all
+from onlymymodel.data.labelled import Dataset, Item, list_folder, missing_pictures, refuse_split, require_all
 from onlymymodel.data.tables import Problems, inner_path, integer, read_csv
 from onlymymodel.errors import UserError
 
@@ -15,14 +15,15 @@ _FOLDER = PurePosixPath("images")
 
 
 def load_nips2017(root: Path, split: str | None) -> Dataset:
-    """Read `images/ID.png` with `images.csv` (or dev_dataset.csv, final_dataset.csv): ImageId, TrueLabel, ...
+    """Load `images/ID.png` with `images.csv` (or dev_dataset.csv, final_dataset.csv): ImageId, TrueLabel, ...
 
     TrueLabel counts from 1, since TF-Slim's Inception has a background class at 0 (the competition's README);
     the labels here count from 0 in the usual order of the 1,000 ImageNet classes. Class names are numbers.
 
-    Raises UserError where the table or a picture of it is missing, or where a row is wrong.
+    Raises:
+        UserError: the table or one of its pictures is missing, or a row is wrong.
     """
-    no_splits("nips2017", split)
+    refuse_split("nips2017", split)
     table = next((root / name for name in TABLES if (root / name).is_file()), root / TABLES[0])
     labels: dict[PurePosixPath, int] = {}
     left_out, problems = Counter[str](), Problems(table)
@@ -38,13 +39,13 @@ def load_nips2017(root: Path, split: str | None) -> Dataset:
             left_out["listed twice"] += 1
         else:
             problems.add("more than one label for a picture", image, line)
-    problems.settle()
+    problems.raise_if_any()
     if not labels:
         raise UserError(f"{table} lists no picture.")
     require_all(root, missing_pictures(root, labels))
     listing = list_folder(root / _FOLDER)
     unknown = sum(_FOLDER / name not in labels for name in listing.pictures)
-    left_out.update(listing.others)
+    left_out.update(listing.ignored)
     if unknown:
         left_out[f"not in {table.name}"] = unknown
     items = tuple(Item(path, label) for path, label in labels.items())

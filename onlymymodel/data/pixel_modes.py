@@ -1,16 +1,17 @@
-"""From Pillow's many pixel modes to 8-bit RGB or gray with alpha set apart, every loss noted.
+"""Convert Pillow's many pixel modes to 8-bit RGB or gray with a separate alpha; every loss is noted.
 
-`convert("L")` and its like clip, truncate or drop in silence for some modes; here each is handled on purpose.
+For some modes `convert("L")` and similar calls clip, truncate or drop silently; here each mode is handled explicitly.
 """
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image
+
+from onlymymodel.data.icc import to_srgb
 
 _BITS_TAG, _PHOTOMETRIC_TAG, _EXTRA_SAMPLES_TAG = 258, 262, 338
 _GRAY_MODES = ("1", "L", "LA", "La")
@@ -19,10 +20,14 @@ _PNG_GRAY_COLOR_TYPES = (0, 4)
 
 
 @dataclass(frozen=True)
-class Arrays:
-    """pixels: (H,W,3) RGB or (H,W,1) gray, uint8; alpha: (H,W) uint8 or None; notes: what was changed.
+class DecodedArrays:
+    """The pixels of a decoded image.
 
-    keep_icc: False where the color profile no longer describes the pixels.
+    Attributes:
+        pixels: (H,W,3) RGB or (H,W,1) gray, uint8.
+        alpha: (H,W) uint8, or None.
+        notes: a sentence for each change.
+        keep_icc: False if the color profile no longer describes the pixels.
     """
 
     pixels: NDArray[np.uint8]
@@ -32,42 +37,56 @@ class Arrays:
 
 
 @dataclass(frozen=True)
-class Source:
-    """What the file's header says that Pillow's mode does not: bits per sample, and if the photo is gray."""
+class PixelFormat:
+    """Facts in a file's header that Pillow's mode lacks.
+
+    Attributes:
+        bits: per sample.
+        gray: whether the pixels are gray.
+    """
 
     bits: int
     gray: bool
 
 
-def describe(image: Image.Image, head: bytes) -> Source:
-    """Return the facts about an open, not yet loaded `image`; `head` is its file's first 26 bytes or more."""
+def pixel_format_of(image: Image.Image, head: bytes) -> PixelFormat:
+    """Return the pixel format of an open image that is not loaded yet.
+
+    Args:
+        image: the open image.
+        head: at least the first 26 bytes of its file.
+    """
     if image.format == "PNG":
         bits, color_type = head[24], head[25]
-        return Source(bits, color_type in _PNG_GRAY_COLOR_TYPES)
+        return PixelFormat(bits, color_type in _PNG_GRAY_COLOR_TYPES)
     tags = getattr(image, "tag_v2", {})
     bits = max(tags.get(_BITS_TAG, (8,)))
-    return Source(bits, image.mode in _GRAY_MODES + _WIDE_GRAY_MODES)
+    return PixelFormat(bits, image.mode in _GRAY_MODES + _WIDE_GRAY_MODES)
 
 
-def unsupported(image: Image.Image, source: Source) -> str | None:
-    """Return why the pixels of an open `image` cannot become 8-bit faithfully, None where they can."""
+def unsupported(image: Image.Image, pixel_format: PixelFormat) -> str | None:
+    """Return why the pixels of an open image cannot be converted to 8 bits faithfully; None if they can."""
     if image.mode == "F":
         return "floating-point pixels have no fixed black and white"
     if image.mode == "I" and not _is_wide_gray(image):
         return "32-bit or signed integer pixels have no fixed black and white"
     if _is_wide_gray(image) and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC_TAG) == 0:
         return "16-bit pixels stored as negative (white is zero) are not supported"
-    if source.bits == 16 and image.mode == "RGB" and "transparency" in image.info:
+    if pixel_format.bits == 16 and image.mode == "RGB" and "transparency" in image.info:
         return "a transparent color in a 16-bit RGB picture cannot be kept at 8 bits"
     return None
 
 
-def to_arrays(image: Image.Image, source: Source, icc: bytes | None) -> Arrays:
-    """Convert a loaded `image` for which `unsupported` gave None. Raises what Pillow raises."""
+def to_arrays(image: Image.Image, pixel_format: PixelFormat, icc: bytes | None) -> DecodedArrays:
+    """Convert a loaded image for which `unsupported` returned None.
+
+    Raises:
+        Exception: any exception that Pillow raises for broken files.
+    """
     if _is_wide_gray(image):
-        return _from_wide_gray(image, source)
+        return _from_wide_gray(image, pixel_format)
     notes = []
-    if source.bits == 16:
+    if pixel_format.bits == 16:
         notes.append("16-bit channels were cut to their upper 8 bits")
     extra = getattr(image, "tag_v2", {}).get(_EXTRA_SAMPLES_TAG, ())
     if 1 in extra:
@@ -78,7 +97,7 @@ def to_arrays(image: Image.Image, source: Source, icc: bytes | None) -> Arrays:
     if image.mode in ("1", "L", "RGB") and keyed is not None:
         notes.append("a transparent color was turned into an alpha channel")
         color = image.convert("RGB" if image.mode == "RGB" else "L")
-        return _split(color, _keyed_alpha(image, source), notes)
+        return _split(color, _keyed_alpha(image, pixel_format), notes)
     if image.mode in ("CMYK", "LAB"):
         image, note = _from_cmyk(image, icc) if image.mode == "CMYK" else _from_lab(image)
         notes += [note] if icc is None else [note, "the color profile was dropped: it does not describe RGB"]
@@ -92,7 +111,7 @@ def to_arrays(image: Image.Image, source: Source, icc: bytes | None) -> Arrays:
         image = image.convert({"1": "L", "La": "LA", "RGBa": "RGBA"}.get(image.mode, "RGB"))
     if image.mode in ("LA", "RGBA"):
         color = image.convert("RGB" if image.mode == "RGBA" else "L")
-        return _split(color, np.array(image.getchannel("A")), notes, gray=source.gray)
+        return _split(color, np.array(image.getchannel("A")), notes, gray=pixel_format.gray)
     return _split(image, None, notes)
 
 
@@ -103,11 +122,11 @@ def _split(
     *,
     gray: bool = False,
     keep_icc: bool = True,
-) -> Arrays:
-    """Return the arrays of an "L" or "RGB" image; gray: its RGB is known to be one channel repeated."""
+) -> DecodedArrays:
+    """Return the arrays of an "L" or "RGB" image; gray: its RGB channels are known to be equal."""
     pixels: NDArray[np.uint8] = np.array(color)  # a copy: writable, and independent of the decoder's buffer
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    return Arrays(pixels[..., :1].copy() if gray else pixels, alpha, tuple(notes), keep_icc)
+    return DecodedArrays(pixels[..., :1].copy() if gray else pixels, alpha, tuple(notes), keep_icc)
 
 
 def _is_wide_gray(image: Image.Image) -> bool:
@@ -115,20 +134,20 @@ def _is_wide_gray(image: Image.Image) -> bool:
     return image.mode in _WIDE_GRAY_MODES or (image.mode == "I" and image.format == "PNG")
 
 
-def _from_wide_gray(image: Image.Image, source: Source) -> Arrays:
+def _from_wide_gray(image: Image.Image, pixel_format: PixelFormat) -> DecodedArrays:
     """Return 16-bit (or, in TIFF, 12-bit) gray as 8 bits, exactly rounded: `convert("L")` clips at 255."""
     wide = np.asarray(image).astype(np.uint32)
-    top = (1 << source.bits) - 1
+    top = (1 << pixel_format.bits) - 1
     pixels = ((wide * 510 + top) // (2 * top)).astype(np.uint8)[..., None]  # round(255 v / top) in integers
-    notes = [f"{source.bits}-bit gray was rounded to 8 bits"]
+    notes = [f"{pixel_format.bits}-bit gray was rounded to 8 bits"]
     key = image.info.get("transparency")
     if key is None:
-        return Arrays(pixels, None, tuple(notes))
+        return DecodedArrays(pixels, None, tuple(notes))
     alpha = np.where(wide == key, 0, 255).astype(np.uint8)
-    return Arrays(pixels, alpha, (*notes, "a transparent color was turned into an alpha channel"))
+    return DecodedArrays(pixels, alpha, (*notes, "a transparent color was turned into an alpha channel"))
 
 
-def _keyed_alpha(image: Image.Image, source: Source) -> NDArray[np.uint8]:
+def _keyed_alpha(image: Image.Image, pixel_format: PixelFormat) -> NDArray[np.uint8]:
     """Return alpha (H,W): 0 where a pixel has the color that the PNG declares transparent, else 255."""
     key = image.info["transparency"]
     if image.mode == "RGB":
@@ -136,24 +155,19 @@ def _keyed_alpha(image: Image.Image, source: Source) -> NDArray[np.uint8]:
     elif image.mode == "1":
         matches = np.asarray(image.convert("L")) == key
     else:
-        # Pillow scales 2- and 4-bit pixels to 0..255 but leaves the key as it stands in the file
-        matches = np.asarray(image) == key * (255 // ((1 << source.bits) - 1))
+        # Pillow scales 2- and 4-bit pixels to 0..255, but not the key
+        matches = np.asarray(image) == key * (255 // ((1 << pixel_format.bits) - 1))
     return np.where(matches, 0, 255).astype(np.uint8)
 
 
 def _from_cmyk(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, str]:
-    """Return an sRGB image and how it was made: through the file's profile where it has one that works."""
-    naive = "colors are approximate"
+    """Return an sRGB image and a note on the conversion, which uses the file's profile if it has one that works."""
+    approximate = "colors are approximate"
     if icc is None:
-        return image.convert("RGB"), f"CMYK was converted to RGB without a color profile: {naive}"
-    try:
-        converted = ImageCms.profileToProfile(
-            image, ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB"), outputMode="RGB"
-        )
-    except (ImageCms.PyCMSError, OSError):  # littlecms says no more than that it failed
-        return image.convert("RGB"), f"CMYK was converted to RGB, its profile is broken: {naive}"
+        return image.convert("RGB"), f"CMYK was converted to RGB without a color profile: {approximate}"
+    converted = to_srgb(image, icc)
     if converted is None:
-        raise ValueError("in-place conversion was not asked for")
+        return image.convert("RGB"), f"CMYK was converted to RGB, its profile is broken: {approximate}"
     return converted, "CMYK was converted to sRGB through its color profile"
 
 

@@ -1,4 +1,4 @@
-"""Curves, and the pen that draws them: lengths are head units, outlines are (N, 2) arrays of (u, v)."""
+"""Curves and the pen that draws them. Lengths are head units, outlines are (N, 2) arrays of (u, v)."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def tint(color: Color, gain: float) -> Color:
 
 
 def ellipse(u: float, v: float, ru: float, rv: float, count: int = 28) -> Points:
+    """Return the outline of an ellipse with center (u, v) and radii ru and rv."""
     angle = np.linspace(0, 2 * math.pi, count, endpoint=False)
     return np.stack([u + ru * np.cos(angle), v + rv * np.sin(angle)], 1)
 
@@ -38,8 +39,8 @@ def ribbon(line: Points, width: float, taper: float = 0.7) -> Points:
     """Return the outline of a stroke along a line, thinner at its ends."""
     along = np.gradient(line, axis=0)
     along /= np.hypot(along[:, :1], along[:, 1:]) + 1e-9
-    place = np.linspace(-1, 1, len(line))[:, None]
-    side = np.stack([-along[:, 1], along[:, 0]], 1) * (width / 2) * (1 - taper * place**2)
+    position = np.linspace(-1, 1, len(line))[:, None]
+    side = np.stack([-along[:, 1], along[:, 0]], 1) * (width / 2) * (1 - taper * position**2)
     return np.concatenate([line + side, (line - side)[::-1]])
 
 
@@ -54,7 +55,7 @@ class Pen:
         self._turn, self._scene = (math.cos(scene.roll), math.sin(scene.roll)), scene
 
     def fill(self, outline: Points, color: Color, *, alpha: float = 1, depth: float | None = None) -> None:
-        """Fill an outline that lies on the skull (depth None) or on a plane so far in front of its middle."""
+        """Fill an outline on the skull (depth None) or on a plane `depth` head units in front of its middle."""
         u, v = outline[:, 0], outline[:, 1]
         z = np.sqrt(np.maximum(0, 1.05 - u * u - 0.55 * v * v)) if depth is None else depth
         u, v = (

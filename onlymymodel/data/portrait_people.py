@@ -1,4 +1,4 @@
-"""Who is in the portraits, and what differs from one picture to the next: plain records, no drawing.
+"""Records of the people in the portraits and of what varies between pictures; nothing is drawn here.
 
 Lengths are head units: a head is one unit from its middle to an ear, u points right and v down.
 """
@@ -18,7 +18,7 @@ EMOTIONS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "a
 
 
 class Hair(NamedTuple):
-    """One hairstyle: a cap on the skull, and what hangs or stands off it."""
+    """A hairstyle: a cap on the skull, and hair that hangs or stands off it."""
 
     hairline: tuple[tuple[float, float], ...] = ()  # from the left temple to the right one; empty is bald
     volume: float = 0.10  # how far the cap stands off the skull
@@ -93,7 +93,7 @@ HAIRSTYLES = {
 
 @dataclass(frozen=True)
 class Identity:
-    """Who is in the picture; the same in every picture of this person."""
+    """Looks of a person, the same in every picture."""
 
     name: str
     skin: Color
@@ -115,11 +115,11 @@ class Identity:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is true of one picture only: the expression, the pose, the light, the place, the camera."""
+    """The conditions of one picture: expression, pose, light, background, camera."""
 
     seed: tuple[int, ...]
     emotion: int  # index into EMOTIONS
-    strength: float  # how strongly it shows, around 1
+    strength: float  # of the expression, around 1
     yaw: float  # radians, as are pitch and roll
     pitch: float
     roll: float
@@ -131,17 +131,17 @@ class Scene:
     cast: tuple[float, float, float]  # gain per color channel
     background: tuple[Color, Color, Color]  # two ends of a gradient, and shapes
     shirt: Color
-    noise: float  # standard deviation of the sensor's noise, in grey levels
+    noise: float  # standard deviation of the sensor's noise, in gray levels
 
 
 _PALE, _FAIR, _TAN, _OLIVE = (247, 214, 192), (240, 196, 166), (224, 172, 134), (200, 144, 104)
 _BROWN, _DARK = (158, 104, 72), (112, 72, 52)
-_BLACK, _COCOA, _COPPER, _BLOND, _GREY = (40, 34, 38), (78, 54, 44), (180, 86, 46), (222, 180, 104), (178, 176, 180)
+_BLACK, _COCOA, _COPPER, _BLOND, _GRAY = (40, 34, 38), (78, 54, 44), (180, 86, 46), (222, 180, 104), (178, 176, 180)
 _BLUE, _GREEN, _HAZEL, _EBONY = (74, 130, 178), (92, 138, 92), (140, 98, 52), (64, 42, 32)
 
 
 def _sibling(of: Identity, name: str, shade: int) -> Identity:
-    """Return somebody of the same looks but finer: thin brows, a narrow nose and chin, and slightly other colours."""
+    """Return a person who looks alike but finer: thin brows, a narrow nose and chin, and slightly different colors."""
 
     def shift(color: Color) -> Color:
         return color[0] + shade, color[1] + shade, color[2] + shade
@@ -166,7 +166,7 @@ _ELDER = (
     (Identity("Bruno", _OLIVE, _COCOA, "short", _HAZEL, jaw=0.8, brow=0.12, nose=0.19, beard="full"), "Dario", -12),
     (Identity("Chiyo", _FAIR, _BLACK, "bob", _EBONY, face=1.18, jaw=0.5, brow=0.09, nose=0.16), "Hanae", -12),
     (
-        Identity("Greta", _FAIR, _GREY, "bun", _BLUE, jaw=0.5, nose=0.17, glasses="round", earrings=True, brow=0.09),
+        Identity("Greta", _FAIR, _GRAY, "bun", _BLUE, jaw=0.5, nose=0.17, glasses="round", earrings=True, brow=0.09),
         "Ottilie",
         12,
     ),
@@ -184,7 +184,7 @@ IDENTITY_NAMES = tuple(person.name for person in IDENTITIES)
 
 
 class Expression(NamedTuple):
-    """Movements of a face; lengths in head units, up and open are positive."""
+    """Movements of a face in head units; up and open are positive."""
 
     brow_inner: float
     brow_outer: float
@@ -213,11 +213,11 @@ FACES = np.array(
     ]
 )
 # standard deviation of each movement from picture to picture
-WOBBLE = np.array([0.015, 0.015, 0.008, 0.008, 0.01, 0.04, 0.02, 0.008, 0.05, 0.05, 0.01, 0.1])
+EXPRESSION_STD = np.array([0.015, 0.015, 0.008, 0.008, 0.01, 0.04, 0.02, 0.008, 0.05, 0.05, 0.01, 0.1])
 
 
-def imagine(identity: int, emotion: int, seed: int) -> Scene:
-    """Return the scene that a seed stands for."""
+def make_scene(identity: int, emotion: int, seed: int) -> Scene:
+    """Return the scene of a seed: random expression strength, pose, light, background and camera."""
     rng = np.random.default_rng((identity, emotion, seed))
 
     def color(hue: float, low: float, high: float) -> Color:

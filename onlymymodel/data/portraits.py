@@ -1,7 +1,7 @@
-"""Portraits of people who do not exist, drawn by rule: each is labelled with who it is and what they feel.
+"""Render portraits of invented people, each labelled with an identity and an emotion.
 
-The figure is drawn on black at several times the size, so that shrinking it gives colours already multiplied
-by their coverage; light, background and sensor are then added per pixel at the final size.
+The figure is drawn on black at several times the size, so that shrinking it gives colors already multiplied
+by their coverage; light, background and sensor noise are then added per pixel at the final size.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 from onlymymodel.data.portrait_brush import Pen, Points, ellipse, ribbon, smooth, tint
 from onlymymodel.data.portrait_people import (
     EMOTIONS,
+    EXPRESSION_STD,
     FACES,
     HAIRSTYLES,
     IDENTITIES,
     IDENTITY_NAMES,
-    WOBBLE,
     Expression,
     Hair,
     Identity,
     Scene,
-    imagine,
+    make_scene,
 )
 
-__all__ = ["EMOTIONS", "IDENTITIES", "IDENTITY_NAMES", "Identity", "Scene", "imagine", "paint", "render"]
+__all__ = ["EMOTIONS", "IDENTITIES", "IDENTITY_NAMES", "Identity", "Scene", "make_scene", "paint", "render"]
 
 Pixels = NDArray[np.float32]
 
@@ -50,7 +50,7 @@ def _rim(who: Identity, hair: Hair, start: float, stop: float, count: int = 60) 
 
 
 def _draw_behind(pen: Pen, who: Identity, scene: Scene) -> None:
-    """Hair behind the head, the body, the neck and the ears."""
+    """Draw the hair behind the head, the body, the neck and the ears."""
     hair, dark = HAIRSTYLES[who.style], tint(who.hair, 0.8)
     if hair.bun:
         pen.fill(ellipse(0, -who.face - 0.22, hair.bun, hair.bun * 0.85), who.hair, depth=-0.35)
@@ -79,7 +79,7 @@ def _draw_behind(pen: Pen, who: Identity, scene: Scene) -> None:
 
 
 def _draw_head(pen: Pen, who: Identity, scene: Scene, face: Expression) -> None:
-    """The face itself with blush, freckles, beard and nose."""
+    """Draw the face with blush, freckles, beard and nose."""
     pen.fill(_face(who), who.skin, depth=0)
     shade, lit = tint(who.skin, 0.72), 1 if scene.light[0] < 0 else -1
     for side in (-1, 1):
@@ -109,7 +109,7 @@ def _draw_head(pen: Pen, who: Identity, scene: Scene, face: Expression) -> None:
 
 
 def _draw_eyes(pen: Pen, who: Identity, face: Expression) -> None:
-    """Eyes between their lids, and the brows."""
+    """Draw the eyes between their lids, and the brows."""
     s = np.linspace(-1, 1, 15)
     arch = 1 - s * s
     for side in (-1, 1):
@@ -132,7 +132,7 @@ def _draw_eyes(pen: Pen, who: Identity, face: Expression) -> None:
 
 
 def _draw_mouth(pen: Pen, who: Identity, face: Expression) -> None:
-    """Lips around an opening with teeth and a tongue, and a moustache above."""
+    """Draw the lips around an opening with teeth and a tongue, and a moustache above."""
     s = np.linspace(-1, 1, 19)
     u, middle = who.mouth * face.wide * s, 0.76 - face.smile * (s * s - 0.35)
     lift = face.sneer * np.clip(s + 0.6, 0, 1)
@@ -159,7 +159,7 @@ def _draw_mouth(pen: Pen, who: Identity, face: Expression) -> None:
 
 
 def _draw_front(pen: Pen, who: Identity) -> None:
-    """Hair in front of the head with its shadow, and glasses."""
+    """Draw the hair in front of the head with its shadow, and glasses."""
     hair = HAIRSTYLES[who.style]
     if hair.hairline:
         line = smooth(hair.hairline) * [1, who.face / 1.25]
@@ -186,7 +186,7 @@ def _draw_front(pen: Pen, who: Identity) -> None:
 
 
 def _background(scene: Scene, x: Pixels, y: Pixels, rng: np.random.Generator) -> Pixels:
-    """Return (size, size, 3) in 0..255: a gradient with soft shapes, as if out of focus."""
+    """Return (size, size, 3) floats in [0, 255]: a gradient with soft shapes, as if out of focus."""
     near, far, spots = (np.array(color, np.float32) for color in scene.background)
     angle = rng.uniform(0, 2 * math.pi)
     ramp = np.clip(0.5 + 0.7 * ((x - 0.5) * math.cos(angle) + (y - 0.5) * math.sin(angle)), 0, 1)[..., None]
@@ -215,9 +215,9 @@ def _shading(scene: Scene, who: Identity, x: Pixels, y: Pixels) -> Pixels:
 
 
 def paint(who: Identity, scene: Scene, size: int = 192) -> NDArray[np.uint8]:
-    """Return (size, size, 3) uint8 RGB of a person in a scene."""
+    """Return a (size, size, 3) uint8 RGB picture of a person in a scene."""
     rng = np.random.default_rng((*scene.seed, 1))
-    moved = scene.strength * (FACES[scene.emotion] - FACES[0]) + rng.normal(0, WOBBLE)
+    moved = scene.strength * (FACES[scene.emotion] - FACES[0]) + rng.normal(0, EXPRESSION_STD)
     face = Expression(*(FACES[0] + moved).tolist())
     times = 3 if size > 96 else 4
     pen = Pen(times * size, scene)
@@ -238,5 +238,8 @@ def paint(who: Identity, scene: Scene, size: int = 192) -> NDArray[np.uint8]:
 
 
 def render(identity: int, emotion: int, seed: int, size: int = 192) -> NDArray[np.uint8]:
-    """Return (size, size, 3) uint8 RGB: IDENTITIES[identity] showing EMOTIONS[emotion], always alike."""
-    return paint(IDENTITIES[identity], imagine(identity, emotion, seed), size)
+    """Return a (size, size, 3) uint8 RGB picture of IDENTITIES[identity] showing EMOTIONS[emotion].
+
+    Equal arguments give equal pixels; `seed` varies pose, light, background and camera.
+    """
+    return paint(IDENTITIES[identity], make_scene(identity, emotion, seed), size)

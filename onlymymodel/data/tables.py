@@ -1,4 +1,4 @@
-"""Text tables that come with datasets, read without trusting them."""
+"""Readers for the text tables of datasets; the tables are not trusted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from onlymymodel.data.labelled import shown
+from onlymymodel.data.labelled import quoted
 from onlymymodel.errors import UserError
 
 MAX_BYTES = 64 * 2**20
@@ -18,20 +18,20 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
 class Problems:
-    """What is wrong with a table: collected, so that one error tells everything."""
+    """Problems of a table, collected so that one error reports all of them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.found: defaultdict[str, list[str]] = defaultdict(list)
+        self.by_kind: defaultdict[str, list[str]] = defaultdict(list)
 
     def add(self, kind: str, text: str, line: int) -> None:
-        """Note that `text` in `line` has a problem of some `kind`."""
-        self.found[kind].append(f"{text[:80]!r} (line {line})")
+        """Record a problem of some `kind` with `text` in `line`."""
+        self.by_kind[kind].append(f"{text[:80]!r} (line {line})")
 
-    def settle(self) -> None:
-        """Raise UserError with all that was noted, if anything was."""
-        if self.found:
-            listed = "; ".join(f"{kind} ({len(items)}): {_first(items)}" for kind, items in self.found.items())
+    def raise_if_any(self) -> None:
+        """Raise UserError with every recorded problem, if there is any."""
+        if self.by_kind:
+            listed = "; ".join(f"{kind} ({len(items)}): {_first(items)}" for kind, items in self.by_kind.items())
             raise UserError(f"{self.path} cannot be used: {listed}.")
 
 
@@ -40,37 +40,54 @@ def read_csv(
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number, the stripped cells of `columns`) for each row of a UTF-8 CSV with a header.
 
-    headless: the columns of a table without header, told by a first line that has none of them.
+    Columns are separated by commas or, as some spreadsheet programs write them, by semicolons or tabs. Rows whose cells
+    are empty are passed over.
 
-    Raises UserError where it cannot be read, is too large or empty, is no CSV, or lacks a column.
+    Args:
+        path: the table.
+        columns: names of the columns to read.
+        headless: all columns of a table that may lack a header; it lacks one if its first line names none of them.
+        max_bytes: size of the largest table that is read.
+
+    Raises:
+        UserError: the table cannot be read, is too large or empty, is not CSV, or lacks a column or has it twice.
     """
     _check_size(path, max_bytes)
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = csv.reader(stream)
+            rows = csv.reader(stream, delimiter=_delimiter(stream.readline(), columns))
+            stream.seek(0)
             first = next(rows, [])
             header = [cell.strip() for cell in first]
             data: Iterator[list[str]] = rows
             if headless and not set(header) & set(headless):
                 header, data = list(headless), chain([first], rows)
-            places = _places(path, header, columns)
+            indices = _column_indices(path, header, columns)
             for row in data:
-                if any(row):
-                    if len(row) <= max(places):
-                        raise UserError(f"{path} is cut short: line {rows.line_num} has too few columns.")
-                    yield rows.line_num, [row[place].strip() for place in places]
+                if not any(row):
+                    continue
+                if len(row) <= max(indices):
+                    raise UserError(f"{path} is truncated: line {rows.line_num} has too few columns.")
+                cells = [row[index].strip() for index in indices]
+                if any(cells):
+                    yield rows.line_num, cells
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text.") from error
+        raise UserError(f"{path} is not UTF-8 text; save it as CSV UTF-8.") from error
     except csv.Error as error:
         raise UserError(f"{path} is not a CSV table: {error}.") from error
 
 
 def read_words(path: Path, least: int) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, words) of each line of a table with blanks between its columns; empty lines are none.
+    """Yield (line number, words) of each line of a table with blanks between its columns; empty lines are skipped.
 
-    least: how many words each line must have. Raises UserError as `read_csv` does.
+    Args:
+        path: the table.
+        least: least number of words in each line.
+
+    Raises:
+        UserError: as `read_csv`.
     """
     _check_size(path, MAX_BYTES)
     try:
@@ -83,19 +100,19 @@ def read_words(path: Path, least: int) -> Iterator[tuple[int, list[str]]]:
         words = line.split()
         if words:
             if len(words) < least:
-                raise UserError(f"{path} is cut short: line {number} has {len(words)} of {least} columns.")
+                raise UserError(f"{path} is truncated: line {number} has {len(words)} of {least} columns.")
             yield number, words
 
 
 def inner_path(text: str) -> PurePosixPath | None:
-    """Return `text` as a path below some folder, None where it is empty, absolute or leads out of it."""
+    """Return `text` as a relative path, or None if it is empty, absolute or leads out of its folder."""
     path, windows = PurePosixPath(text), PureWindowsPath(text)  # which knows /, \\ and drives
     unsafe = windows.anchor or ".." in windows.parts or any(ord(character) < 32 for character in text)
     return None if unsafe or not path.parts else path
 
 
 def integer(text: str, low: int, high: int) -> int | None:
-    """Return the whole number that `text` is, None where it is none in [low, high]."""
+    """Return the whole number in `text`, or None if it is not one in [low, high]."""
     if not _INTEGER.fullmatch(text):
         return None
     number = int(text)
@@ -113,11 +130,23 @@ def _check_size(path: Path, max_bytes: int) -> None:
     if size == 0:
         raise UserError(f"{path} is empty.")
     if size > max_bytes:
-        raise UserError(f"{path} is larger than {max_bytes // 2**20} MiB; it is not the table of this set.")
+        raise UserError(f"{path} is larger than {max_bytes // 2**20} MiB; it is not the table of this dataset.")
 
 
-def _places(path: Path, header: Sequence[str], columns: Sequence[str]) -> list[int]:
+def _delimiter(header: str, columns: Sequence[str]) -> str:
+    """Return the character that separates the columns of a table with such a first line."""
+    for delimiter in (",", ";", "\t"):
+        cells = [cell.strip() for cell in next(csv.reader([header], delimiter=delimiter), [])]
+        if set(columns) <= set(cells):
+            return delimiter
+    return ","
+
+
+def _column_indices(path: Path, header: Sequence[str], columns: Sequence[str]) -> list[int]:
     missing = [column for column in columns if column not in header]
     if missing:
-        raise UserError(f"{path} has no column {' and no column '.join(missing)}; its first line has {shown(header)}.")
+        raise UserError(f"{path} has no column {' and no column '.join(missing)}; its first line has {quoted(header)}.")
+    twice = [column for column in columns if header.count(column) > 1]
+    if twice:
+        raise UserError(f"{path} has more than one column {' and '.join(twice)}; its first line has {quoted(header)}.")
     return [header.index(column) for column in columns]

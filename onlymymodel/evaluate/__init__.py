@@ -1,1 +1,1 @@
-"""Judging protected files: metrics, harness, report."""
+"""Evaluate protected files: harness, results, tables, reports, tuning and audits."""

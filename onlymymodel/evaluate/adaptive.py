@@ -1,6 +1,7 @@
-"""An unauthorized party who adapts: it trains its own model further, on protected photos with their right labels.
+"""Adaptive adversary: fine-tune a model on protected photos with their correct labels.
 
-Cross-fitted, so that memory does not pass for skill: every photo is judged by a copy that was trained on others only.
+Cross-fitted, so that memorization is not counted as success: every photo is read by a copy that was fine-tuned on
+other photos only.
 """
 
 import copy
@@ -14,12 +15,13 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
-from tqdm import tqdm
 
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.channels import CHANNELS
-from onlymymodel.evaluate.harness import Judge, Pair
+from onlymymodel.evaluate.harness import Pair
+from onlymymodel.evaluate.judges import Judge
 from onlymymodel.evaluate.results import CLEAN, Results, Row
+from onlymymodel.progress import track
 from onlymymodel.surrogates.black_box import BlackBox, ClassifierBlackBox, to_pixels
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.load import load_model
@@ -29,7 +31,7 @@ Images = Sequence[NDArray[np.uint8]]
 
 
 class Adaptation(TypedDict):
-    """Settings of `adapt`, see there."""
+    """Settings of `adapt`; see its arguments."""
 
     folds: int
     epochs: int
@@ -38,28 +40,28 @@ class Adaptation(TypedDict):
     seed: int
 
 
-# how an evaluation trains; recorded in its results
+# settings of an evaluation; recorded in its results
 ADAPTATION: Final[Adaptation] = {"folds": 2, "epochs": 10, "learning_rate": 3e-4, "batch": 8, "seed": 0}
-REMARK = "adapted: trained further on these protected photos with their right labels, and judged on those left out"
+EXCLUSION = "adapted: trained further on these protected photos with their right labels, and judged on those left out"
 
 
 @dataclass(frozen=True)
-class Adapted:
-    """Copies of a model, each trained without one fold of the photos.
+class AdaptedModel:
+    """Copies of a model, each fine-tuned without one fold of the photos.
 
     Attributes:
-        copies: by fold.
-        fold_of: for each photo the fold that it belongs to.
+        copies: one copy for each fold.
+        fold_of: fold of each photo.
     """
 
     copies: tuple[Classifier, ...]
     fold_of: tuple[int, ...]
 
     def answers(self, images: Images) -> list[int]:
-        """Class indices for versions of the photos, in their order, each by the copy that never saw its photo.
+        """Return class indices for versions of the photos, in their order, each by the copy that never saw its photo.
 
         Raises:
-            UserError: the training left the range of numbers.
+            UserError: training diverged.
         """
         return [_answer(self.copies[fold], image) for fold, image in zip(self.fold_of, images, strict=True)]
 
@@ -75,28 +77,29 @@ def adapt(
     batch: int = 8,
     seed: int = 0,
     also_clean: Images | None = None,
-) -> Adapted:
-    """Train copies of a model further on protected photos, so that each photo is left out by one of them.
+) -> AdaptedModel:
+    """Fine-tune copies of a model on protected photos, so that each photo is left out by one of them.
 
-    The photos are dealt to the folds at random. For each fold a copy of the network is trained on the photos of all
-    other folds (cross-entropy, Adam, all parameters). The copies stay in eval mode: batch norm keeps its statistics,
-    dropout stays off. `model` is left as it is. The same arguments give the same copies on the same machine.
+    The photos are assigned to the folds at random. For each fold a copy of the network is fine-tuned on the photos of
+    all other folds (cross-entropy, Adam, all parameters). The copies stay in eval mode: batch norm keeps its
+    statistics, dropout stays off. `model` is not changed. The same arguments give the same copies on the same machine.
 
     Args:
-        model: with gradients; its device is used.
+        model: model with gradients; its device is used.
         images: protected photos, HWC uint8 (C 1 or 3), of any sizes.
-        labels: what each photo shows, as an index of the model's classes.
-        folds: 2 up to the number of photos.
-        epochs: passes over the photos that are trained on.
-        learning_rate: of Adam, above 0, at most 1; small models need up to 1e-3, and a party would try several.
-        batch: photos at each step.
-        seed: of the folds and of the order of the photos.
-        also_clean: the unprotected originals, in the order of `images`; a copy is then trained on the originals
-            of its own photos as well, and never sees those of the others.
+        labels: correct class index of each photo.
+        folds: number of folds, from 2 to the number of photos.
+        epochs: passes over the training photos.
+        learning_rate: learning rate of Adam, above 0, at most 1; small models need up to 1e-3, and an adversary would
+            try several.
+        batch: photos in each step.
+        seed: seed of the folds and of the order of the photos.
+        also_clean: the unprotected originals, in the order of `images`; each copy is then trained on the originals of
+            its own training photos as well, and never on those of the photos left out.
 
     Raises:
-        UserError: labels out of range, counts that differ, too few photos or folds, a setting out of its range, a
-            model with nothing to train, training that left the range of numbers.
+        UserError: labels are out of range, counts differ, there are too few photos or folds, a setting is out of its
+            range, the model has no parameters, or training diverged.
     """
     _check_photos(model, images, labels, folds, also_clean)
     _check_settings(epochs, learning_rate, batch)
@@ -110,13 +113,13 @@ def adapt(
     for fold in range(folds):
         student = copy.deepcopy(model)
         optimizer = torch.optim.Adam(_unfreeze(student), learning_rate)
-        lessons = (fold_of != fold).nonzero()[:, 0]
+        training = (fold_of != fold).nonzero()[:, 0]
         for _ in range(epochs):
-            order = lessons[torch.randperm(len(lessons), generator=generator)]
+            order = training[torch.randperm(len(training), generator=generator)]
             for rows in torch.split(order, batch):
-                _learn(student, optimizer, crops[rows], truth[rows])
+                _train_step(student, optimizer, crops[rows], truth[rows])
         copies.append(student)
-    return Adapted(tuple(copies), tuple(fold_of[: len(images)].tolist()))
+    return AdaptedModel(tuple(copies), tuple(fold_of[: len(images)].tolist()))
 
 
 def adapted_rows(
@@ -126,54 +129,59 @@ def adapted_rows(
     *,
     progress: bool = True,
 ) -> list[Row]:
-    """A row more for every held-out model that has gradients and the authorized model's classes, trained further on
-    the protected photos of each run as they were written. What it read in the clean photos is what it read before.
+    """Return one more row for every held-out model that has gradients and the authorized model's classes.
+
+    The model is fine-tuned on the protected photos of each run as they were written; its answers to the clean photos
+    are those before fine-tuning.
 
     Args:
         results, judges: an evaluation and its judges.
-        pairs: all of its photos.
+        pairs: all photos of the evaluation.
+        progress: show a progress bar.
 
     Raises:
-        UserError: no held-out model can be trained; see `adapt`.
+        UserError: no held-out model can be fine-tuned; see `adapt`.
     """
-    found = [(row, _trainable(judge.model)) for row, judge in zip(results.rows, judges, strict=True)]
+    candidates = [(row, _trainable(judge.model)) for row, judge in zip(results.rows, judges, strict=True)]
     students = [
         (row, model)
-        for row, model in found
+        for row, model in candidates
         if model and row.role == "held-out" and row.truth == "label" and not row.unmapped
     ]
     if not students:
-        raise UserError("no held-out model can be trained further: give one with gradients and the same classes")
+        raise UserError(
+            "no held-out model can be fine-tuned: name one that has gradients and the authorized model's classes"
+        )
     rows = []
-    for row, model in tqdm(students, desc="adapting", unit="model", disable=None if progress else True):
+    for row, model in track(students, "adapting", unit="model", progress=progress):
         answers = {CLEAN: row.answers[CLEAN]}
         for run in results.runs:
             photos = [pair.protected[run.name] for pair in pairs]
-            known = [truth for truth in row.truths if truth is not None]  # all, since nothing is unmapped
-            adapted = adapt(model, photos, known, **ADAPTATION)
+            labels = [truth for truth in row.truths if truth is not None]  # all, since nothing is unmapped
+            adapted = adapt(model, photos, labels, **ADAPTATION)
             answers[run.name] = {
                 name: tuple(adapted.answers([CHANNELS[name].apply(photo) for photo in photos]))
                 for name in results.channels
             }
-        rows.append(replace(row, model=f"{row.model} (adapted)", answers=answers, remark=REMARK))
+        rows.append(replace(row, model=f"{row.model} (adapted)", answers=answers, exclusion=EXCLUSION))
     return rows
 
 
 def _trainable(model: BlackBox) -> Classifier | None:
-    """The network behind a judge, where it is at hand: whoever runs a model has its weights."""
+    """Return the network of a judge, where it is available: an adversary has the weights of its own model."""
     if isinstance(model, ClassifierBlackBox):
         return model.classifier
     uri = getattr(model, "uri", None)
-    return load_model(uri.seen_from(Path())) if isinstance(uri, ModelUri) and uri.scheme == "onnx" else None
+    return load_model(uri.relative_to(Path())) if isinstance(uri, ModelUri) and uri.scheme == "onnx" else None
 
 
 def _check_photos(
     model: Classifier, images: Images, labels: Sequence[int], folds: int, also_clean: Images | None
 ) -> None:
     if len(labels) != len(images):
-        raise UserError(f"{len(images)} photos have {len(labels)} labels: give one for each")
+        raise UserError(f"{len(images)} photos have {len(labels)} labels: give one for each photo")
     if also_clean is not None and len(also_clean) != len(images):
-        raise UserError(f"{len(images)} protected photos have {len(also_clean)} originals: give one for each")
+        raise UserError(f"{len(images)} protected photos have {len(also_clean)} originals: give one for each photo")
     if folds < 2:
         raise UserError(
             f"an adapted model needs 2 folds or more, one to answer and the others to learn from, not {folds}"
@@ -182,8 +190,10 @@ def _check_photos(
         raise UserError(f"{len(images)} photos are too few for {folds} folds: give more photos, or fewer folds")
     for number, label in enumerate(labels, start=1):
         if not 0 <= label < model.card.classes:
-            known = f"0 to {model.card.classes - 1}"
-            raise UserError(f"photo {number} of {len(labels)}: {model.card.uri} has no class {label}, it has {known}")
+            raise UserError(
+                f"photo {number} of {len(labels)}: {model.card.uri} has no class {label}, "
+                f"only 0 to {model.card.classes - 1}"
+            )
 
 
 def _check_settings(epochs: int, learning_rate: float, batch: int) -> None:
@@ -194,7 +204,7 @@ def _check_settings(epochs: int, learning_rate: float, batch: int) -> None:
 
 
 def _crops(model: Classifier, images: Images) -> Tensor:
-    """(B,3,height,width) in [0,1], as the network gets them."""
+    """Return the network's inputs, (B,3,height,width) in [0,1]."""
     preprocess, device = model.card.preprocess, model.mean.device
     with torch.no_grad():
         return torch.cat([preprocess.center(preprocess.canvas(to_pixels(image, device))) for image in images])
@@ -203,13 +213,13 @@ def _crops(model: Classifier, images: Images) -> Tensor:
 def _unfreeze(student: Classifier) -> list[nn.Parameter]:
     parameters = [parameter for parameter in student.net.parameters() if parameter.is_floating_point()]
     if not parameters:
-        raise UserError(f"{student.card.uri} has no parameters to train: only models with gradients can adapt")
+        raise UserError(f"{student.card.uri} has no parameters to train: only models with gradients can be fine-tuned")
     for parameter in parameters:
         parameter.requires_grad_(True)
     return parameters
 
 
-def _learn(student: Classifier, optimizer: torch.optim.Optimizer, crops: Tensor, truth: Tensor) -> None:
+def _train_step(student: Classifier, optimizer: torch.optim.Optimizer, crops: Tensor, truth: Tensor) -> None:
     optimizer.zero_grad()
     torch.autograd.backward(F.cross_entropy(student.logits(crops), truth))
     optimizer.step()
@@ -219,5 +229,5 @@ def _answer(student: Classifier, image: NDArray[np.uint8]) -> int:
     with torch.inference_mode():
         logits = student(to_pixels(image, student.mean.device))
     if not logits.isfinite().all():
-        raise UserError(f"{student.card.uri} did not survive its training: choose a smaller learning rate")
+        raise UserError(f"{student.card.uri} diverged in training: choose a smaller learning rate")
     return int(logits.argmax(1))

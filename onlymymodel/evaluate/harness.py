@@ -1,34 +1,26 @@
-"""The judge: what every model says of original and protected photos. It never sees a gradient."""
+"""The evaluation harness: answers of every model to original and protected photos. It uses no gradients."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import combinations
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
 
+from onlymymodel.data.pixels import to_tensor
 from onlymymodel.errors import UserError
-from onlymymodel.evaluate.channels import CHANNELS, Channel
-from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Answer, Failure, Results, Role, Row, Run
-from onlymymodel.evaluate.verification import Cosines, Matches, match
-from onlymymodel.protect.distortion import Distortion, measure
-from onlymymodel.protect.photo import to_tensor
-from onlymymodel.surrogates.answer_book import AnswerBook, AskedOnce
-from onlymymodel.surrogates.black_box import BlackBox, BudgetSpent, ask
+from onlymymodel.evaluate.channels import CHANNELS, AnyChannel
+from onlymymodel.evaluate.face_verification import Cosines, GalleryMatches, match_gallery
+from onlymymodel.evaluate.judges import Judge, JudgeAnswer, Pixels, ask_judge, check_unique, reason_excluded
+from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Answer, Failure, Results, Row, Run
+from onlymymodel.progress import track
+from onlymymodel.protect.budget.distortion import Distortion, measure
+from onlymymodel.surrogates.answer_cache import AnswerCache
+from onlymymodel.surrogates.black_box import BlackBox
+from onlymymodel.surrogates.cached_black_box import CachedBlackBox
+from onlymymodel.surrogates.class_mapping import map_classes
 from onlymymodel.surrogates.classifier import ModelCard
-from onlymymodel.surrogates.family import family_of
+from onlymymodel.surrogates.deployments import Deployment
 from onlymymodel.surrogates.gallery import cosines_of
-from onlymymodel.surrogates.vocabulary import translation
-
-Pixels = NDArray[np.uint8]
-Scores = NDArray[np.float32]  # (classes,)
-# what two models may have in common, the closest first, and whether their cards say so
-KINSHIP: dict[str, Callable[[ModelCard, ModelCard], bool]] = {
-    "weights": ModelCard.same_weights,
-    "parent": lambda card, other: bool(card.parent) and card.parent.casefold() == other.parent.casefold(),
-    "family": lambda card, other: bool(card.family) and family_of(card.family) == family_of(other.family),
-}
+from onlymymodel.surrogates.readings import deployed
 
 
 @dataclass(frozen=True)
@@ -47,26 +39,20 @@ class Pair:
     label: int
 
 
-@dataclass(frozen=True)
-class Judge:
-    """A model and the part that it plays."""
-
-    role: Role
-    model: BlackBox
-
-
 @dataclass
-class _Said:
-    """A model's answers as they come in, by version and channel; where it has a gallery its cosines too."""
+class _Answers:
+    """A model's answers as they come in, by version and channel; the cosines too of a model that has a gallery."""
 
     gallery: bool
     answers: dict[str, dict[str, list[Answer]]] = field(default_factory=dict)
     cosines: dict[str, dict[str, list[Cosines | None]]] = field(default_factory=dict)
     threshold: float | None = None
 
-    def add(self, version: str, channel: str, answer: Answer, scores: Scores | None) -> None:
-        self.answers.setdefault(version, {}).setdefault(channel, []).append(answer)
-        if self.gallery:  # all of them are kept: whether the labels apply is known only after the last photo
+    def add(self, version: str, channel: str, answer: JudgeAnswer) -> None:
+        """Append the answer to the next photo."""
+        self.answers.setdefault(version, {}).setdefault(channel, []).append(answer.answer)
+        if self.gallery:  # all are kept: whether the labels apply is known only after the last photo
+            scores = answer.scores
             cosines, self.threshold = (None, self.threshold) if scores is None else cosines_of(scores)
             self.cosines.setdefault(version, {}).setdefault(channel, []).append(cosines)
 
@@ -75,40 +61,44 @@ def evaluate_models(
     judges: Sequence[Judge],
     pairs: Iterable[Pair],
     *,
-    channels: Sequence[Channel] = (CHANNELS[AS_WRITTEN],),
+    channels: Sequence[AnyChannel] = (CHANNELS[AS_WRITTEN],),
     took_part: Sequence[ModelCard] = (),
-    book: AnswerBook | None = None,
+    cache: AnswerCache | None = None,
     perceptual: Callable[[Pixels, Pixels], float] | None = None,
     progress: bool = True,
+    total: int | None = None,
 ) -> Results:
     """Ask every model about every version of every photo, through every channel.
 
     Args:
-        judges: exactly one of them authorized. A held-out model that is not independent gets a remark.
+        judges: exactly one of them authorized. The row of a held-out model that is not independent says so.
         pairs: at least one, all with the same runs; read one at a time, so that a folder need not fit into memory.
-        channels: `png` is always asked first; originals and protected photos go the same way.
-        took_part: cards of models that the photos were made with, beside those of the judges.
-        book: answers that are known already are taken from it, new ones are written to it.
-        perceptual: LPIPS of an original and a protected photo, where it is wanted.
+        channels: channels for originals and protected photos; `png` is always evaluated, and first. A deployment also
+            changes how models read the photos.
+        took_part: cards of models that the photos were made with, in addition to those of the judges.
+        cache: cache of answers; known answers are taken from it, new ones are written to it.
+        perceptual: LPIPS of an original and a protected photo; not measured if None.
+        progress: show progress.
+        total: number of pairs, for the progress; None where it is not known.
 
     Returns:
         Results whose runs carry no more than their names and distortion.
 
     Raises:
         UserError: no pairs, sizes that differ within a pair, not one authorized model, one held-out model twice.
-        BudgetSpent: a black box may not be asked any more; with a book, a later call goes on from there.
+        QueryBudgetExhausted: no further query may be sent to a black box; with a cache, a later call continues there.
     """
-    if sum(judge.role == "authorized" for judge in judges) != 1:
-        count = sum(judge.role == "authorized" for judge in judges)
+    count = sum(judge.role == "authorized" for judge in judges)
+    if count != 1:
         raise UserError(f"an evaluation needs one authorized model, not {count}")
-    check_named_once(judges)
+    check_unique(judges)
     channels = [CHANNELS[AS_WRITTEN], *(channel for channel in channels if channel.name != AS_WRITTEN)]
-    said, failures = [_Said(bool(judge.model.card.gallery)) for judge in judges], list[Failure]()
-    answerers = [judge.model if book is None else AskedOnce(judge.model, book) for judge in judges]
+    collected, failures = [_Answers(bool(judge.model.card.gallery)) for judge in judges], list[Failure]()
+    models = {channel.name: [_reader(judge.model, channel, cache) for judge in judges] for channel in channels}
     names: list[str] = []
     labels: list[int] = []
     distortion: dict[str, list[Distortion]] = {}
-    for pair in tqdm(pairs, unit="photo", desc="judging", disable=None if progress else True):
+    for pair in track(pairs, "judging", total=total, progress=progress):
         for run, pixels in pair.protected.items():
             distortion.setdefault(run, []).append(_distortion(pair, pixels, perceptual))
         names.append(pair.name)
@@ -116,9 +106,11 @@ def evaluate_models(
         for version, pixels in {CLEAN: pair.original, **pair.protected}.items():
             for channel in channels:
                 image = channel.apply(pixels)
-                for model, sayings in zip(answerers, said, strict=True):
-                    answer, scores = _ask(model, image, (pair.name, version, channel.name), failures)
-                    sayings.add(version, channel.name, answer, scores)
+                for model, answers in zip(models[channel.name], collected, strict=True):
+                    answer = ask_judge(model, image)
+                    answers.add(version, channel.name, answer)
+                    if answer.failure:
+                        failures.append(Failure(model.card.uri, pair.name, version, channel.name, answer.failure))
     if not names:
         raise UserError("there is no pair of an original and a protected photo to judge")
     used = [*(judge.model.card for judge in judges if judge.role != "held-out"), *took_part]
@@ -126,124 +118,73 @@ def evaluate_models(
     return Results(
         photos=tuple(names),
         labels=tuple(labels),
-        runs=tuple(Run(run, tuple(found)) for run, found in distortion.items()),
+        runs=tuple(Run(run, tuple(distances)) for run, distances in distortion.items()),
         channels=tuple(channel.name for channel in channels),
-        rows=tuple(_row(judge, sayings, labels, authorized, used) for judge, sayings in zip(judges, said, strict=True)),
+        rows=tuple(
+            _row(judge, answers, labels, authorized, used) for judge, answers in zip(judges, collected, strict=True)
+        ),
         failures=tuple(failures),
     )
 
 
+def _reader(model: BlackBox, channel: AnyChannel, cache: AnswerCache | None) -> BlackBox:
+    """Return the model as a channel has it read, with its answers cached."""
+    if isinstance(channel, Deployment):
+        model = deployed(model, channel.reading)
+    return model if cache is None else CachedBlackBox(model, cache)
+
+
 def _distortion(pair: Pair, protected: Pixels, perceptual: Callable[[Pixels, Pixels], float] | None) -> Distortion:
     if pair.original.shape[:2] != protected.shape[:2]:
-        was, now = (f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (pair.original, protected))
-        raise UserError(f"{pair.name}: the protected photo is {now} pixels, its original {was}")
-    # WebP gives a gray photo back as three equal channels, and another tool may write a color photo as gray
+        sizes = [f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (protected, pair.original)]
+        raise UserError(f"{pair.name}: the protected photo is {sizes[0]} pixels, its original {sizes[1]}")
+    # WebP stores a gray photo as three equal channels, and another tool may write a color photo as gray
     original, protected = np.broadcast_arrays(pair.original, protected)
-    found = measure(to_tensor(protected), to_tensor(original))
-    if perceptual is None:
-        return found
-    return Distortion(found.linf, found.l2, found.psnr, found.ssim, perceptual(original, protected))
+    distortion = measure(to_tensor(protected), to_tensor(original))
+    return distortion if perceptual is None else replace(distortion, lpips=perceptual(original, protected))
 
 
-def _ask(
-    model: BlackBox, image: Pixels, where: tuple[str, str, str], failures: list[Failure]
-) -> tuple[Answer, Scores | None]:
-    """A model's answer, with its scores. Whatever a stranger's model raises, or says that is no answer, costs that
-    answer, not the evaluation; it is counted."""
-    try:
-        scores = ask(model, image)
-        return int(scores.argmax()), scores
-    except BudgetSpent:
-        raise
-    except Exception as error:  # noqa: BLE001
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        failures.append(Failure(model.card.uri, *where, reason))
-        return None, None
-
-
-def _row(judge: Judge, said: _Said, labels: Sequence[int], authorized: ModelCard, used: Sequence[ModelCard]) -> Row:
+def _row(
+    judge: Judge, collected: _Answers, labels: Sequence[int], authorized: ModelCard, used: Sequence[ModelCard]
+) -> Row:
     card = judge.model.card
-    words = translation(authorized, card)
-    known = tuple(words[label] for label in labels) if words else ()
-    speaks = any(word is not None for word in known)
+    classes = map_classes(authorized, card)
+    mapped = tuple(classes[label] for label in labels) if classes else ()
+    knows_labels = any(index is not None for index in mapped)
     answers = {
-        version: {channel: tuple(given) for channel, given in channels.items()}
-        for version, channels in said.answers.items()
+        version: {channel: tuple(indices) for channel, indices in channels.items()}
+        for version, channels in collected.answers.items()
     }
-    truths: tuple[Answer, ...] = known if speaks else answers[CLEAN][AS_WRITTEN]
-    occurring = {answer for channels in answers.values() for given in channels.values() for answer in given} | {*truths}
+    truths: tuple[Answer, ...] = mapped if knows_labels else answers[CLEAN][AS_WRITTEN]
+    occurring = {answer for channels in answers.values() for indices in channels.values() for answer in indices} | {
+        *truths
+    }
     return Row(
         model=card.uri,
         role=judge.role,
         sha256=card.sha256,
         family=card.family,
         parent=card.parent,
-        truth="label" if speaks else "own",
+        truth="label" if knows_labels else "own",
         truths=truths,
         answers=answers,
-        remark=_remark(card, used) if judge.role == "held-out" else "",
-        unmapped=_unmapped(authorized, labels, known) if speaks else (),
+        exclusion=reason_excluded(card, used) if judge.role == "held-out" else "",
+        unmapped=_unmapped(authorized, labels, mapped) if knows_labels else (),
         names={index: card.name_of(index) for index in sorted(index for index in occurring if index is not None)},
-        matches=_matches(said, truths, card.classes - 1),
+        matches=_matches(collected, truths, card.classes - 1),
     )
 
 
-def _matches(said: _Said, truths: Sequence[Answer], people: int) -> Matches | None:
-    """Whom a model found among so many people; None where it has no gallery or never answered."""
-    if said.threshold is None:
+def _matches(collected: _Answers, truths: Sequence[Answer], people: int) -> GalleryMatches | None:
+    """Return whom a model found among its `people` identities; None if it has no gallery or never answered."""
+    if collected.threshold is None:
         return None
-    # the class behind the people is the stranger, who is nobody of the gallery
+    # the class after the identities is the stranger, who is not in the gallery
     persons = [truth if truth is not None and truth < people else None for truth in truths]
-    return match(said.cosines, said.cosines[CLEAN][AS_WRITTEN], persons, said.threshold)
+    return match_gallery(collected.cosines, collected.cosines[CLEAN][AS_WRITTEN], persons, collected.threshold)
 
 
-def _unmapped(authorized: ModelCard, labels: Sequence[int], known: Sequence[Answer]) -> tuple[str, ...]:
-    """Names of the occurring classes for which a model has no word."""
-    missing = {label for label, word in zip(labels, known, strict=True) if word is None}
+def _unmapped(authorized: ModelCard, labels: Sequence[int], mapped: Sequence[Answer]) -> tuple[str, ...]:
+    """Return the names of the occurring classes that a model does not have."""
+    missing = {label for label, index in zip(labels, mapped, strict=True) if index is None}
     return tuple(authorized.name_of(label) for label in sorted(missing))
-
-
-def _remark(card: ModelCard, used: Sequence[ModelCard]) -> str:
-    found = kinship(card, used)
-    return f"the same {found[0]} as {found[1].uri}" if found else ""
-
-
-def kinship(card: ModelCard, used: Iterable[ModelCard]) -> tuple[str, ModelCard] | None:
-    """How a model depends on those that took part, and on which of them; None where it is independent."""
-    others = list(used)
-    for kind, related in KINSHIP.items():
-        for other in others:
-            if related(card, other):
-                return kind, other
-    return None
-
-
-def check_named_once(judges: Sequence[Judge]) -> None:
-    """Refuse one held-out model under two names: in a mean it would weigh double.
-
-    Raises:
-        UserError: two held-out models have the same weights.
-    """
-    heldout = [judge.model.card for judge in judges if judge.role == "held-out"]
-    for first, second in combinations(heldout, 2):
-        if first.same_weights(second):
-            raise UserError(f"held-out model {second.uri} is named twice: {first.uri} has the same weights")
-
-
-def check_independence(judges: Sequence[Judge]) -> None:
-    """Refuse, before any work is done, a held-out model that would judge itself, or judge twice.
-
-    One that only is of the same family is let in: its row will be marked.
-
-    Raises:
-        UserError: it has the weights or the declared parent of a model that took part; see `check_named_once`.
-    """
-    check_named_once(judges)
-    used = [judge.model.card for judge in judges if judge.role != "held-out"]
-    for judge in judges:
-        found = kinship(judge.model.card, used) if judge.role == "held-out" else None
-        if found is not None and found[0] != "family":
-            kind, other = found
-            raise UserError(
-                f"held-out model {judge.model.card.uri} has the same {kind} as {other.uri}, which took part"
-            )

@@ -1,9 +1,10 @@
-"""A learned filter, as a party would use it who tries to wash a protection out before reading.
+"""A learned denoising filter, as an adversary would use it to remove a protection before reading.
 
 A residual denoiser of convolutions and ReLUs without batch norm, in the manner of DnCNN (Zhang et al., IEEE TIP 2017).
-It works on 2x2 blocks of pixels as channels, as FFDNet (Zhang et al., IEEE TIP 2018), for a wider view at a quarter
-of the cost, and on what differs from the local mean, where changes hide. It is trained on rendered pictures alone,
-with random and adversarial changes of 2 to 16 of 255; see `benchmarks/train_purifier.py` and `results/purifier.json`.
+It works on 2x2 blocks of pixels as channels, as FFDNet (Zhang et al., IEEE TIP 2018), for a wider receptive field
+at a quarter of the cost, and on the difference from the local mean, where the changes are. It is trained on rendered
+pictures only, with random and adversarial changes of 2 to 16 of 255; see `benchmarks/train_purifier.py` and
+`results/purifier.json`.
 """
 
 from functools import cache
@@ -20,14 +21,14 @@ WEIGHTS = Path(__file__).parent / "purifier.safetensors"
 BLOCKS = 3
 LAYERS = 2 + 2 * BLOCKS
 WIDTH = 32
-AROUND = 4  # pixels to each side over which the local mean is taken
-GAIN = 10.0  # brings what differs from the local mean to about 1
-REACH = 2 * LAYERS + AROUND  # rows beyond which nothing changes a pixel's answer
-STRIP = 256  # rows at once, so that a picture of any height fits into memory
+MEAN_RADIUS = 4  # pixels to each side over which the local mean is taken
+GAIN = 10.0  # scales the difference from the local mean to about 1
+RECEPTIVE_RADIUS = 2 * LAYERS + MEAN_RADIUS  # rows beyond this distance do not influence a pixel
+STRIP_ROWS = 256  # rows processed at once, so that a picture of any height fits into memory
 
 
 class _Block(nn.Module):
-    """Two convolutions added to what came in."""
+    """Residual block of two convolutions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +40,10 @@ class _Block(nn.Module):
 
 
 class Purifier(nn.Module):
-    """(B,3,H,W) float32 in [0,1], H and W even -> the same size, what it takes for a change subtracted, unclamped."""
+    """Residual denoiser: (B,3,H,W) float32 in [0,1], H and W even -> the same shape, minus the predicted change.
+
+    The output is not clamped.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,32 +51,33 @@ class Purifier(nn.Module):
         self.body = nn.Sequential(head, *(_Block() for _ in range(BLOCKS)), tail)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        mean = F.avg_pool2d(pixels, 2 * AROUND + 1, 1, AROUND, count_include_pad=False)
+        mean = F.avg_pool2d(pixels, 2 * MEAN_RADIUS + 1, 1, MEAN_RADIUS, count_include_pad=False)
         change: Tensor = F.pixel_shuffle(self.body(F.pixel_unshuffle(GAIN * (pixels - mean), 2)), 2)
         return pixels - change / GAIN
 
 
 def purify(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the HWC uint8 image (C 1 or 3, any size) as the trained filter gives it back, of the same shape.
+    """Apply the trained filter to an HWC uint8 image (C 1 or 3, any size); return an image of the same shape.
 
-    It runs on the CPU. A gray image stays gray, but profits little: the noise of the training differs between colors.
+    It runs on the CPU. A gray image stays gray, but benefits little: in training the noise differs between colors.
     """
     height, width, channels = image.shape
     pixels = torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
     pixels = F.pad(pixels.expand(-1, 3, -1, -1), (0, width % 2, 0, height % 2), mode="replicate")
     out = np.empty((pixels.shape[2], pixels.shape[3], 3), np.uint8)
     with torch.inference_mode():
-        for top in range(0, len(out), STRIP):
-            first = max(0, top - REACH)
-            strip = _trained()(pixels[:, :, first : top + STRIP + REACH])[0, :, top - first :][:, :STRIP]
+        for top in range(0, len(out), STRIP_ROWS):
+            first = max(0, top - RECEPTIVE_RADIUS)
+            strip = _trained_purifier()(pixels[:, :, first : top + STRIP_ROWS + RECEPTIVE_RADIUS])[0, :, top - first :]
+            strip = strip[:, :STRIP_ROWS]
             if channels == 1:
                 strip = strip.mean(0, keepdim=True).expand(3, -1, -1)
-            out[top : top + STRIP] = (strip * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+            out[top : top + STRIP_ROWS] = (strip * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
     return np.ascontiguousarray(out[:height, :width, :channels])
 
 
 @cache
-def _trained() -> Purifier:
+def _trained_purifier() -> Purifier:
     net = Purifier()
     net.load_state_dict(load(WEIGHTS.read_bytes()))  # float16 in the file, float32 here
     return net.eval().requires_grad_(False)

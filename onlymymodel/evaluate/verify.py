@@ -1,161 +1,273 @@
-"""Judge a protected folder again, from the bytes on disk."""
+"""Verification of a protected folder, from the bytes on disk."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from onlymymodel.data.atomic import leads_through_link
+from onlymymodel.data.folder_lock import LOCK
 from onlymymodel.data.image_io import PhotoError, decode
-from onlymymodel.data.manifest import Manifest, sha256
+from onlymymodel.data.manifest import sha256
+from onlymymodel.data.pixels import to_array, to_tensor
+from onlymymodel.data.regular_file import max_photo_bytes, read_regular
 from onlymymodel.errors import UserError
-from onlymymodel.evaluate.judgment import ANSWERS, CSV, MARKDOWN, PAGE, RESULTS
-from onlymymodel.protect import run_record
-from onlymymodel.protect.answers import Answers, look_at, look_at_face
+from onlymymodel.evaluate.folders import CSV, MARKDOWN, PAGE, RESULTS
+from onlymymodel.evaluate.verify_originals import MISSING, lines_without_original, unlisted_originals
+from onlymymodel.evaluate.verify_report import Fault, VerifyReport
+from onlymymodel.evaluate.verify_seal import check_seal
+from onlymymodel.evaluate.verify_surrogates import AskedSurrogates, find_surrogates, load_surrogates, surrogate_faults
+from onlymymodel.progress import track
+from onlymymodel.protect import run_record, seal
+from onlymymodel.protect.attack.deployed_margins import DeployedMargins
 from onlymymodel.protect.context import Context
-from onlymymodel.protect.folder import MANIFEST
-from onlymymodel.protect.people import found_again
-from onlymymodel.protect.photo import to_tensor
-from onlymymodel.protect.region import area_again
+from onlymymodel.protect.faces import find_same_faces
+from onlymymodel.protect.photo_record import MANIFEST, WRITTEN, PhotoManifest, PhotoRecord
+from onlymymodel.protect.predictions import Predictions, predict_face, predict_photo
+from onlymymodel.protect.region import area_from_record
+from onlymymodel.protect.run_record import RunRecord
+from onlymymodel.protect.shards import find_shards
+from onlymymodel.surrogates.answer_cache import DATABASE_FILES, EXPORT
 from onlymymodel.surrogates.load import load_model
 
 # logits; another machine or thread count sums in another order
 MARGIN_TOLERANCE = 1e-3
 BUDGET_TOLERANCE = 1e-4  # of figures in floats: l2, PSNR, SSIM, LPIPS
-OURS = {MANIFEST, run_record.NAME, RESULTS, CSV, MARKDOWN, PAGE, ANSWERS}
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something that is not as the manifest says."""
-
-    file: str
-    what: str
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What was found.
-
-    Attributes:
-        checked: files that were judged.
-        without_source: files whose original was not at hand, so that the budget could not be measured again.
-        faults: empty when all is well.
-    """
-
-    checked: int
-    without_source: int
-    faults: tuple[Fault, ...]
+OURS = {LOCK, MANIFEST, run_record.NAME, seal.NAME, RESULTS, CSV, MARKDOWN, PAGE, EXPORT, *DATABASE_FILES}
 
 
 def verify_folder(
     out: Path,
     *,
     source: Path | None = None,
+    without_originals: bool = False,
     authorized: str | None = None,
+    surrogates: Sequence[str] = (),
+    ask_surrogates: bool = True,
+    public_key: bytes | None = None,
     allow_python: bool = False,
     device: str = "cpu",
     progress: bool = True,
-) -> Verification:
-    """Judge every protected file of a folder: same bytes, authorized model right by the margin, inside the budget.
+) -> VerifyReport:
+    """Check a protected folder: its seal and records, that nothing is missing, and every file.
+
+    A file has to have the recorded bytes, to be read by the authorized model by the margin, to mislead the surrogates
+    that it is recorded to mislead, to differ from its original and to be inside the budget. What cannot be checked
+    because originals are missing is a fault, unless `without_originals` says so.
 
     Args:
         out: a folder that `omm protect` made.
-        source: the originals; where the run found them if None. Files whose original is not there are judged
-            without the budget.
-        authorized: URI of the authorized model, if it has moved; its weights must be the recorded ones.
+        source: the originals; those of the run if None.
+        without_originals: leave out what needs the originals.
+        authorized: URI of the authorized model, if it has moved; its weights have to be the recorded ones.
+        surrogates: URIs of the surrogates, if they have moved; those of the run, as far as they load, if empty.
+        ask_surrogates: whether surrogates are asked at all.
+        public_key: 32 bytes (Ed25519) of the key that has to have signed the seal; None where none is known.
+        allow_python: see `load_model`.
+        device: of the models.
+        progress: show a progress bar.
 
     Raises:
-        UserError: no such folder, broken records, or the authorized model is not the one of the run.
+        UserError: no such folder, broken records, the authorized model or a named surrogate is not one of the run, or
+            both originals and `without_originals` are given.
     """
-    content = run_record.read(out)
-    context = _context(out, content, authorized, allow_python, device)
-    originals = source if source is not None else out / content["source"]
-    records = Manifest(out / MANIFEST).by_source()
-    protected = [record for record in records.values() if record["status"] == "protected"]
+    if source is not None and without_originals:
+        raise UserError("the originals are given, and are to be left out: give one of --source and --without-originals")
     if source is not None and not source.exists():
         raise UserError(f"{source} does not exist")
-    faults: list[Fault] = []
+    run = run_record.read(out)
+    sealed = check_seal(out, public_key)
+    context = _context(out, run, authorized, allow_python, device)
+    if surrogates:
+        asked = find_surrogates(run, surrogates, allow_python=allow_python, device=device)
+    elif ask_surrogates:
+        asked = load_surrogates(out, run, allow_python=allow_python, device=device)
+    else:
+        asked = AskedSurrogates({}, len(run.surrogates), ("the surrogates, as was asked for",))
+    originals = None if without_originals else source if source is not None else out / run.source
+    records = PhotoManifest(out).by_source()
+    protected = [record for record in records.values() if record.status in WRITTEN]
+    faults = [*sealed.faults, *_faults_of_records(run, records.values())]
+    if originals is not None and not originals.exists():
+        faults.append(Fault(run.source, "the originals are not there: give --source SRC, or --without-originals"))
+        originals = None
+    elif originals is not None:
+        faults += unlisted_originals(originals, records.values(), run.exclude)
     without_source = 0
-    for record in tqdm(protected, unit="photo", disable=None if progress else True):
-        original = _read(originals / record["source"] if originals.is_dir() else originals)
-        if original is not None and sha256(original) != record["source_sha256"]:
-            faults.append(Fault(record["source"], "the original has changed since it was protected"))
-            original = None
+    for record in (task := track(protected, "checking", progress=progress)):
+        original = None
+        if originals is not None:
+            original = _read(originals / record.source if originals.is_dir() else originals, run.max_pixels)
+            if original is None:
+                faults.append(Fault(record.source, MISSING))
+            elif sha256(original) != record.source_sha256:
+                faults.append(Fault(record.source, "the original has changed since it was protected"))
+                original = None
         without_source += original is None
-        faults += [Fault(record["output"], what) for what in _faults(out, record, original, context)]
-    known = {record["output"] for record in records.values()} | OURS
-    present = (path.relative_to(out).as_posix() for path in sorted(out.rglob("*")) if path.is_file())
-    faults += [Fault(name, "is not in the manifest") for name in present if name not in known]
-    return Verification(len(protected), without_source, tuple(faults))
+        found = list(_faults(out, record, original, context, asked))
+        faults += found
+        task.photo(record.source, "fault" if found else "ok", "; ".join(fault.reason for fault in found))
+    if not protected:
+        faults.append(Fault(MANIFEST, "has no line of a protected file, so that no file was checked"))
+    recorded = {record.output for record in records.values()} | OURS
+    shards = [shard.folder(out) for shard in find_shards(out)]
+    faults += [Fault(folder.name, f"is not merged: omm merge {out}") for folder in shards]
+    files = (path for path in sorted(out.rglob("*")) if path.is_file())
+    present = (path.relative_to(out).as_posix() for path in files if not any(map(path.is_relative_to, shards)))
+    faults += [Fault(name, "is not in the manifest") for name in present if name not in recorded]
+    return VerifyReport(
+        checked=len(protected),
+        already_misread=sum(record.status == "already-misread" for record in protected),
+        without_source=without_source,
+        faults=tuple(faults),
+        measured=tuple(_measured(len(protected), without_source, originals, asked)),
+        not_checked=(*_not_checked(protected, without_originals, asked), *_gone(originals, records.values())),
+        proven=sealed.proven,
+        remark=sealed.remark,
+    )
 
 
-def _context(out: Path, content: dict[str, Any], uri: str | None, allow_python: bool, device: str) -> Context:
-    budget, recipe = run_record.budget_and_recipe(content)
+def _faults_of_records(run: RunRecord, records: Collection[PhotoRecord]) -> Iterator[Fault]:
+    """Yield where the settings of run.json are not those that it, or the manifest, has a hash of."""
+    if not run.intact:
+        yield Fault(run_record.NAME, "its settings are not those that it has the hash of")
+    recipe = run.recipe.sha256()
+    if others := [record.source for record in records if record.recipe_sha256 not in ("", recipe)]:
+        yield Fault(run_record.NAME, f"its recipe is not that of {len(others)} lines of the manifest")
+
+
+def _measured(checked: int, without_source: int, originals: Path | None, asked: AskedSurrogates) -> Iterator[str]:
+    """Yield in words what was measured now."""
+    yield f"{checked} files: their bytes, and the authorized model's answer and margin"
+    if checked > without_source:
+        yield f"{checked - without_source} files against their originals: that they differ, budget and region"
+    if originals is not None:
+        yield "that every picture of the source has a line"
+    if asked.models:
+        yield f"{len(asked.models)} of {asked.total} surrogates: that they are misled as recorded"
+
+
+def _not_checked(protected: Sequence[PhotoRecord], without_originals: bool, asked: AskedSurrogates) -> Iterator[str]:
+    """Yield in words what was not checked, besides what is a fault."""
+    if without_originals:
+        yield "the originals: whether files differ from them, budget and region, and whether each of them has a line"
+    yield from asked.missing
+    if masked := sum(record.region is not None and record.region.kind == "mask" for record in protected):
+        yield f"the masks of {masked} photos, which are not kept"
+
+
+def _gone(originals: Path | None, records: Collection[PhotoRecord]) -> Iterator[str]:
+    if originals is not None and (gone := lines_without_original(originals, records)):
+        yield f"{len(gone)} lines without a file, whose originals are gone, too, such as {gone[0]}"
+
+
+def _context(out: Path, run: RunRecord, uri: str | None, allow_python: bool, device: str) -> Context:
     base = out if uri is None else None
-    model = load_model(uri or content["models"]["authorized"], base=base, allow_python=allow_python, device=device)
-    if model.card.sha256 != content["settings"]["authorized"]["sha256"]:
+    model = load_model(uri or run.authorized_uri, base=base, allow_python=allow_python, device=device)
+    if model.card.sha256 != run.authorized.sha256:
         raise UserError(f"{model.card.uri} has other weights than the authorized model that this folder was made for")
-    return Context(model, (), budget, recipe, max_pixels=content["settings"]["max_pixels"])
+    return Context(model, (), run.budget, run.recipe, max_pixels=run.max_pixels, first_frame=run.first_frame)
 
 
-def _faults(out: Path, record: dict[str, Any], original: bytes | None, context: Context) -> Iterator[str]:
-    """What is wrong with one protected file."""
-    data = _read(out / record["output"])
-    if data is None:
-        yield "is missing"
+def _faults(
+    out: Path, record: PhotoRecord, original: bytes | None, context: Context, asked: AskedSurrogates
+) -> Iterator[Fault]:
+    """Yield what is wrong with one protected file."""
+    if record.output is None or record.label is None:
+        yield Fault(record.source, "is recorded as protected, but without a file or a label")
         return
-    if sha256(data) != record["output_sha256"]:
+    if record.label >= context.authorized.card.classes:
+        yield Fault(record.output, f"the authorized model has no class {record.label}")
+        return
+    data = None if leads_through_link(out / record.output, out) else _read(out / record.output, context.max_pixels)
+    if data is None:
+        yield Fault(record.output, "is missing")
+        return
+    for sentence in _faults_of_file(data, record, record.label, original, context, asked):
+        yield Fault(record.output, sentence)
+
+
+def _faults_of_file(
+    data: bytes, record: PhotoRecord, label: int, original: bytes | None, context: Context, asked: AskedSurrogates
+) -> Iterator[str]:
+    """Yield a sentence for each thing that is wrong with the bytes of one protected file."""
+    if sha256(data) != record.output_sha256:
         yield "its bytes have changed"
     try:
         pixels = to_tensor(decode(data, max_pixels=context.max_pixels).pixels).to(context.device)
     except PhotoError as error:
         yield f"cannot be read any more: {error}"
         return
-    seen = look_at(pixels, record["label"], context)
-    if seen.authorized != record["label"]:
-        yield f"the authorized model reads {seen.authorized}, not {record['label']}"
-    elif seen.margin < context.recipe.kappa - MARGIN_TOLERANCE:
-        yield f"the authorized margin is {seen.margin:.3f}, less than {context.recipe.kappa:g}"
+    predictions = predict_photo(pixels, label, context)
+    if predictions.authorized != label:
+        yield f"the authorized model reads {predictions.authorized}, not {label}"
+    elif predictions.margin < context.recipe.kappa - MARGIN_TOLERANCE:
+        yield f"the authorized margin is {predictions.margin:.3f}, less than {context.recipe.kappa:g}"
     else:
-        yield from _misread_people(pixels, record, seen, context)
-    if original is None:
+        yield from _lost_deployments(pixels, record, label, context)
+        yield from _misread_faces(pixels, record, predictions, context)
+    clean = None
+    if original is not None:
+        read = decode(original, max_pixels=context.max_pixels, first_frame=context.first_frame)
+        clean = to_tensor(read.pixels).to(context.device)
+    yield from surrogate_faults(record, pixels, clean, asked, MARGIN_TOLERANCE)
+    if clean is None:
         return
-    clean = to_tensor(decode(original, max_pixels=context.max_pixels).pixels).to(context.device)
     if clean.shape[1:] != pixels.shape[1:]:
         yield "it has another size than its original"
-    elif _outside(clean, pixels, record):
+    elif torch.equal(pixels[: len(clean)], clean):
+        yield "it does not differ from its original"
+    elif _differs_outside_region(clean, pixels, record):
         yield "it differs from its original outside its region"
     else:
-        yield from context.budget.excess(pixels[: len(clean)], clean, BUDGET_TOLERANCE)
+        yield from context.budget.violations(pixels[: len(clean)], clean, BUDGET_TOLERANCE)
 
 
-def _misread_people(pixels: Tensor, record: dict[str, Any], seen: Answers, context: Context) -> Iterator[str]:
-    """The people in the photo whom the authorized model was said to keep reading, and reads otherwise."""
-    kept = [face for face in record.get("faces") or () if face["authorized"] and face["area"] == "changed"]
-    places = found_again(pixels, [tuple(face["box"]) for face in kept])
-    for face, place in zip(kept[1:], places[1:], strict=True):  # the first decides about the whole photo
-        if place is None:
-            yield f"the face of {face['label_name']} is not found any more"
+def _lost_deployments(pixels: Tensor, record: PhotoRecord, label: int, context: Context) -> Iterator[str]:
+    """Yield a sentence for each deployment through which the authorized model was recorded to read the photo."""
+    margins = DeployedMargins(context.authorized, tuple(record.promised)).measure(pixels, label)
+    for name, margin in margins.items():
+        if margin <= 0:
+            yield f"the authorized model misreads it through {name} (margin {margin:.3f})"
+
+
+def _misread_faces(
+    pixels: Tensor, record: PhotoRecord, photo_predictions: Predictions, context: Context
+) -> Iterator[str]:
+    """Yield a sentence for each protected face that the authorized model was recorded to keep and now misreads.
+
+    Args:
+        pixels: (C,H,W) uint8 pixels of the protected photo.
+        record: its record.
+        photo_predictions: predictions on the photo.
+        context: models and settings.
+    """
+    changed = [
+        (face, face.authorized) for face in record.faces or () if face.authorized is not None and face.area == "changed"
+    ]
+    landmarks = find_same_faces(pixels, [face.box for face, _ in changed])
+    # the first face is checked with the whole photo
+    for (face, answers), points in zip(changed[1:], landmarks[1:], strict=True):
+        if points is None:
+            yield f"the face of {face.label_name} is not found any more"
             continue
-        read = look_at_face(pixels, place, face["label"], seen, context)
-        if read.authorized != face["label"] and face["authorized"]["margin_after"] >= MARGIN_TOLERANCE:
-            yield f"the authorized model reads {read.authorized} at the face of {face['label_name']}"
+        answer = predict_face(pixels, points, face.label, photo_predictions, context).authorized
+        if answer != face.label and answers.margin_after is not None and answers.margin_after >= MARGIN_TOLERANCE:
+            yield f"the authorized model reads {answer} at the face of {face.label_name}"
 
 
-def _outside(clean: Tensor, pixels: Tensor, record: dict[str, Any]) -> bool:
-    """Whether a pixel outside the faces changed. Masks are not kept with the folder and cannot be asked."""
-    mask = area_again(clean.permute(1, 2, 0).cpu().numpy(), record.get("region")).mask
+def _differs_outside_region(clean: Tensor, pixels: Tensor, record: PhotoRecord) -> bool:
+    """Return whether a pixel outside the faces changed. Masks are not kept with the folder and are not checked."""
+    mask = area_from_record(to_array(clean), record.region).mask
     if mask is None:
         return False
     changed = (pixels != clean).any(0).cpu().numpy()
     return bool((changed & (mask == 0)).any())
 
 
-def _read(path: Path) -> bytes | None:
+def _read(path: Path, max_pixels: int) -> bytes | None:
     try:
-        return path.read_bytes()
+        return read_regular(path, max_photo_bytes(max_pixels))
     except OSError:
         return None

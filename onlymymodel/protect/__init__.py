@@ -1,1 +1,1 @@
-"""Making a protected photo: budget, views, objective, optimizer, photo, folder."""
+"""Protect photos: regions, faces, budgets, the attack, records, and whole folders."""

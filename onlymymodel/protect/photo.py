@@ -1,258 +1,240 @@
-"""Bytes in, bytes and a record out: one photo's way, judged on what a reader of the written file will see."""
+"""Protect photos in memory: decode, attack, encode, and judge the decoded result."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from onlymymodel.data.image_io import Photo, PhotoError, decode, encode
 from onlymymodel.data.manifest import sha256
-from onlymymodel.protect.answers import Answers, look_at
-from onlymymodel.protect.budget import Budget
-from onlymymodel.protect.canvas import landmarks_for
-from onlymymodel.protect.context import Context, Format, Record, Source
-from onlymymodel.protect.lattice import from_lattice
-from onlymymodel.protect.optimizer import OnStep, Proposal, models_at_work, optimize, settle_proposal
-from onlymymodel.protect.people import read_again
-from onlymymodel.protect.perceptual import SMALLEST
-from onlymymodel.protect.recipe import Recipe
-from onlymymodel.protect.record import begun_record, blank_record, judged
-from onlymymodel.protect.region import Area, area_of
-from onlymymodel.protect.toward import words_for_toward
-from onlymymodel.protect.work import Work, begin, photo_generator
-from onlymymodel.protect.working_budget import at_working_size
+from onlymymodel.data.pixels import to_array, to_tensor
+from onlymymodel.protect.attack.attack import protect_rows
+from onlymymodel.protect.attack.optimizer import OnStep
+from onlymymodel.protect.attack.recipe import Recipe
+from onlymymodel.protect.attack.targets import target_class_of_each
+from onlymymodel.protect.choices import Format
+from onlymymodel.protect.context import Context, PhotoSource
+from onlymymodel.protect.faces import predict_faces
+from onlymymodel.protect.photo_job import PhotoJob, photo_generator, start_job
+from onlymymodel.protect.photo_outcome import (
+    blank_record,
+    deployment_margins,
+    job_record,
+    judged_record,
+    lost_deployments,
+)
+from onlymymodel.protect.photo_record import WRITTEN, DeploymentMargins, PhotoRecord
+from onlymymodel.protect.predictions import Predictions, predict_photo
+from onlymymodel.protect.region import Area, RegionRecord, find_area
+from onlymymodel.runtime import configure
 
 __all__ = [
     "Context",
     "Format",
-    "Record",
-    "Source",
+    "PhotoRecord",
+    "PhotoSource",
     "photo_generator",
     "protect_bytes",
     "protect_photos",
-    "to_tensor",
     "working_shape",
 ]
 
-ROWS = 8  # photos, or people on photos, that are optimized together
+Stage = Literal["original", "change", "file"]  # asking about the originals, changing them, checking the files
+OnStage = Callable[[Stage], None]
+BATCH_SIZE = 8  # photos, or faces on photos, that are optimized together
 
 
-def protect_bytes(source: bytes, *, label: int | None, context: Context) -> tuple[bytes | None, Record]:
+def protect_bytes(source: bytes, *, label: int | None, context: Context) -> tuple[bytes | None, PhotoRecord]:
     """Protect one photo.
 
     Args:
-        source: the bytes of a PNG, JPEG, WebP, TIFF or BMP file.
-        label: what the authorized model is to read; its own clean answer if None.
+        source: the bytes of a photo, see `decode`.
+        label: class index that the authorized model has to keep; its own clean answer if None.
 
     Returns:
-        The bytes of the protected file (None unless the status is `protected`), and its record: status, reason,
-        label, answers before and after, distortion. The figures are of the decoded bytes returned.
+        The bytes of the protected file (None unless the status is one of `WRITTEN`), and its record: status, reason,
+        label, answers before and after, distortion. Answers and distortion are measured on the decoded bytes.
     """
-    return protect_photos([Source(source, label)], context)[0]
+    return protect_photos([PhotoSource(source, label)], context)[0]
 
 
 def working_shape(height: int, width: int, channels: int, recipe: Recipe) -> tuple[int, int, int]:
-    """(C,h,w) at which a photo is optimized: its own size, or a short side of `recipe.working_size`."""
+    """Return the (C,h,w) at which a photo is optimized: its own size, or a short side of `recipe.working_size`."""
     scale = min(1.0, recipe.working_size / min(height, width))
     return channels, max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def protect_photos(
-    sources: Sequence[Source], context: Context, on_step: OnStep | None = None, rows_at_once: int = ROWS
-) -> list[tuple[bytes | None, Record]]:
-    """Protect photos together, those of one working shape as one batch; see `protect_bytes`.
+    sources: Sequence[PhotoSource],
+    context: Context,
+    on_step: OnStep | None = None,
+    batch_size: int = BATCH_SIZE,
+    on_stage: OnStage | None = None,
+) -> list[tuple[bytes | None, PhotoRecord]]:
+    """Protect several photos, with those of one working shape in common batches.
 
     Args:
-        rows_at_once: how many photos, or people on photos, are optimized together; it bounds the memory, and no byte
-            of a result depends on it.
+        sources: the photos.
+        context: the settings that they share.
+        on_step: called after each step of the optimizer with the step and the number of steps.
+        batch_size: largest number of photos, or of faces on them, that are optimized together. It bounds the memory;
+            the results do not depend on it.
+        on_stage: called before each stage of each group of photos of one working size.
+
+    Returns:
+        The file and the record of each photo, see `protect_bytes`.
 
     Raises:
-        UserError: the recipe needs something that is not there (a surrogate, a layer, a class to push toward).
+        UserError: the recipe needs something that is missing (a surrogate, a layer, a class to push toward).
     """
-    words_for_toward(context.authorized, context.surrogates, context.recipe)
-    results: list[tuple[bytes | None, Record]] = [(None, {})] * len(sources)
-    batches: dict[tuple[int, int, int], list[tuple[int, Photo, Area]]] = {}
+    configure()
+    tell = on_stage or (lambda _stage: None)
+    target_class_of_each(context.authorized, context.surrogates, context.recipe)
+    results: dict[int, tuple[bytes | None, PhotoRecord]] = {}
+    batches: dict[tuple[int, int, int], list[tuple[int, Photo, Area, Tensor]]] = {}
     for index, source in enumerate(sources):
         try:
-            photo = decode(source.data, max_pixels=context.max_pixels)
-            refuse_small(photo, context)
-            area = area_of(photo.pixels, source.mask, context.region, reads_faces=context.reads_faces)
+            photo = decode(
+                source.data,
+                max_pixels=context.max_pixels,
+                metadata=context.metadata,
+                keep_makernotes=context.keep_makernotes,
+                first_frame=context.first_frame,
+            )
+            check_size(photo, context)
+            area = find_area(photo.pixels, source.mask, context.region, reads_faces=context.reads_faces)
         except PhotoError as error:
-            results[index] = None, _refused(source, error, context)
+            results[index] = None, _refused_record(source, error, context)
             continue
-        height, width, channels = photo.pixels.shape
-        batches.setdefault(working_shape(height, width, channels, context.recipe), []).append((index, photo, area))
-    for shape, members in batches.items():
+        original = to_tensor(photo.pixels)
+        photo = replace(photo, pixels=original.permute(1, 2, 0).numpy())  # no second copy
+        channels, height, width = original.shape
+        shape = working_shape(height, width, channels, context.recipe)
+        batches.setdefault(shape, []).append((index, photo, area, original))
+    for (_, *size), members in batches.items():
         started = time.perf_counter()
-        works = [
-            begin(sources[index], photo, area, to_tensor(photo.pixels).to(context.device), context)
-            for index, photo, area in members
+        tell("original")
+        jobs = [
+            start_job(sources[index], photo, area, original.to(context.device), context)
+            for index, photo, area, original in members
         ]
-        _find_changes(works, shape, context, on_step, rows_at_once)
-        shared = (time.perf_counter() - started) / len(works)
-        for (index, _, _), work in zip(members, works, strict=True):
-            results[index] = _finish(work, shared, context)
-    return results
+        tell("change")
+        _attack_rows(jobs, (size[0], size[1]), context, on_step, batch_size)
+        tell("file")
+        seconds_so_far = (time.perf_counter() - started) / len(jobs)
+        for (index, *_), job in zip(members, jobs, strict=True):
+            results[index] = _encode_and_judge(job, seconds_so_far, context)
+    return [results[index] for index in range(len(sources))]
 
 
-def _refused(source: Source, error: PhotoError, context: Context) -> Record:
-    """The record of a photo that comes to nothing, with the mask that it had: another one may mend it."""
+def _refused_record(source: PhotoSource, error: PhotoError, context: Context) -> PhotoRecord:
+    """Return the record of a photo that cannot be protected, with its mask, since another mask may change that."""
     record = blank_record(source, context, error.status, str(error))
     if context.region.kind == "mask":
-        record["region"] = {"kind": "mask", "sha256": None if source.mask is None else sha256(source.mask)}
+        region = RegionRecord("mask", sha256=None if source.mask is None else sha256(source.mask))
+        return replace(record, region=region)
     return record
 
 
-def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
-    """(H,W,C) uint8 array to (C,H,W) uint8 tensor."""
-    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())  # its own: the array may be a view that is not writable
-
-
-def _find_changes(
-    works: Sequence[Work], shape: tuple[int, int, int], context: Context, on_step: OnStep | None, rows_at_once: int
+def _attack_rows(
+    jobs: Sequence[PhotoJob], size: tuple[int, int], context: Context, on_step: OnStep | None, batch_size: int
 ) -> None:
-    """Optimize and settle every row of photos of one working shape, and compose each photo of its rows."""
-    rows = [(work, row) for work in works for row in work.rows(context)]
-    for start in range(0, len(rows), rows_at_once):
-        chunk = rows[start : start + rows_at_once]
-        proposal = _propose(chunk, shape, context, on_step)
-        for place, (work, row) in enumerate(chunk):
-            landmarks = work.landmarks(row)
-            settled = settle_proposal(
-                work.original[None],
-                Proposal(*(part[place : place + 1] for part in proposal)),
-                torch.tensor([work.label_of(row)], device=context.device),
-                authorized=context.authorized,
-                budget=work.budget(row, context),
-                recipe=context.recipe,
-                mask=work.mask(row)[None],
-                landmarks=None if landmarks is None else landmarks[None],
-            )
-            work.change(row, settled.pixels[0])
+    """Attack every row of photos of one working size, and copy the changed rows into the composed photos."""
+    rows = [(job, row) for job in jobs for row in job.rows(context)]
+    for start in range(0, len(rows), batch_size):
+        chunk = rows[start : start + batch_size]
+        protected = protect_rows(
+            [job.attack_row(row, context) for job, row in chunk],
+            size,
+            authorized=context.authorized,
+            surrogates=context.surrogates,
+            recipe=context.recipe,
+            attack=context.attack,
+            on_step=on_step,
+        )
+        for (job, row), (quantized, steps, note) in zip(chunk, protected, strict=True):
+            job.apply_row(row, quantized.pixels)
+            if note:
+                job.notes.append(note)
             if row == 0:
-                work.steps = int(proposal.steps[place])
+                job.steps = steps
 
 
-def _propose(
-    chunk: Sequence[tuple[Work, int]], shape: tuple[int, int, int], context: Context, on_step: OnStep | None
-) -> Proposal:
-    """The optimizer's proposal for some rows, at working size."""
-    working = torch.stack([_at_size(work.original, shape) for work, _ in chunk])
-    surrogates = range(len(context.surrogates))
-    limits = [_limits(work, row, photo, context) for (work, row), photo in zip(chunk, working, strict=True)]
-    return optimize(
-        working,
-        torch.tensor([work.label_of(row) for work, row in chunk], device=context.device),
-        authorized=context.authorized,
-        surrogates=context.surrogates,
-        targets=[torch.stack([work.aims.classes[index][row] for work, row in chunk]) for index in surrogates],
-        signs=[torch.stack([work.aims.signs[index][row] for work, row in chunk]) for index in surrogates],
-        budget=context.budget,
-        recipe=context.recipe,
-        budgets=[budget for budget, _ in limits],
-        generators=[work.stream(row, context.recipe.seed) for work, row in chunk],
-        mask=torch.stack([mask for _, mask in limits]),
-        landmarks=_landmarks(chunk, working, context),
-        on_step=on_step,
-    )
-
-
-def _limits(work: Work, row: int, working: Tensor, context: Context) -> tuple[Budget, Tensor]:
-    """What a row may spend at working size, and (1,h,w) where."""
-    mask, budget = work.mask(row), work.budget(row, context)
-    # a pixel of the smaller photo may change where any pixel that it stands for may
-    smaller = F.adaptive_max_pool2d(mask, working.shape[1:])
-    if budget.bounds and working.shape != work.original.shape:
-        budget = at_working_size(budget, from_lattice(work.original), working, mask, smaller)
-    return budget, smaller
-
-
-def _landmarks(chunk: Sequence[tuple[Work, int]], working: Tensor, context: Context) -> Tensor | None:
-    """(rows,5,2) landmarks at working size, those known at the photo's size scaled; None where no model aligns."""
-    models = models_at_work(context.authorized, context.surrogates, context.recipe)
-    found = []
-    for (work, row), photo in zip(chunk, working, strict=True):
-        known = work.landmarks(row)
-        if known is None:
-            searched = landmarks_for(models, photo[None])
-            if searched is None:
-                return None
-            found.append(searched[0].to(photo))
-        else:
-            (height, width), (h, w) = work.original.shape[1:], photo.shape[1:]
-            found.append(known * torch.tensor([w / width, h / height]).to(known))
-    return torch.stack(found)
-
-
-def refuse_small(photo: Photo, context: Context) -> None:
-    """See that the budget can be measured on a photo.
+def check_size(photo: Photo, context: Context) -> None:
+    """Check that a photo is large enough for every bound of the budget.
 
     Raises:
-        PhotoError: skipped, since LPIPS is not defined on so few pixels.
+        PhotoError: skipped, since a bound is not defined on so few pixels.
     """
     height, width = photo.pixels.shape[:2]
-    if context.budget.lpips is not None and min(height, width) < SMALLEST:
-        raise PhotoError("skipped", f"too small for LPIPS: {width}x{height}, the limit is {SMALLEST} pixels a side")
+    for bound in context.budget.bounds:
+        if min(height, width) < bound.min_side:
+            size, least = f"{width}x{height}", f"the limit is {bound.min_side} pixels a side"
+            raise PhotoError("skipped", f"too small for {bound.name.upper()}: {size}, {least}")
 
 
-def _at_size(pixels: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    photo = from_lattice(pixels)
-    if tuple(photo.shape) == shape:
-        return photo
-    return F.interpolate(photo[None], size=shape[1:], mode="bilinear", antialias=True)[0]
+def _encode_and_judge(job: PhotoJob, seconds_so_far: float, context: Context) -> tuple[bytes | None, PhotoRecord]:
+    """Encode a photo, decode it again and judge the decoded pixels.
 
-
-def _finish(work: Work, shared: float, context: Context) -> tuple[bytes | None, Record]:
-    """Encode, decode again, judge that; put back the faces that the authorized model no longer reads as before.
+    Faces that the authorized model no longer reads correctly are restored first, and the photo is encoded again.
 
     Args:
-        shared: seconds that have gone into the photo so far.
+        job: the photo, with the changes that the attack found.
+        seconds_so_far: time that its protection has taken so far.
 
     Returns:
-        See `protect_bytes`.
+        The file and the record, see `protect_bytes`.
     """
     started = time.perf_counter()
-    record = begun_record(work, context)
+    record = job_record(job, context)
     data = None
     try:
         while True:
-            data = _encoded(work, context)
+            data = _encode(job, context)
             written = to_tensor(decode(data, max_pixels=context.max_pixels).pixels).to(context.device)
-            after = look_at(written, work.label, context)
-            people_after = read_again(written, work.people, after, context)
-            lost = _lost(work, written, after, people_after, context)
-            if not lost:
+            after = predict_photo(written, job.label, context)
+            faces_after = predict_faces(written, job.faces, after, context)
+            deployments = deployment_margins(job, written, context)
+            to_restore = _rows_to_restore(job, written, after, faces_after, deployments, context)
+            if not to_restore:
                 break
-            for row in lost:
-                work.put_back(row)
-        record |= judged(work, written, after, people_after, context)
+            for row in to_restore:
+                job.restore_row(row)
+        record = judged_record(job, written, after, faces_after, deployments, context)
     except PhotoError as error:
-        record |= {"status": error.status, "reason": str(error)}
-    record["seconds"] = round(shared + time.perf_counter() - started, 3)
-    return data if record["status"] == "protected" else None, record
+        record = replace(record, status=error.status, reason=str(error))
+    record = replace(record, seconds=round(seconds_so_far + time.perf_counter() - started, 3))
+    return data if record.status in WRITTEN else None, record
 
 
-def _encoded(work: Work, context: Context) -> bytes:
-    pixels = work.composed.permute(1, 2, 0).cpu().numpy()
-    return encode(pixels, like=work.photo, format=context.format, strip_metadata=context.strip_metadata)
+def _encode(job: PhotoJob, context: Context) -> bytes:
+    return encode(to_array(job.composed), like=job.photo, format=context.format)
 
 
-def _lost(
-    work: Work, written: Tensor, after: Answers, people_after: Sequence[Answers | None], context: Context
+def _rows_to_restore(
+    job: PhotoJob,
+    written: Tensor,
+    after: Predictions,
+    faces_after: Sequence[Predictions | None],
+    deployments: Mapping[str, DeploymentMargins],
+    context: Context,
 ) -> set[int]:
-    """The rows but the first whose changes have to go: those of people whom the authorized model reads otherwise now;
-    and where the photo as a whole is lost, all of them, since the first row alone was made to keep it. So where the
-    rows, each inside its part of the budget, together are not inside it: SSIM and LPIPS do not quite add up."""
-    changed = work.changed - {0}
-    lost = {
+    """Return the rows whose changes have to be taken back; never the first row.
+
+    These are the faces that the authorized model no longer reads correctly. If there is no such face, but the
+    authorized model misreads the photo, as written or through a deployment, or the photo is outside the budget, they
+    are all rows but the first: only the first row is optimized to keep the answer to the photo, and SSIM and LPIPS are
+    not exactly additive over areas.
+    """
+    changed = job.changed - {0}
+    misread = {
         row
         for row in changed
-        if context.reads_faces and ((seen := people_after[row]) is None or seen.authorized != work.label_of(row))
+        if context.reads_faces and ((face := faces_after[row]) is None or face.authorized != job.label_of(row))
     }
-    whole = after.authorized == work.label and after.margin >= context.recipe.kappa
-    whole = whole and not (changed and context.budget.excess(written[: len(work.original)], work.original))
-    return lost if lost or whole else changed
+    admissible = after.authorized == job.label and after.margin >= context.recipe.kappa
+    admissible = admissible and not lost_deployments(deployments)
+    admissible = admissible and not (changed and context.budget.violations(written[: len(job.original)], job.original))
+    return misread if misread or admissible else changed

@@ -1,28 +1,26 @@
-"""Which part of a photo may change; everything else stays as it is, to the bit."""
+"""Regions: the part of a photo that may change. All other pixels of the written file equal the original's."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
-from torch import Tensor
 
 from onlymymodel.data.image_io import PhotoError, decode
 from onlymymodel.data.manifest import sha256
 from onlymymodel.errors import UserError
+from onlymymodel.protect.choices import FACES, NO_FACE, REGION_KINDS, Faces, NoFace, RegionKind
 
 if TYPE_CHECKING:
-    from onlymymodel.surrogates.faces import Face
+    from torch import Tensor
 
-Kind = Literal["image", "face", "mask"]
-NoFace = Literal["skip", "image"]
-Faces = Literal["all", "largest"]
-KINDS, NO_FACE, FACES = get_args(Kind), get_args(NoFace), get_args(Faces)
-NOBODY = "no face was found"
-MARGIN = 0.25  # of a face's box, added on each side: recognizers see hair, ears and chin too
+    from onlymymodel.surrogates.face_detector import Face
+
+NO_FACE_FOUND = "no face was found"
+MARGIN = 0.25  # fraction of a face's box added on each side: recognizers see hair, ears and chin too
 
 Mask = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
@@ -30,31 +28,48 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Region:
-    """What of every photo may change.
+    """The part of every photo that may change.
 
     Attributes:
-        kind: the whole `image`, each `face` that is found, or what a `mask` given beside the photo leaves open.
-        no_face: what becomes of a photo without a face: `skip` it, or take the whole `image`.
-        faces: where models align faces, whether `all` are worked on or the `largest` alone.
+        kind: the whole `image`, each detected `face`, or the bright part of a `mask` that is given with the photo.
+        no_face: how to treat a photo without a face: `skip` it, or change the whole `image`.
+        faces: for models that align faces, protect `all` faces or only the `largest`.
 
     Raises:
-        UserError: other words.
+        UserError: an unknown value.
     """
 
-    kind: Kind = "image"
+    kind: RegionKind = "image"
     no_face: NoFace = "skip"
     faces: Faces = "all"
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise UserError(f"a region is one of {', '.join(KINDS)}, not {self.kind!r}")
+        if self.kind not in REGION_KINDS:
+            raise UserError(f"the kind of a region must be one of {', '.join(REGION_KINDS)}, not {self.kind!r}")
         if self.no_face not in NO_FACE:
-            raise UserError(f"a photo without a face can be one of {', '.join(NO_FACE)}, not {self.no_face!r}")
+            raise UserError(f"no_face must be one of {', '.join(NO_FACE)}, not {self.no_face!r}")
         if self.faces not in FACES:
-            raise UserError(f"the faces that are worked on are one of {', '.join(FACES)}, not {self.faces!r}")
+            raise UserError(f"faces must be one of {', '.join(FACES)}, not {self.faces!r}")
 
 
 WHOLE = Region()
+
+
+@dataclass(frozen=True)
+class RegionRecord:
+    """The region of one photo as the manifest records it.
+
+    Attributes:
+        kind: the kind that was used; `image` if the photo had no face and the whole photo was used instead.
+        boxes: left, top, right, bottom of each face with its margin, in pixels; set only for `face`.
+        sha256: hash of the mask's file, None if the photo had none; set only for `mask`.
+        reason: why the whole photo was used; set only for `image`.
+    """
+
+    kind: RegionKind
+    boxes: tuple[Box, ...] | UnsetType = UNSET
+    sha256: str | UnsetType | None = UNSET
+    reason: str | UnsetType = UNSET
 
 
 @dataclass(frozen=True)
@@ -63,66 +78,70 @@ class Area:
 
     Attributes:
         mask: (H,W) uint8, 1 where the photo may change; None for the whole photo.
-        record: what the manifest says of it, enough to find it again; None for the whole photo.
+        record: entry of the manifest; None for the whole photo.
     """
 
     mask: Mask | None = None
-    record: dict[str, Any] | None = None
+    record: RegionRecord | None = None
 
-    def tensor(self, photo: Tensor) -> Tensor:
-        """(1,H,W) float32 of 0 and 1 for a (C,H,W) photo, on its device."""
+    def tensor(self, photo: "Tensor") -> "Tensor | None":
+        """Return (1,H,W) float32 of 0 and 1 for a (C,H,W) photo, on the photo's device; None for the whole photo."""
+        import torch  # not at the top: the help of the command line imports this module
+
         if self.mask is None:
-            return torch.ones_like(photo[:1], dtype=torch.float32)
+            return None
         return torch.from_numpy(self.mask)[None].float().to(photo.device)
 
 
-def area_of(pixels: NDArray[np.uint8], mask: bytes | None, region: Region, *, reads_faces: bool = False) -> Area:
+def find_area(pixels: NDArray[np.uint8], mask: bytes | None, region: Region, *, reads_faces: bool = False) -> Area:
     """Find the region of a photo.
 
     Args:
         pixels: (H,W,C) uint8, upright.
-        mask: bytes of a picture of the photo's size, bright (128 or more in any channel) where it may change; for
-            the kind `mask` alone.
-        reads_faces: whether the authorized model reads faces: it has nothing to read in a photo without one.
+        mask: bytes of a picture of the photo's size, bright (128 or more in any channel) where the photo may change;
+            used only for the kind `mask`.
+        region: the setting of the run.
+        reads_faces: whether the authorized model reads aligned faces, so that it cannot read a photo without a face.
 
     Raises:
-        PhotoError: skipped for want of a face, or a mask that leaves nothing open; failed where the mask is missing,
-            broken or of another size.
+        PhotoError: skipped, because no face was found or the mask is dark everywhere; failed, because the mask is
+            missing, unreadable or of another size.
     """
     if region.kind == "image" and not reads_faces:
         return Area()
     if region.kind == "mask" and not reads_faces:
-        return _from_picture(pixels, mask)
-    from onlymymodel.surrogates.faces import find_faces  # the detector takes seconds to import
+        return _area_of_mask(pixels, mask)
+    from onlymymodel.surrogates.face_detector import find_faces  # the detector takes seconds to import
 
     faces = find_faces(pixels)
     if not faces and region.no_face == "skip":
-        raise PhotoError("skipped", NOBODY)
+        raise PhotoError("skipped", NO_FACE_FOUND)
     if region.kind == "mask":
-        return _from_picture(pixels, mask)
+        return _area_of_mask(pixels, mask)
     if not faces:
-        return Area(record={"kind": "image", "reason": NOBODY})
-    return _from_faces(pixels, faces) if region.kind == "face" else Area()
+        return Area(record=RegionRecord("image", reason=NO_FACE_FOUND))
+    return _area_of_faces(pixels, faces) if region.kind == "face" else Area()
 
 
-def area_again(pixels: NDArray[np.uint8], record: dict[str, Any] | None) -> Area:
-    """The region that a manifest's record names, where it can be told without the mask's file.
+def area_from_record(pixels: NDArray[np.uint8], record: RegionRecord | None) -> Area:
+    """Return the region that a manifest's record describes; its mask is None where it would need the mask's file.
 
     Args:
         pixels: (H,W,C) uint8, any version of the photo.
+        record: the record; None for the whole photo.
     """
-    if record is None or record["kind"] != "face":
+    if record is None or record.boxes is UNSET:
         return Area(record=record)
-    return Area(_of_boxes(pixels, [tuple(box) for box in record["boxes"]]), record)
+    return Area(_mask_of_boxes(pixels, record.boxes), record)
 
 
-def _from_faces(pixels: NDArray[np.uint8], faces: Sequence["Face"]) -> Area:
-    boxes = [_wider(face.box, pixels.shape[1], pixels.shape[0]) for face in faces]
-    return Area(_of_boxes(pixels, boxes), {"kind": "face", "boxes": [list(box) for box in boxes]})
+def _area_of_faces(pixels: NDArray[np.uint8], faces: Sequence["Face"]) -> Area:
+    boxes = [_add_margin(face.box, pixels.shape[1], pixels.shape[0]) for face in faces]
+    return Area(_mask_of_boxes(pixels, boxes), RegionRecord("face", boxes=tuple(boxes)))
 
 
-def _wider(box: tuple[float, float, float, float], width: int, height: int) -> Box:
-    """A face's box with its margin, in whole pixels inside the photo."""
+def _add_margin(box: tuple[float, float, float, float], width: int, height: int) -> Box:
+    """Return a face's box with its margin, in whole pixels inside the photo."""
     left, top, right, bottom = box
     across, down = MARGIN * (right - left), MARGIN * (bottom - top)
     return (
@@ -133,14 +152,14 @@ def _wider(box: tuple[float, float, float, float], width: int, height: int) -> B
     )
 
 
-def _of_boxes(pixels: NDArray[np.uint8], boxes: Sequence[Box]) -> Mask:
+def _mask_of_boxes(pixels: NDArray[np.uint8], boxes: Sequence[Box]) -> Mask:
     mask = np.zeros(pixels.shape[:2], np.uint8)
     for left, top, right, bottom in boxes:
         mask[top:bottom, left:right] = 1
     return mask
 
 
-def _from_picture(pixels: NDArray[np.uint8], data: bytes | None) -> Area:
+def _area_of_mask(pixels: NDArray[np.uint8], data: bytes | None) -> Area:
     if data is None:
         raise PhotoError("failed", "it has no mask")
     try:
@@ -153,4 +172,4 @@ def _from_picture(pixels: NDArray[np.uint8], data: bytes | None) -> Area:
     mask: Mask = np.any(picture >= 128, axis=2).astype(np.uint8)
     if not mask.any():
         raise PhotoError("skipped", "its mask leaves nothing open")
-    return Area(mask, {"kind": "mask", "sha256": sha256(data)})
+    return Area(mask, RegionRecord("mask", sha256=sha256(data)))

@@ -1,118 +1,208 @@
-"""`run.json`, beside the manifest: which models, settings and machine made a folder, enough to judge it again."""
+"""`run.json`, beside the manifest: the models, settings and machine of a run, as `omm verify` needs them."""
 
 import hashlib
 import json
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import ValidationError
+
 from onlymymodel.data.atomic import write_atomic
-from onlymymodel.errors import UserError
-from onlymymodel.protect.budget import Budget
+from onlymymodel.data.image_io import MAX_PIXELS
+from onlymymodel.data.manifest import json_bytes
+from onlymymodel.data.regular_file import read_regular
+from onlymymodel.errors import UserError, first_line
+from onlymymodel.protect.attack.recipe import Recipe
+from onlymymodel.protect.budget.budget import Budget
+from onlymymodel.protect.budget.distortion import SSIM_DEFINITION
 from onlymymodel.protect.context import Context
-from onlymymodel.protect.distortion import SSIM_DEFINITION
-from onlymymodel.protect.recipe import Recipe
+from onlymymodel.protect.output_folder import MAX_BYTES, RUN_RECORD, START_AGAIN, check_ours
 from onlymymodel.protect.region import WHOLE
 from onlymymodel.runtime import environment
+from onlymymodel.surrogates.assumed import assumed_by_uri
+from onlymymodel.surrogates.classifier import ModelCard
 
-NAME = "run.json"
+NAME = RUN_RECORD
 SCHEMA = 1
-# what a card says for the comparison of models alone: no written byte depends on it, and a folder that an earlier
-# version began, which knew no fingerprints and called some families otherwise, must go on
+# fields of a model's card that only serve to compare models: no written byte depends on them, and a folder of an
+# earlier version, which had no fingerprints and other names for some families, has to be resumable
 COMPARED = ("family", "weights")
+UNHASHED = ("weights",)  # as before there were fingerprints
 
 
 @dataclass(frozen=True)
-class ModelUris:
-    """Where a run's models are, as URIs whose files are relative to the output folder."""
+class RunRecord:
+    """The content of `run.json` that is read again.
 
-    authorized: str
-    surrogates: tuple[str, ...] = ()
+    Attributes:
+        settings: everything besides the photos that the written bytes depend on, as JSON values; see `describe`.
+        authorized_uri, surrogate_uris: of the run's models, with files relative to the output folder.
+        source: the photos, relative to the output folder.
+        settings_sha256: recorded hash of the settings.
+    """
+
+    settings: Mapping[str, Any]
+    authorized_uri: str
+    surrogate_uris: tuple[str, ...]
+    source: str
+    settings_sha256: str
+
+    @property
+    def intact(self) -> bool:
+        """Whether the settings are those that were hashed; whoever changes them can write their hash, too."""
+        return self.settings_sha256 == _digest(self.settings, UNHASHED)
+
+    @property
+    def authorized(self) -> ModelCard:
+        """Card of the authorized model, without class names."""
+        return ModelCard.from_json(self.settings["authorized"])
+
+    @property
+    def surrogates(self) -> tuple[ModelCard, ...]:
+        """Cards of the surrogates, without class names."""
+        return tuple(ModelCard.from_json(card) for card in self.settings["surrogates"])
+
+    @property
+    def budget(self) -> Budget:
+        """The budget."""
+        return Budget.from_json(self.settings["budget"])
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe."""
+        return Recipe.from_json(self.settings["recipe"])
+
+    @property
+    def recipe_name(self) -> str:
+        """Name of the recipe, or of the attack from outside that took its optimizer's place."""
+        return self.recipe.attack or self.recipe.name
+
+    @property
+    def epsilon(self) -> float:
+        """The budget's linf in 1/255."""
+        return float(self.settings["budget"]["linf"])
+
+    @property
+    def max_pixels(self) -> int:
+        """Number of pixels that a photo may have."""
+        return int(self.settings.get("max_pixels", MAX_PIXELS))
+
+    @property
+    def first_frame(self) -> bool:
+        """Whether the first frame of an animation was protected."""
+        return bool(self.settings.get("first_frame", False))
+
+    @property
+    def exclude(self) -> tuple[str, ...]:
+        """Globs of the files and folders that were passed over."""
+        return tuple(self.settings.get("exclude", ()))
 
 
 def describe(context: Context, batch_size: int) -> dict[str, Any]:
-    """Everything that the written bytes depend on besides the photos, as JSON values."""
+    """Return everything besides the photos that the written bytes depend on, as JSON values."""
     return {
         "authorized": context.authorized.card.to_json(),
         "surrogates": [model.card.to_json() for model in context.surrogates],
         "budget": context.budget.to_json(),
         "recipe": context.recipe.to_json(),
         "format": context.format,
-        "strip_metadata": context.strip_metadata,
+        "metadata": context.metadata,
         "max_pixels": context.max_pixels,
         "batch_size": batch_size,
         **({} if context.region == WHOLE else {"region": asdict(context.region)}),
+        **({"keep_makernotes": True} if context.keep_makernotes else {}),
+        **({"first_frame": True} if context.first_frame else {}),
+        **({"exclude": list(context.exclude)} if context.exclude else {}),
+        **({"attack": context.attack.to_json()} if context.attack else {}),
     }
 
 
-def write(out: Path, context: Context, batch_size: int, uris: ModelUris, source: str) -> None:
-    """Write `run.json`, or see that the one there is of the same settings.
+def write(out: Path, context: Context, batch_size: int, uris: Mapping[str, Any], source: str) -> None:
+    """Write `run.json`, or check that the existing one has the same settings.
+
+    Args:
+        uris: URIs of the models by role, `authorized` and a list of `surrogates`, with files relative to `out`.
 
     Raises:
-        UserError: the folder was made with other settings, or is not empty and not ours.
+        UserError: the folder was made with other settings, or is not empty and has no `run.json`.
     """
     if (out / NAME).exists():
-        if _digest(read(out)["settings"], COMPARED) != _digest(describe(context, batch_size), COMPARED):
-            raise UserError(
-                f"{out} was made with other models or settings ({NAME} says which); "
-                "give another --out, or remove that folder to start anew"
-            )
+        if _digest(read(out).settings, COMPARED) != _digest(describe(context, batch_size), COMPARED):
+            raise UserError(f"{out} was made with other models or settings ({NAME} says which); {START_AGAIN}")
         return
-    strangers = sorted(path.name for path in out.iterdir())
-    if strangers:
-        raise UserError(
-            f"{out} is not empty and no earlier run of omm made it (it has {strangers[0]}); give another --out"
-        )
+    check_ours(out)
     write_atomic(out / NAME, to_bytes(context, batch_size, uris, source))
 
 
-def to_bytes(context: Context, batch_size: int, uris: ModelUris, source: str) -> bytes:
-    """What `run.json` says of a run."""
+def to_bytes(context: Context, batch_size: int, uris: Mapping[str, Any], source: str) -> bytes:
+    """Return the content of `run.json` for a run."""
     settings = describe(context, batch_size)
     bounds = context.budget.definitions
+    assumed = assumed_by_uri((context.authorized, *context.surrogates))
     content = {
         "schema": SCHEMA,
-        "settings_sha256": _digest(settings, ("weights",)),  # as before there were fingerprints
+        "settings_sha256": _digest(settings, UNHASHED),
         "settings": settings,
-        "models": {"authorized": uris.authorized, "surrogates": list(uris.surrogates)},
+        "models": dict(uris),
         "source": source,
+        **({"assumed": assumed} if assumed else {}),
         "ssim": SSIM_DEFINITION,
         **({"bounds": bounds} if bounds else {}),
         "environment": environment(context.device),
     }
-    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+    return json_bytes(content, indent=1)
 
 
-def read(out: Path) -> dict[str, Any]:
-    """The content of `run.json`.
+def read(out: Path) -> RunRecord:
+    """Read `run.json` from a run's output folder.
 
     Raises:
         UserError: it is missing, broken, or of another schema.
     """
     try:
-        content: dict[str, Any] = json.loads((out / NAME).read_bytes())
+        content: dict[str, Any] = json.loads(read_regular(out / NAME, MAX_BYTES, follow_links=False))
         if content["schema"] != SCHEMA:
-            raise UserError(f"{out / NAME} is of schema {content['schema']}; this version reads {SCHEMA}")
-        content["settings_sha256"], content["settings"]["surrogates"], content["models"]["authorized"]
+            raise UserError(f"{out / NAME} is of schema {content['schema']!r}; this version reads {SCHEMA}")
+        content["settings"]["surrogates"]
+        models = content["models"]
+        run = RunRecord(
+            content["settings"],
+            models["authorized"],
+            tuple(models.get("surrogates", ())),
+            content["source"],
+            content["settings_sha256"],
+        )
+        _check(run)
+        return run
     except FileNotFoundError as error:
         raise UserError(f"{out} was not made by omm protect: it has no {NAME}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{out / NAME} is broken: {error}") from error
-    return content
+    except OSError as error:
+        raise UserError(f"{out / NAME} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ArithmeticError, ValidationError) as error:
+        raise UserError(f"{out / NAME} is broken, or of a later version: {first_line(error)}") from error
 
 
-def budget_and_recipe(content: dict[str, Any]) -> tuple[Budget, Recipe]:
-    """The budget and recipe that a run used."""
-    recipe = dict(content["settings"]["recipe"])
-    recipe["views"] = tuple(recipe["views"])
-    return Budget.from_json(content["settings"]["budget"]), Recipe(**recipe)
+def _check(run: RunRecord) -> None:
+    """Read everything that is read from a record later.
+
+    Raises:
+        UserError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, ValidationError: a value is missing
+            or malformed.
+    """
+    for value in (run.authorized_uri, *run.surrogate_uris, run.source, *run.exclude):
+        if not isinstance(value, str):
+            raise TypeError(f"{value!r} is not a text")
+        os.fsencode(value)
+    _ = run.authorized, run.surrogates, run.budget, run.recipe, run.epsilon, run.max_pixels
 
 
-def _digest(settings: dict[str, Any], without: Collection[str]) -> str:
-    """Hash over all settings but some fields of the models' cards."""
+def _digest(settings: Mapping[str, Any], without: Collection[str]) -> str:
+    """Return the hash of all settings but some fields of the models' cards."""
 
-    def bare(card: dict[str, Any]) -> dict[str, Any]:
+    def bare(card: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in card.items() if key not in without}
 
     cards = {"authorized": bare(settings["authorized"]), "surrogates": [bare(card) for card in settings["surrogates"]]}

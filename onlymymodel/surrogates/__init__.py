@@ -1,1 +1,1 @@
-"""Models: the authorized one, the surrogates, and black boxes that only answer."""
+"""Models: loading them from URIs, black boxes, galleries, cached answers, checks."""

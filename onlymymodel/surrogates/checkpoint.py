@@ -1,36 +1,51 @@
-"""Weight files: safetensors, or torch files of plain tensors. Pickled code is refused, never run."""
+"""Load `checkpoint:` models: safetensors, or torch files of plain tensors. Pickled code is refused, never run."""
 
-import pickle
 import warnings
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from onlymymodel.data.manifest import sha256_file
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates.loaded import Loaded
+from onlymymodel.surrogates.onnx_weights import MAX_WEIGHTS
+from onlymymodel.surrogates.options import check_classes, number
 from onlymymodel.surrogates.pretrained import untrained
-from onlymymodel.surrogates.uri import ModelUri, number
-
-UNREADABLE = (
-    SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError,
-    TypeError, AssertionError, OSError,
-)  # fmt: skip # what readers raise on bytes that are no checkpoint
+from onlymymodel.surrogates.uri import ModelUri
 
 
 def load_checkpoint(uri: ModelUri) -> Loaded:
-    """`checkpoint:file?arch=library:name&classes=N`."""
+    """Load `checkpoint:file?arch=library:name&classes=N`; N is 1000 by default, 0 for an embedder without last layer.
+
+    Raises:
+        UserError: no such file, a file that is too large or holds no plain state dict, or one of another architecture.
+    """
     path = uri.file()
+    _check_size(uri, path)
     classes = int(number(uri, "classes", uri.options.get("classes", "1000"), int))
-    if classes < 2:
-        raise UserError(f"model {uri.text!r}: a classifier has at least 2 classes")
+    if not (classes == 0 and "gallery" in uri.options):
+        check_classes(uri, classes)
     loaded = untrained(uri, classes)
     _fill(uri, loaded.net, _read_state(uri, path))
-    return Loaded(loaded.net, loaded.preprocess, loaded.record, sha256_file(path))
+    return replace(loaded, sha256=sha256_file(path))
+
+
+def _check_size(uri: ModelUri, path: Path) -> None:
+    """Refuse a file that would take too much memory: a torch file is a ZIP archive, whose parts may be packed."""
+    try:
+        size = path.stat().st_size
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                size = max(size, sum(part.file_size for part in archive.infolist()))
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return  # the readers say what is wrong with it
+    if size > MAX_WEIGHTS:
+        raise UserError(f"model {uri.text!r}: {path.name} needs more than {MAX_WEIGHTS >> 30} GiB of memory")
 
 
 def _read_state(uri: ModelUri, path: Path) -> dict[str, Tensor]:
@@ -39,39 +54,47 @@ def _read_state(uri: ModelUri, path: Path) -> dict[str, Tensor]:
         if path.suffix.lower() == ".safetensors":
             content = safetensors.torch.load_file(path)
         else:
-            with warnings.catch_warnings():  # its remarks on odd files; those are refused here anyway
+            with warnings.catch_warnings():  # about unusual files, which are refused below
                 warnings.simplefilter("ignore", UserWarning)
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError as error:
-        raise UserError(f"model {uri.text!r}: {path.name} may not be read") from error
-    except UNREADABLE as error:
+        raise UserError(f"model {uri.text!r}: there is no permission to read {path.name}") from error
+    except Exception as error:  # whatever the readers raise on a file that is no checkpoint
         raise UserError(
             f"model {uri.text!r}: {path.name} is not a safetensors file nor a torch file of plain tensors "
-            "(files that hold pickled code are never run; save the state dict as safetensors)"
+            "(pickled code is never run; save the state dict as safetensors)"
         ) from error
     for key in ("state_dict", "model", "model_state_dict"):
         content = content[key] if isinstance(content, dict) and isinstance(content.get(key), dict) else content
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UserError(f"model {uri.text!r}: {path.name} holds no state dict")
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and _is_plain(value) for key, value in content.items()
+    ):
+        raise UserError(f"model {uri.text!r}: {path.name} holds no state dict of plain tensors")
     return {key.removeprefix("module."): value for key, value in content.items()}
 
 
+def _is_plain(value: object) -> bool:
+    """Return whether a value is a tensor whose numbers are there: not sparse, not quantized, not on `meta`."""
+    plain = isinstance(value, Tensor) and value.layout is torch.strided
+    return plain and not value.is_quantized and not value.is_meta  # type: ignore[attr-defined]
+
+
 def _fill(uri: ModelUri, net: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load strictly; a mismatch names the first keys and, for the last layer, the class count."""
-    wanted = net.state_dict()
-    counters = {key: value for key, value in wanted.items() if key.endswith(".num_batches_tracked")}
-    state = {**counters, **state}  # converted files often lack them, and eval mode never reads them
-    missing, unknown = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    """Load a state dict strictly; an error names the first wrong keys and, for the last layer, the class count."""
+    expected = net.state_dict()
+    counters = {key: value for key, value in expected.items() if key.endswith(".num_batches_tracked")}
+    state = {**counters, **state}  # converted files often lack the counters, and eval mode never reads them
+    missing, unknown = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     if missing or unknown:
         raise UserError(
             f"model {uri.text!r}: the file does not fit {uri.options['arch']}: "
             f"{len(missing)} tensors missing {missing[:3]}, {len(unknown)} unknown {unknown[:3]}"
         )
     for key, tensor in state.items():
-        there, here = tuple(tensor.shape), tuple(wanted[key].shape)
-        if there != here:
-            last = f"; if this is the last layer, add &classes={there[0]}" if there and there[1:] == here[1:] else ""
+        shape, needed = tuple(tensor.shape), tuple(expected[key].shape)
+        if shape != needed:
+            last = f"; if this is the last layer, add &classes={shape[0]}" if shape and shape[1:] == needed[1:] else ""
             raise UserError(
-                f"model {uri.text!r}: {key} has shape {there} in the file and {here} in {uri.options['arch']}{last}"
+                f"model {uri.text!r}: {key} has shape {shape} in the file and {needed} in {uri.options['arch']}{last}"
             )
     net.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in state.items()})

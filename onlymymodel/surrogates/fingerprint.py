@@ -1,25 +1,34 @@
-"""By which weights are known again, whatever file, library or names they come with."""
+"""Hashes that identify weights: of all parameters exactly, and of the filters only, in any file and naming."""
 
 import hashlib
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def parameters_sha256(net: nn.Module) -> str:
+    """Return the sha256 over parameters and buffers in order of their names, independent of any file format."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(net.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def fingerprint(tensors: Iterable[Tensor]) -> str:
-    """Hash over the contents of a network's matrices and filters, in no order; "" where it has none.
+    """Return a hash over the contents of a network's matrices and filters, in any order; "" if it has none.
 
-    A copy in half precision (float16) has the same one. Vectors and numbers do not enter: those are biases,
-    normalization, counters and constants, which exporters and wrappers drop, add and fold. An export that folded
-    them into the filters, or turned matrices around, holds other weights and is not known again.
+    A copy in half precision (float16) has the same fingerprint. Vectors and scalars are left out: they are biases,
+    normalization, counters and constants, which exporters and wrappers drop, add and fold. An export that folds
+    them into the filters, or transposes matrices, has other weights and another fingerprint.
     """
     digests = sorted({_digest(tensor.detach()) for tensor in tensors if _is_matrix(tensor)})
     return hashlib.sha256("".join(digests).encode()).hexdigest() if digests else ""
 
 
 def _is_matrix(tensor: Tensor) -> bool:
-    # of the integers only the quantized ones: the wider ones are indices
+    # of the integer tensors only quantized weights count: wider integers are indices
     weights = tensor.is_floating_point() or tensor.dtype in (torch.int8, torch.uint8)
     return weights and len(_sides(tensor)) >= 2
 

@@ -1,4 +1,4 @@
-"""An embedder and a gallery of people are a classifier: the person whose mean embedding is nearest, or a stranger."""
+"""Turn an embedder into a classifier of the people in a gallery: the nearest mean embedding, or a stranger."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,25 +11,29 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from onlymymodel.data.folder import scan
-from onlymymodel.data.image_io import PhotoError, decode
+from onlymymodel.data.image_io import MAX_PIXELS, PhotoError, decode
 from onlymymodel.data.manifest import sha256
+from onlymymodel.data.regular_file import is_folder, max_photo_bytes, read_regular
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates.alignment import main_faces
-from onlymymodel.surrogates.classifier import Preprocess
+from onlymymodel.surrogates.black_box import to_pixels
+from onlymymodel.surrogates.model_card import Preprocess
 
 STRANGER = "stranger"
 SCALE = 32.0  # logits for a cosine of 1; face networks are trained with 30 to 64
-FALSE_ACCEPT = 1e-3  # share of wrong people above a threshold that is found in the gallery
-NAMED = 5  # photos that an error names
+FALSE_ACCEPT_RATE = 1e-3  # of photos and other people in the gallery, at the default threshold
+LISTED_PHOTOS = 5  # in an error
 
 
 class GalleryHead(nn.Module):
-    """(B,3,height,width) network input -> (B, people + 1) logits: scaled cosines to each person, and the threshold.
+    """Logits of a gallery: scaled cosines to each person's mean embedding, and the scaled threshold.
+
+    Maps (B,3,height,width) network input to (B, people + 1) logits.
 
     Args:
         embedder: gives (B,D) embeddings of any length.
-        means: (people, D), each of length 1.
-        threshold: the cosine under which nobody is recognized; it is the logit of the last class, the stranger.
+        means: (people, D) mean embeddings, each normalized to length 1.
+        threshold: cosine below which a face is a stranger; the logit of the last class.
     """
 
     means: Tensor
@@ -47,19 +51,26 @@ class GalleryHead(nn.Module):
 
 
 def cosines_of(logits: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
-    """(people + 1,) logits of a `GalleryHead` -> (people,) cosines and the threshold; exact, as `SCALE` is 2 ** 5."""
+    """Recover the cosines and the threshold from the logits of a `GalleryHead`; exact, since `SCALE` is a power of 2.
+
+    Args:
+        logits: (people + 1,).
+
+    Returns:
+        (people,) cosines, and the threshold.
+    """
     cosines: NDArray[np.float32] = logits / np.float32(SCALE)
     return cosines[:-1], float(cosines[-1])
 
 
 @dataclass(frozen=True)
 class Enrolled:
-    """A gallery as an embedder sees it.
+    """An embedder with a gallery.
 
     Attributes:
-        head: the classifier's network.
-        names: of the people in order, and `stranger`.
-        sha256: over the gallery's files and the threshold.
+        head: network that gives the logits.
+        names: of its classes: the people in order, and `stranger`.
+        sha256: over the gallery's photos and the threshold.
     """
 
     head: GalleryHead
@@ -68,56 +79,65 @@ class Enrolled:
 
 
 def enroll(name: str, embedder: nn.Module, preprocess: Preprocess, gallery: Path, threshold: float | None) -> Enrolled:
-    """Embed a folder with one folder of photos for each person.
+    """Embed a gallery: a folder with one folder of photos for each person.
 
     Args:
         name: of the model, for errors.
         embedder: frozen, in eval mode, on the CPU.
-        threshold: cosine; if None the one above which 1 in 1000 photos comes to the mean of another person.
+        preprocess: preprocessing of the embedder's input.
+        gallery: the folder.
+        threshold: cosine below which a face is a stranger; if None the cosine that 1 in 1000 pairs of a photo and
+            another person's mean embedding exceed.
 
     Raises:
-        UserError: no such folder, photos beside the folders, photos that cannot be read or without a face, a threshold
-            that cannot be found.
+        UserError: no such folder, photos outside the people's folders, photos that cannot be read or show no face, or
+            a threshold that cannot be estimated from a single person.
     """
-    if not gallery.is_dir():
+    if not is_folder(gallery):
         raise UserError(f"model {name}: there is no gallery folder {gallery}")
-    people: dict[str, list[Tensor]] = {}
+    embeddings: dict[str, list[Tensor]] = {}
     digest, faceless = hashlib.sha256(), []
     for entry in scan(gallery):
         if entry.status != "photo":
             continue
         if len(entry.relative.parts) < 2:
-            raise UserError(f"model {name}: {entry.path} lies in no person's folder of the gallery")
-        data = entry.path.read_bytes()
-        digest.update(f"{entry.relative} {sha256(data)}\n".encode())
-        pixels = _pixels(name, entry.path, data)
+            raise UserError(
+                f"model {name}: {entry.path} is not in a person's folder; the gallery needs one folder for each person"
+            )
+        try:
+            data = read_regular(entry.path, max_photo_bytes(MAX_PIXELS))
+        except OSError as error:
+            raise UserError(f"model {name}: {entry.path} cannot be read: {error.strerror}") from error
+        digest.update(f"{entry.relative} {sha256(data)}\n".encode("utf-8", "surrogateescape"))
+        pixels = _read_pixels(name, entry.path, data)
         if preprocess.fit == "align" and bool(main_faces(pixels).isnan().any()):
             faceless.append(str(entry.relative))
             continue
-        people.setdefault(entry.relative.parts[0], []).append(_embedding(embedder, preprocess, pixels))
+        embeddings.setdefault(entry.relative.parts[0], []).append(_embed(embedder, preprocess, pixels))
     if faceless:
-        more = ", ..." if len(faceless) > NAMED else ""
+        more = ", ..." if len(faceless) > LISTED_PHOTOS else ""
         raise UserError(
-            f"model {name}: {len(faceless)} photos of the gallery show no face that can be found: "
-            f"{', '.join(faceless[:NAMED])}{more}"
+            f"model {name}: no face was found in {len(faceless)} photos of the gallery: "
+            f"{', '.join(faceless[:LISTED_PHOTOS])}{more}"
         )
-    means = F.normalize(torch.stack([torch.cat(found).mean(0) for found in people.values()]), dim=1)
-    limit = _limit(name, list(people.values()), means) if threshold is None else threshold
-    digest.update(f"threshold {limit!r}".encode())
-    return Enrolled(GalleryHead(embedder, means, limit), (*people, STRANGER), digest.hexdigest())
+    by_person = [torch.cat(photos) for photos in embeddings.values()]
+    means = F.normalize(torch.stack([photos.mean(0) for photos in by_person]), dim=1)
+    if threshold is None:
+        threshold = _estimate_threshold(name, by_person, means)
+    digest.update(f"threshold {threshold!r}".encode())
+    return Enrolled(GalleryHead(embedder, means, threshold), (*embeddings, STRANGER), digest.hexdigest())
 
 
-def _pixels(name: str, path: Path, data: bytes) -> Tensor:
-    """(1,C,H,W) in [0,1]."""
+def _read_pixels(name: str, path: Path, data: bytes) -> Tensor:
+    """Decode a photo to (1,C,H,W) in [0,1]."""
     try:
-        image = decode(data).pixels
+        return to_pixels(decode(data).pixels)
     except PhotoError as error:
         raise UserError(f"model {name}: {path} of the gallery cannot be read: {error}") from error
-    return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
 
 
-def _embedding(embedder: nn.Module, preprocess: Preprocess, pixels: Tensor) -> Tensor:
-    """(1,D) of length 1."""
+def _embed(embedder: nn.Module, preprocess: Preprocess, pixels: Tensor) -> Tensor:
+    """Return the (1,D) embedding of a photo, normalized to length 1."""
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (preprocess.mean, preprocess.std))
     with torch.inference_mode():
         embedding = embedder((preprocess.center(preprocess.canvas(pixels)) - mean) / std)
@@ -126,12 +146,17 @@ def _embedding(embedder: nn.Module, preprocess: Preprocess, pixels: Tensor) -> T
     return F.normalize(embedding.flatten(1), dim=1).clone()
 
 
-def _limit(name: str, people: list[list[Tensor]], means: Tensor) -> float:
-    """The cosine above which `FALSE_ACCEPT` of the photos come to the mean of a person whom they do not show."""
-    if len(people) < 2:
-        raise UserError(f"model {name}: with one person alone in the gallery give a threshold=COSINE")
-    wrong = [
-        (torch.cat(found) @ torch.cat([means[:index], means[index + 1 :]]).T).flatten()
-        for index, found in enumerate(people)
+def _estimate_threshold(name: str, by_person: list[Tensor], means: Tensor) -> float:
+    """Return the cosine that `FALSE_ACCEPT_RATE` of the pairs of a photo and another person's mean exceed.
+
+    Args:
+        name: of the model, for errors.
+        by_person: (photos, D) embeddings of each person.
+        means: (people, D) mean embeddings.
+    """
+    if len(by_person) < 2:
+        raise UserError(f"model {name}: with only one person in the gallery, add threshold=COSINE")
+    impostors = [
+        (photos @ torch.cat([means[:index], means[index + 1 :]]).T).flatten() for index, photos in enumerate(by_person)
     ]
-    return float(torch.quantile(torch.cat(wrong), 1 - FALSE_ACCEPT))
+    return float(torch.quantile(torch.cat(impostors), 1 - FALSE_ACCEPT_RATE))

@@ -1,6 +1,6 @@
-"""A model on a server as a judge: Open Inference Protocol, version 2, over HTTP (KServe, Triton, MLServer, ...).
+"""Served models as black boxes: Open Inference Protocol, version 2, over HTTP (KServe, Triton, MLServer, ...).
 
-The protocol: https://github.com/kserve/open-inference-protocol, specification/protocol/inference_rest.md
+Protocol: https://github.com/kserve/open-inference-protocol, specification/protocol/inference_rest.md
 """
 
 import hashlib
@@ -14,27 +14,29 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from onlymymodel.errors import UserError
-from onlymymodel.surrogates.black_box import BlackBoxError, BudgetSpent, network_input
-from onlymymodel.surrogates.classifier import ModelCard, Preprocess
+from onlymymodel.errors import UserError, did_you_mean
+from onlymymodel.surrogates.assumed import still_assumed
+from onlymymodel.surrogates.black_box import BlackBoxError, QueryBudgetExhausted, network_input
 from onlymymodel.surrogates.http_endpoint import Endpoint
+from onlymymodel.surrogates.model_card import ModelCard, Preprocess
 from onlymymodel.surrogates.onnx_file import onnx_preprocess
-from onlymymodel.surrogates.uri import (
-    ModelUri,
-    declared_classes,
-    did_you_mean,
-    number,
-    override_card,
-    override_preprocess,
-)
+from onlymymodel.surrogates.options import declared_classes, number, override_card, override_preprocess
+from onlymymodel.surrogates.schemes import READING_OPTIONS
+from onlymymodel.surrogates.uri import ModelUri
 
-SCORES = ("FP16", "FP32", "FP64")
-MAX_NAME, MAX_SIDES, MAX_SIDE = 200, 8, 2**24  # of what a server may state
+SCORE_TYPES = ("FP16", "FP32", "FP64")
+MAX_NAME, MAX_DIMENSIONS, MAX_SIZE = 200, 8, 2**24  # of tensors in a server's metadata
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or an output as the server's metadata state it; open sides are -1."""
+    """An input or output in the server's metadata.
+
+    Attributes:
+        name: of the tensor.
+        datatype: in the protocol's words, such as FP32.
+        shape: sizes of its dimensions; -1 for any size.
+    """
 
     name: str
     datatype: str
@@ -42,44 +44,48 @@ class Tensor:
 
 
 class HttpBlackBox:
-    """`http(s)://host:port/v2/models/NAME[/versions/V]?options`, asked about one image at a time.
+    """`http(s)://host:port/v2/models/NAME[/versions/V]?options`, which gets one image in each query.
 
-    FP32 inputs get pixels in [0,1], normalized by `mean` and `std` where these are given; UINT8 inputs get pixels
-    in [0,255]. The resize and the crop before it are ours (`Preprocess`). Options beside the usual ones: `input`,
-    `output` (names, where there are several), `timeout` (seconds for one query, 10), `retries` (2), `budget`
-    (queries in all; over several runs only with an `AnswerBook`). Other options go to the server as they are.
+    FP32 inputs get pixels in [0,1], normalized if `mean` and `std` are given; UINT8 inputs get pixels in [0,255]. The
+    images are resized and cropped here, by `Preprocess`. Additional options: `input` and `output` (names, if the model
+    has several), `timeout` (seconds for one query, 10 by default), `retries` (2 by default), `budget` (total number of
+    queries; over several runs only with an `AnswerCache`). Unknown options are passed on to the server.
 
-    The card's sha256 says which address, names and metadata answer; of the weights behind it nothing is known.
+    The card's sha256 covers address, tensor names and metadata; the weights of the server are unknown.
 
     Args:
-        sleep: waits some seconds between two tries.
+        uri: of the scheme `http` or `https`.
+        sleep: waits for a number of seconds between two tries.
 
     Raises:
-        UserError: the server's model cannot be used as an image classifier, an option is wrong.
+        UserError: the server's model cannot be used as an image classifier, or an option is wrong.
         BlackBoxError: the server does not answer.
     """
 
     def __init__(self, uri: ModelUri, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        timeout = _option(uri, "timeout", 10, float, 1e-3, 3600)
-        self.endpoint = Endpoint(uri, timeout, int(_option(uri, "retries", 2, int, 0, 10)), sleep)
-        self.budget = int(_option(uri, "budget", 0, int, 0, 2**53)) if "budget" in uri.options else None
+        timeout = _numeric_option(uri, "timeout", 10, float, 1e-3, 3600)
+        self.endpoint = Endpoint(uri, timeout, int(_numeric_option(uri, "retries", 2, int, 0, 10)), sleep)
+        self.budget = int(_numeric_option(uri, "budget", 0, int, 0, 2**53)) if "budget" in uri.options else None
         self.sent = 0
-        self.on_query: Callable[[], None] = _nothing
-        uri = replace(uri, text=uri.public)  # the server's own options may be secret: errors do without them
+        self.on_query: Callable[[], None] = lambda: None
+        uri = replace(uri, text=uri.public)  # the server's own options may be secret: errors do not show them
         metadata = self.endpoint.metadata()
-        self.input = _choose(uri, metadata, "input")
-        self.output = _choose(uri, metadata, "output")
+        self.input = _select_tensor(uri, metadata, "input")
+        self.output = _select_tensor(uri, metadata, "output")
         self.channels_last = _channels_last(uri, self.input)
         preprocess = _preprocess(uri, self.input, self.channels_last)
         facts = [self.endpoint.address, self.endpoint.query, self.input.name, self.output.name, metadata]
         sha256 = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         self.card = override_card(ModelCard(uri.public, sha256, _classes(uri, self.output), preprocess), uri)
+        # 8-bit pixels are never normalized
+        names = [name for name in READING_OPTIONS if self.input.datatype != "UINT8" or name not in ("mean", "std")]
+        self.assumed = still_assumed(names, preprocess, uri)
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """See `BlackBox.predict`.
 
         Raises:
-            BudgetSpent: no further query may be sent.
+            QueryBudgetExhausted: no further query may be sent.
             BlackBoxError: no answer, or one that is not (1, classes) finite scores.
         """
         rows = [self._scores(image) for image in images]
@@ -93,25 +99,31 @@ class HttpBlackBox:
             pixels = (pixels * 255).round().byte()
         tensor = {"name": self.input.name, "shape": list(pixels.shape), "datatype": self.input.datatype}
         request = {"inputs": [{**tensor, "data": pixels.flatten().tolist()}], "outputs": [{"name": self.output.name}]}
-        answer = self.endpoint.infer(json.dumps(request).encode(), self._count)
-        return self._read(answer)
+        answer = self.endpoint.infer(json.dumps(request).encode(), self._count_query)
+        return self._read_scores(answer)
 
-    def _count(self) -> None:
+    def _count_query(self) -> None:
         if self.budget is not None and self.sent >= self.budget:
-            raise BudgetSpent(f"the budget of {self.budget} queries to {self.card.uri} is spent")
+            raise QueryBudgetExhausted(f"the budget of {self.budget} queries to {self.card.uri} is spent")
         self.on_query()
         self.sent += 1
 
-    def _read(self, answer: dict[str, object]) -> NDArray[np.float32]:
-        """The scores in the server's answer, (classes,)."""
+    def _read_scores(self, answer: dict[str, object]) -> NDArray[np.float32]:
+        """Return the (classes,) scores in the server's answer.
+
+        Raises:
+            BlackBoxError: it has none, or they are not as the metadata promise.
+        """
         outputs, classes = answer.get("outputs"), self.card.classes
-        held = [out for out in outputs if isinstance(out, dict)] if isinstance(outputs, list) else []
-        found = [out for out in held if out.get("name") == self.output.name]
-        if len(found) != 1:
+        tensors = [output for output in outputs if isinstance(output, dict)] if isinstance(outputs, list) else []
+        named = [tensor for tensor in tensors if tensor.get("name") == self.output.name]
+        if len(named) != 1:
             raise self._unusable(f"has no output {self.output.name!r}")
-        output = found[0]
-        if output.get("datatype") not in SCORES:
-            raise self._unusable(f"has scores of datatype {output.get('datatype')!r}, where {SCORES} are known")
+        output = named[0]
+        if output.get("datatype") not in SCORE_TYPES:
+            raise self._unusable(
+                f"has scores of datatype {output.get('datatype')!r}, where one of {SCORE_TYPES} is needed"
+            )
         if output.get("shape") not in ([1, classes], [classes]):
             raise self._unusable(f"has scores of shape {output.get('shape')!r}, where [1, {classes}] is needed")
         data = output.get("data")
@@ -122,48 +134,52 @@ class HttpBlackBox:
         try:
             with np.errstate(over="ignore"):
                 scores = np.array(data, np.float64).astype(np.float32)
-        except OverflowError:  # an integer beyond every float
+        except OverflowError:  # an integer larger than any float
             scores = np.full(classes, np.inf, np.float32)
         if not np.isfinite(scores).all():
             raise self._unusable("has scores that are not finite")
         return scores
 
-    def _unusable(self, why: str) -> BlackBoxError:
-        return BlackBoxError(f"model {self.card.uri}: the server's answer {why}"[:500])
+    def _unusable(self, reason: str) -> BlackBoxError:
+        return BlackBoxError(f"model {self.card.uri}: the server's answer {reason}"[:500])
 
 
-def _choose(uri: ModelUri, metadata: dict[str, object], role: Literal["input", "output"]) -> Tensor:
-    """The one input or output, or the one that the option of that name says."""
+def _select_tensor(uri: ModelUri, metadata: dict[str, object], role: Literal["input", "output"]) -> Tensor:
+    """Return the only input or output, or the one that the option of that name selects."""
     listed = metadata.get(f"{role}s")
     entries = listed if isinstance(listed, list) else []
-    tensors = {tensor.name: tensor for tensor in map(_tensor, entries) if tensor is not None}
+    tensors = {tensor.name: tensor for tensor in map(_parse_tensor, entries) if tensor is not None}
     if not tensors or len(tensors) != len(entries):
-        raise UserError(f"model {uri.text!r}: the server's metadata do not tell its {role}s")
-    wanted = uri.options.get(role)
-    if wanted is None:
+        raise UserError(f"model {uri.text!r}: the server's metadata do not describe its {role}s")
+    selected = uri.options.get(role)
+    if selected is None:
         if len(tensors) > 1:
             raise UserError(f"model {uri.text!r} has several {role}s: add {role}= and one of {', '.join(tensors)}")
         return next(iter(tensors.values()))
-    if wanted not in tensors:
-        raise UserError(f"model {uri.text!r} has no {role} {wanted!r}{did_you_mean(wanted, tensors)}")
-    return tensors[wanted]
+    if selected not in tensors:
+        raise UserError(f"model {uri.text!r} has no {role} {selected!r}{did_you_mean(selected, tensors)}")
+    return tensors[selected]
 
 
-def _tensor(entry: object) -> Tensor | None:
+def _parse_tensor(entry: object) -> Tensor | None:
     if not isinstance(entry, dict):
         return None
     name, datatype, shape = entry.get("name"), entry.get("datatype"), entry.get("shape")
     if not isinstance(name, str) or not isinstance(datatype, str) or not isinstance(shape, list):
         return None
     if not name.isprintable() or len(name) > MAX_NAME or not datatype.isalnum() or len(datatype) > MAX_NAME:
-        return None  # they are shown to the user
-    if len(shape) > MAX_SIDES or not all(type(side) is int and -1 <= side <= MAX_SIDE for side in shape):
+        return None  # names and types are shown to the user
+    if len(shape) > MAX_DIMENSIONS or not all(type(size) is int and -1 <= size <= MAX_SIZE for size in shape):
         return None
     return Tensor(name, datatype, tuple(shape))
 
 
 def _channels_last(uri: ModelUri, tensor: Tensor) -> bool:
-    """Whether an image input is NHWC, not NCHW."""
+    """Return whether an image input is NHWC, not NCHW.
+
+    Raises:
+        UserError: it is neither.
+    """
     shape = tensor.shape
     if tensor.datatype not in ("FP32", "UINT8"):
         raise UserError(f"model {uri.text!r} takes {tensor.datatype} at {tensor.name!r}, where FP32 or UINT8 is needed")
@@ -178,35 +194,33 @@ def _channels_last(uri: ModelUri, tensor: Tensor) -> bool:
 def _preprocess(uri: ModelUri, tensor: Tensor, channels_last: bool) -> Preprocess:
     sides = tensor.shape[1:3] if channels_last else tensor.shape[2:4]
     preprocess = override_preprocess(onnx_preprocess(uri, list(sides)), uri)
-    chosen = (preprocess.height, preprocess.width)
-    if any(fixed not in (-1, side) for fixed, side in zip(sides, chosen, strict=True)):
-        raise UserError(f"model {uri.text!r} takes images of {sides[0]}x{sides[1]}, not {chosen[0]}x{chosen[1]}")
+    size = (preprocess.height, preprocess.width)
+    if any(fixed not in (-1, side) for fixed, side in zip(sides, size, strict=True)):
+        raise UserError(f"model {uri.text!r} takes images of {sides[0]}x{sides[1]}, not {size[0]}x{size[1]}")
     if tensor.datatype == "UINT8" and {"mean", "std"} & uri.options.keys():
-        raise UserError(f"model {uri.text!r} takes UINT8 pixels as they are: drop mean and std")
+        raise UserError(f"model {uri.text!r} takes UINT8 pixels without normalization: remove mean and std")
     return preprocess
 
 
 def _classes(uri: ModelUri, tensor: Tensor) -> int:
     *outer, classes = tensor.shape or (0,)
-    if tensor.datatype not in SCORES or len(outer) > 1 or any(side not in (-1, 1) for side in outer):
+    if tensor.datatype not in SCORE_TYPES or len(outer) > 1 or any(side not in (-1, 1) for side in outer):
         raise UserError(
             f"model {uri.text!r} gives {tensor.datatype} {list(tensor.shape)} at {tensor.name!r}, "
             "where FP32 [-1, classes] is needed"
         )
-    known = classes if classes != -1 else declared_classes(uri)
-    if known is None:
-        raise UserError(f"model {uri.text!r} leaves its number of classes open: add classes=1000 or labels=FILE")
-    if known < 2:
-        raise UserError(f"model {uri.text!r} gives {known} scores, where two or more are needed")
-    return known
+    count = classes if classes != -1 else declared_classes(uri)
+    if count is None:
+        raise UserError(f"model {uri.text!r} does not state its number of classes: add classes=1000 or labels=FILE")
+    if count < 2:
+        raise UserError(f"model {uri.text!r} gives {count} scores, where two or more are needed")
+    return count
 
 
-def _option(uri: ModelUri, key: str, default: float, kind: type[int] | type[float], low: float, high: float) -> float:
+def _numeric_option(
+    uri: ModelUri, key: str, default: float, kind: type[int] | type[float], low: float, high: float
+) -> float:
     value = number(uri, key, uri.options[key], kind) if key in uri.options else default
     if not (math.isfinite(value) and low <= value <= high):
         raise UserError(f"model {uri.public!r}: {key} must lie in [{low:g}, {high:g}]")
     return value
-
-
-def _nothing() -> None:
-    """Nobody counts."""

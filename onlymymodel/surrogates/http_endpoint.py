@@ -1,4 +1,4 @@
-"""One model's address on a server: requests with a time limit, a size limit and retries."""
+"""Requests to one model on a server, with a time limit, a size limit and retries."""
 
 import http.client
 import ipaddress
@@ -13,14 +13,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates.black_box import BlackBoxError
-from onlymymodel.surrogates.uri import ModelUri, foreign_query
+from onlymymodel.surrogates.uri import LEFT_OUT, ModelUri
 from onlymymodel.version import __version__
 
-TOKEN = "OMM_HTTP_TOKEN"
+TOKEN_VARIABLE = "OMM_HTTP_TOKEN"
+SHORTEST_SECRET = 4  # characters of an option's value that is kept out of messages
 MAX_ANSWER = 16 * 2**20  # bytes
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds
 _PATH = re.compile(r"(/[^?#]*)?/v2/models/[^/?#]+(/versions/[^/?#]+)?/?")
@@ -35,7 +36,12 @@ def _is_loopback(host: str) -> bool:
 
 
 class _Retry(Exception):
-    """A failure that may pass: what it was, and for how long the server asks to wait."""
+    """A failure that may be temporary.
+
+    Args:
+        reason: what failed.
+        wait: seconds that the server asks to wait before another try.
+    """
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
@@ -43,24 +49,28 @@ class _Retry(Exception):
 
 
 class Endpoint:
-    """Where a model lives.
+    """URL of a model on a server.
 
     Attributes:
         address: the URL without its query, host in lower case.
-        query: what the server, not we, gets of the URI's options.
+        query: the URI's options that are passed on to the server.
 
     Args:
         uri: with the scheme http or https.
-        timeout: seconds for connecting, and again for one request with its whole answer.
-        retries: further tries after a time-out, a connection error, a status of 429 or from 500 on.
-        sleep: waits some seconds; 0.5, 1, 2, ... between tries, longer where Retry-After says so, never above 30.
+        timeout: seconds for connecting, and again for one request with its complete answer.
+        retries: number of further tries after a time-out, a connection error, or a status of 429 or at least 500.
+        sleep: waits for a number of seconds between two tries: 0.5, 1, 2, ..., longer if Retry-After asks for it, at
+            most 30.
+
+    Raises:
+        UserError: not the URL of a model, or a token that cannot be sent safely.
     """
 
     def __init__(
         self, uri: ModelUri, timeout: float, retries: int, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         self.public, self.timeout, self.retries, self.sleep = uri.public, timeout, retries, sleep
-        self.query = foreign_query(uri)
+        self.query = uri.server_query
         try:
             parts = urlsplit(f"{uri.scheme}:{uri.rest}")
             self.host, self.port = parts.hostname or "", parts.port
@@ -70,7 +80,7 @@ class Endpoint:
         if not self.host or not _PATH.fullmatch(parts.path) or not _TEXT.fullmatch(uri.rest + self.query):
             raise UserError(f"model {uri.public!r}: write it as {uri.scheme}://host:port/v2/models/NAME")
         if "#" in uri.rest + self.query:
-            raise UserError(f"model {uri.public!r}: a fragment (#) means nothing to a server")
+            raise UserError(f"model {uri.public!r}: a fragment (#) is not sent to servers; remove it")
         self.tls = ssl.create_default_context() if uri.scheme == "https" else None
         self.path = parts.path.rstrip("/")
         shown = f"[{self.host}]" if ":" in self.host else self.host
@@ -80,31 +90,37 @@ class Endpoint:
             "Connection": "close",
             "User-Agent": f"onlymymodel/{__version__}",
         }
-        self._token = os.environ.get(TOKEN, "").strip()
+        self._token = os.environ.get(TOKEN_VARIABLE, "").strip()
         if self._token:
             if not _TEXT.fullmatch(self._token):
-                raise UserError(f"{TOKEN} holds characters that no token has")
+                raise UserError(f"{TOKEN_VARIABLE} has characters that are not allowed in a token")
             if self.tls is None and not _is_loopback(self.host):
-                raise UserError(f"model {uri.public!r}: {TOKEN} is set, and over http anybody could read it; use https")
+                raise UserError(
+                    f"model {uri.public!r}: {TOKEN_VARIABLE} is set, and http would send it unencrypted; use https"
+                )
             self._headers["Authorization"] = f"Bearer {self._token}"
+        values = [part.partition("=")[2] or part for part in self.query.split("&")]
+        secrets = {self._token, *values, *map(unquote_plus, values)}
+        # the longest first, as one may be part of another; "1" or "v2" is no secret
+        self._secrets = sorted((text for text in secrets if len(text) >= SHORTEST_SECRET), key=len, reverse=True)
 
     def metadata(self) -> dict[str, object]:
-        """What the server says of the model. Raises as `infer` does."""
-        return self._ask("GET", "", None, lambda: None)
+        """Return the server's metadata of the model. Raises as `infer` does."""
+        return self._request("GET", "", None, lambda: None)
 
     def infer(self, body: bytes, before: Callable[[], None]) -> dict[str, object]:
-        """Ask once, or more often where that fails.
+        """Send an inference request, with retries, and return the answer.
 
         Args:
-            body: JSON.
-            before: called for each try, once the server is connected and before it gets the request.
+            body: JSON of the request.
+            before: called in each try after the connection is made, before the request is sent.
 
         Raises:
             BlackBoxError: no answer, an error, a redirect, too large an answer or one that is not a JSON object.
         """
-        return self._ask("POST", "/infer", body, before)
+        return self._request("POST", "/infer", body, before)
 
-    def _ask(self, method: str, verb: str, body: bytes | None, before: Callable[[], None]) -> dict[str, object]:
+    def _request(self, method: str, verb: str, body: bytes | None, before: Callable[[], None]) -> dict[str, object]:
         for attempt in range(self.retries + 1):
             try:
                 status, headers, data = self._send(method, verb, body, before)
@@ -126,10 +142,11 @@ class Endpoint:
     def _send(
         self, method: str, verb: str, body: bytes | None, before: Callable[[], None]
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        """One request.
+        """Send one request and read the answer.
 
         Raises:
-            _Retry: no connection, none any more, or no whole answer in time.
+            _Retry: no connection, a lost connection, or no complete answer in time.
+            BlackBoxError: a failure that another try would not change.
         """
         connection = self._connection()
         expired = threading.Event()
@@ -138,8 +155,8 @@ class Endpoint:
             with self._failures(expired):
                 connection.connect()
             before()
-            # A time-out of the socket alone would begin again with each byte of a slow answer.
-            timer = threading.Timer(self.timeout, _stop, (connection.sock, expired))
+            # The time-out of the socket restarts with each byte of a slow answer; this timer does not.
+            timer = threading.Timer(self.timeout, _shut_down, (connection.sock, expired))
             timer.start()
             with self._failures(expired):
                 target = self.path + verb + (f"?{self.query}" if self.query else "")
@@ -159,7 +176,7 @@ class Endpoint:
 
     @contextmanager
     def _failures(self, expired: threading.Event) -> Iterator[None]:
-        """Turn what goes wrong on the way into `_Retry`, or into an error where another try is of no use."""
+        """Turn network errors into `_Retry`, or into BlackBoxError if another try would not help."""
         try:
             yield
         except ssl.SSLCertVerificationError as error:
@@ -168,8 +185,8 @@ class Endpoint:
             if expired.is_set() or isinstance(error, TimeoutError):
                 raise _Retry(f"no answer in {self.timeout:g} s") from error
             if isinstance(error, (OSError, http.client.IncompleteRead)):
-                raise _Retry(f"no connection ({_said(error)})") from error
-            raise BlackBoxError(f"model {self.public}: the server does not speak HTTP ({_said(error)})") from error
+                raise _Retry(f"no connection ({_describe(error)})") from error
+            raise BlackBoxError(f"model {self.public}: the server does not speak HTTP ({_describe(error)})") from error
 
     def _connection(self) -> http.client.HTTPConnection:
         if self.tls is not None:
@@ -180,46 +197,48 @@ class Endpoint:
         if status == 429 or status >= 500:
             raise _Retry(f"the server fails with status {status}{self._error_in(data)}", _retry_after(headers))
         if 300 <= status < 400:
-            where = _host(headers.get("Location", ""))
-            raise BlackBoxError(f"model {self.public}: the server redirects to {where!r}; name the address itself")
+            host = _redirect_host(headers.get("Location", ""))
+            raise BlackBoxError(f"model {self.public}: the server redirects to {host!r}; use that address instead")
         if status in (401, 403):
-            raise BlackBoxError(f"model {self.public}: the server denies access ({status}); put a token into {TOKEN}")
+            raise BlackBoxError(
+                f"model {self.public}: the server denies access ({status}); set {TOKEN_VARIABLE} to a valid token"
+            )
         if status != 200:
-            raise BlackBoxError(f"model {self.public}: the server says {status}{self._error_in(data)}")
+            raise BlackBoxError(f"model {self.public}: the server answers with status {status}{self._error_in(data)}")
         if len(data) > MAX_ANSWER:
             raise BlackBoxError(f"model {self.public}: the server's answer is larger than {MAX_ANSWER >> 20} MiB")
 
     def _error_in(self, data: bytes) -> str:
-        """`: text` of the server's error, in one line and never with the token; empty when it gives none."""
+        """Return `: text` with the server's error, in one line and without secrets; empty if there is none."""
         try:
-            said = json.loads(data)["error"]
+            message = json.loads(data)["error"]
         except (ValueError, KeyError, TypeError, RecursionError):
             return ""
-        text = " ".join(str(said).split())
-        if self._token:
-            text = text.replace(self._token, "***")
+        text = " ".join(str(message).split())
+        for secret in self._secrets:
+            text = text.replace(secret, LEFT_OUT)
         return ": " + "".join(character for character in text if character.isprintable())[:200]
 
 
-def _stop(connected: socket.socket, expired: threading.Event) -> None:
+def _shut_down(connected: socket.socket, expired: threading.Event) -> None:
     expired.set()
-    with suppress(OSError):  # it may be over already
-        socket.socket.shutdown(connected, socket.SHUT_RDWR)  # of TLS too: the plain one wakes a reader in any case
+    with suppress(OSError):  # the connection may be closed already
+        socket.socket.shutdown(connected, socket.SHUT_RDWR)  # for TLS too: this wakes up a blocked read
 
 
-def _host(location: str) -> str:
+def _redirect_host(location: str) -> str:
     try:
         return urlsplit(location).netloc.rpartition("@")[2][:200] or "another path"
     except ValueError:
         return "no address"
 
 
-def _said(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
 def _retry_after(headers: http.client.HTTPMessage) -> float:
-    """Seconds that the server asks to wait, 0 where it does not say."""
+    """Return the seconds that the server asks to wait, 0 if it does not."""
     text = headers.get("Retry-After", "")
     try:
         seconds = float(text) if text.strip().isdigit() else parsedate_to_datetime(text).timestamp() - time.time()

@@ -1,4 +1,4 @@
-"""Weight downloads: allowed, because the user named a model of a hub; without a network they end in one sentence."""
+"""Report failures of weight downloads as one clear error."""
 
 import socket
 from collections.abc import Iterator
@@ -9,36 +9,41 @@ from urllib.request import getproxies, proxy_bypass
 import huggingface_hub.constants as hub
 
 from onlymymodel.errors import UserError
+from onlymymodel.surrogates import zoo
 
 PROBE_SECONDS = 3.0
 
 
 @contextmanager
-def downloads(uri: str, go_on_offline: str) -> Iterator[None]:
-    """Run a loader that may download; turn every way in which a network is missing into one clear sentence.
+def download_errors(uri: str, offline_advice: str) -> Iterator[None]:
+    """Run a loader that may download weights; turn every failure of the network into one clear error.
 
-    Weights that are cached already load without a network: where the hub cannot be reached its client is put
-    into offline mode for the time being (it would otherwise retry for most of a minute).
+    Cached weights load without a network: if the hub cannot be reached, its client is in offline mode within this
+    context (it would otherwise retry for most of a minute).
 
     Args:
         uri: the model, for the error.
-        go_on_offline: what the user can write instead, for the error.
+        offline_advice: what the user can do without a network, for the error.
+
+    Raises:
+        UserError: the weights are not cached and cannot be downloaded.
     """
     was_offline = hub.HF_HUB_OFFLINE
-    hub.HF_HUB_OFFLINE = was_offline or not _hub_answers()
+    hub.HF_HUB_OFFLINE = was_offline or not _hub_is_reachable()
     try:
         yield
     except OSError as error:  # URLError, ConnectionError, the hub client's LocalEntryNotFoundError: all are OSError
         raise UserError(
             f"model {uri!r}: its weights are not in the cache and could not be downloaded "
-            f"({type(error).__name__}); to go on offline, {go_on_offline}"
+            f"({type(error).__name__}); to continue offline, {offline_advice}; or try the commands with a zoo: model "
+            f"on the portraits of omm demo: {zoo.LIMIT}"
         ) from error
     finally:
         hub.HF_HUB_OFFLINE = was_offline
 
 
-def _hub_answers() -> bool:
-    """Whether the hub, or the proxy through which it is reached, takes a connection."""
+def _hub_is_reachable() -> bool:
+    """Return whether the hub, or the proxy in front of it, accepts a connection."""
     address = urlsplit(hub.ENDPOINT)
     proxies = getproxies()
     proxy = proxies.get(address.scheme) or proxies.get("all")

@@ -1,20 +1,25 @@
-"""What every loader gives."""
+"""The result of a model loader."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
-from onlymymodel.surrogates.classifier import Preprocess
+from onlymymodel.surrogates.model_card import Preprocess
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a loader found: the network, how it wants its input, and what the weights' record says of them.
+    """A network as its loader found it, before the URI's options are applied.
 
     Attributes:
-        sha256: of the file that holds the weights; None where there is none.
-        weights: their `fingerprint`, where it is not that of `net`; "" where they have none.
+        net: maps normalized (B,3,height,width) float32 to logits or embeddings.
+        preprocess: preprocessing of its input, by the weights' record.
+        record: further fields of the `ModelCard` that the weights' record has.
+        sha256: of the file that holds the weights; None where they come from no file.
+        weights: their `fingerprint`, where it is not that of `net`; empty where they have none.
+        features: whether `net` gives features, which need a gallery to become the logits of a classifier.
+        assumed: options of the URI whose values in `preprocess` are defaults, not the weights' own record.
     """
 
     net: nn.Module
@@ -22,3 +27,5 @@ class Loaded:
     record: dict[str, Any] = field(default_factory=dict)
     sha256: str | None = None
     weights: str | None = None
+    features: bool = False
+    assumed: tuple[str, ...] = ()

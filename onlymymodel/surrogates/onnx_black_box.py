@@ -1,4 +1,4 @@
-"""ONNX files as judges."""
+"""ONNX files as black boxes, run by ONNX Runtime."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,43 +8,71 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onlymymodel.errors import UserError
-from onlymymodel.surrogates.black_box import network_input
-from onlymymodel.surrogates.classifier import ModelCard
+from onlymymodel.errors import UserError, first_line
+from onlymymodel.surrogates.assumed import still_assumed
+from onlymymodel.surrogates.black_box import BlackBox, network_input
+from onlymymodel.surrogates.loaded import Loaded
+from onlymymodel.surrogates.model_card import ModelCard
 from onlymymodel.surrogates.onnx_file import (
     NEEDS_EXTRA,
     graph_fingerprint,
+    load_onnx,
+    names_features,
     onnx_preprocess,
     onnx_sha256,
     read_graph,
     require_one_each,
 )
-from onlymymodel.surrogates.uri import ModelUri, override_card, override_preprocess
+from onlymymodel.surrogates.options import override_card, override_preprocess, refuse_features, require_gallery
+from onlymymodel.surrogates.schemes import READING_OPTIONS
+from onlymymodel.surrogates.uri import ModelUri
+
+
+def load_onnx_judge(uri: ModelUri) -> BlackBox | Loaded:
+    """Load `onnx:file` as a black box; an embedder with a gallery as a network, since it needs its embeddings.
+
+    Raises:
+        UserError: see `OnnxBlackBox`.
+    """
+    if "gallery" in uri.options:
+        return load_onnx(uri)
+    require_gallery(uri)
+    return OnnxBlackBox(uri)
 
 
 class OnnxBlackBox:
-    """An ONNX file run by ONNX Runtime on the CPU; the resize before it is ours (`Preprocess`)."""
+    """An ONNX file run by ONNX Runtime on the CPU, after the resize and crop of its `Preprocess`.
+
+    Args:
+        uri: of the scheme `onnx`.
+
+    Raises:
+        UserError: no such file, one that ONNX Runtime cannot run, or one that is not an image classifier.
+    """
 
     def __init__(self, uri: ModelUri) -> None:
         self.uri = uri
         path = uri.file()
+        weights = graph_fingerprint(uri, read_graph(uri, path))  # which checks the files that the runtime would open
         self.session = _session(uri, path)
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         require_one_each(uri, len(inputs), len(outputs))
+        if names_features(outputs[0].name):
+            refuse_features(uri)
         self.input = inputs[0].name
         preprocess = override_preprocess(onnx_preprocess(uri, inputs[0].shape[2:4]), uri)
         try:
             scores = self._scores(torch.zeros(1, 3, preprocess.height, preprocess.width))
         except Exception as error:  # its exceptions share no public base class
-            raise UserError(f"model {uri.text!r}: ONNX Runtime fails on a photo: {_first_line(error)}") from error
+            raise UserError(f"model {uri.text!r}: ONNX Runtime fails on a photo: {first_line(error)}") from error
         if scores.ndim != 2 or scores.shape[0] != 1 or scores.shape[1] < 2:
             raise UserError(f"model {uri.text!r} gives {scores.shape} for one photo, where (1, classes) are needed")
-        weights = graph_fingerprint(read_graph(uri, path))
         card = ModelCard(uri.public, onnx_sha256(uri, path), scores.shape[1], preprocess, weights=weights)
         self.card = override_card(card, uri)
+        self.assumed = still_assumed(READING_OPTIONS, preprocess, uri)
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """See `BlackBox.predict`. Images go through one at a time, as many graphs take no more."""
+        """See `BlackBox.predict`. Images go through one at a time, since many graphs accept a batch of one only."""
         rows = [self._scores(network_input(image, self.card.preprocess))[0] for image in images]
         return np.stack(rows) if rows else np.zeros((0, self.card.classes), np.float32)
 
@@ -59,12 +87,8 @@ def _session(uri: ModelUri, path: Path) -> Any:
     except ImportError as error:
         raise UserError(NEEDS_EXTRA) from error
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only: they are raised, and the rest is of no use to a user
+    options.log_severity_level = 3  # errors only, which are raised as well
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no public base class
-        raise UserError(f"model {uri.text!r}: ONNX Runtime cannot run {path.name}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"model {uri.text!r}: ONNX Runtime cannot run {path.name}: {first_line(error)}") from error

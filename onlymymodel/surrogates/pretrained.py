@@ -1,122 +1,135 @@
-"""Networks by their names in timm and torchvision, with the weights that these libraries point to."""
+"""Load `timm:`, `hf-hub:` and `torchvision:` models: networks by their names in these libraries."""
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import timm
 import torchvision
-from huggingface_hub.errors import HFValidationError
 from timm.data.config import resolve_data_config
 from torch import nn
 
 from onlymymodel.errors import UserError
-from onlymymodel.surrogates.classifier import Preprocess
 from onlymymodel.surrogates.family import family_of
-from onlymymodel.surrogates.hub import downloads
+from onlymymodel.surrogates.library_names import timm_record, timm_tags, torchvision_record, torchvision_tags
 from onlymymodel.surrogates.loaded import Loaded
-from onlymymodel.surrogates.uri import ModelUri, did_you_mean
+from onlymymodel.surrogates.model_card import Preprocess
+from onlymymodel.surrogates.schemes import READING_OPTIONS
+from onlymymodel.surrogates.uri import ModelUri
+from onlymymodel.surrogates.weight_files import CONFIG, Caches, torch_reads_from
+from onlymymodel.surrogates.weights import readable, weight_paths
 
-FROM_A_FILE = "put the weights in a file and write checkpoint:FILE?arch={arch}, or use a bundled zoo: model"
+TIMM_KEYS = {"fit": "crop_mode"}  # timm's names of our options, where they differ
+# numbers of classes of the sets that timm's classifiers are trained on: ImageNet's subsets, and Bamboo
+CLASS_COUNTS = {1000, 11221, 11821, 19168, 21841, 21842, 21843, 115217}
 
 
 def load_timm(uri: ModelUri) -> Loaded:
-    """`timm:architecture.tag`."""
-    tags = _timm_tags(uri, uri.rest)
-    if uri.rest not in tags:
-        some = ", ".join(f"timm:{tag}" for tag in tags[:5]) + (", ..." if len(tags) > 5 else "")
-        raise UserError(
-            f"model {uri.text!r}: " + (f"say which weights: {some}" if tags else "timm has no weights for it")
-        )
-    with downloads(uri.text, FROM_A_FILE.format(arch=f"timm:{uri.rest}")):
-        net = timm.create_model(uri.rest, pretrained=True)
-    return _from_timm(uri, net)
+    """Load `timm:architecture.tag`.
+
+    Raises:
+        UserError: an unknown name or tag, no network.
+    """
+    weights, *_ = weight_paths(uri).values()
+    # the hub has timm's own format also where the first publisher's file has another
+    own = {"file": str(weights), "custom_load": timm_record(uri).custom_load if weights.suffix == ".npz" else False}
+    with readable(uri):
+        return _from_timm(uri, timm.create_model(uri.rest, pretrained=True, pretrained_cfg_overlay=own))
 
 
 def load_hf_hub(uri: ModelUri) -> Loaded:
-    """`hf-hub:org/repo@revision`, a repository in timm's layout."""
+    """Load `hf-hub:org/repo@revision`, a repository in timm's layout.
+
+    Raises:
+        UserError: no such repository, one without a timm model, no network.
+    """
+    paths = weight_paths(uri)
     try:
-        with downloads(uri.text, FROM_A_FILE.format(arch="timm:NAME")):
-            net = timm.create_model(f"hf-hub:{uri.rest}", pretrained=True)
-    except HFValidationError as error:
-        raise UserError(f"model {uri.text!r}: write hf-hub:org/repo@revision ({error})") from error
+        recorded = json.loads(paths[CONFIG].read_bytes())
+        net = timm.create_model(f"local-dir:{paths[CONFIG].parent}", pretrained=True)
     except (KeyError, RuntimeError, ValueError) as error:
         raise UserError(f"model {uri.text!r}: the repository holds no timm model ({error})") from error
-    return _from_timm(uri, net)
+    # timm fills what config.json lacks with its defaults
+    recorded = recorded.get("pretrained_cfg", recorded)
+    assumed = tuple(name for name in READING_OPTIONS if recorded.get(TIMM_KEYS.get(name, name)) is None)
+    loaded = _from_timm(uri, net)
+    return replace(loaded, assumed=assumed, record={**loaded.record, "parent": uri.rest.partition("@")[0]})
 
 
 def load_torchvision(uri: ModelUri) -> Loaded:
-    """`torchvision:name@WEIGHTS`."""
-    name, _, tag = uri.rest.partition("@")
-    weights = _torchvision_weights(uri, name)
-    if tag not in weights.__members__:
-        raise UserError(f"model {uri.text!r}: write {name}@ and one of {', '.join(weights.__members__)}")
-    with downloads(uri.text, FROM_A_FILE.format(arch=f"torchvision:{name}")):
-        net = torchvision.models.get_model(name, weights=weights[tag])
-    labels = tuple(weights[tag].meta["categories"])
-    return Loaded(net, _torchvision_preprocess(weights[tag]), {"labels": labels, "family": family_of(name)})
+    """Load `torchvision:name@WEIGHTS`.
+
+    Raises:
+        UserError: an unknown name or unknown weights, no network.
+    """
+    weights, name = torchvision_record(uri), uri.rest.partition("@")[0]
+    weight_paths(uri)
+    with readable(uri), torch_reads_from(Caches.current()):
+        net = torchvision.models.get_model(name, weights=weights)
+    labels = tuple(weights.meta["categories"])
+    return Loaded(net, _torchvision_preprocess(weights), {"labels": labels, "family": family_of(name)})
 
 
 def untrained(uri: ModelUri, classes: int) -> Loaded:
-    """The network of `?arch=timm:NAME` or `?arch=torchvision:NAME`, to be filled from a file.
+    """Return the untrained network of `?arch=timm:NAME` or `?arch=torchvision:NAME`, to be filled from a file.
 
-    The preprocessing is that of timm's weights of that name (`NAME` or `NAME.tag`) or torchvision's default ones.
+    The preprocessing is that of timm's weights of that name (`NAME` or `NAME.tag`) or torchvision's default weights;
+    without a tag it is assumed.
+
+    Raises:
+        UserError: no architecture, or an unknown one.
     """
     library, _, name = uri.options.get("arch", "").partition(":")
     if library == "timm" and name:
-        _timm_tags(uri, name)
+        timm_tags(uri, name)
         net = timm.create_model(name, pretrained=False, num_classes=classes)
-        return Loaded(net, _timm_preprocess(uri, net), {"family": family_of(name)})
+        assumed = () if "." in name else READING_OPTIONS
+        features = gives_features(name, classes)
+        return Loaded(net, _timm_preprocess(uri, net), {"family": family_of(name)}, features=features, assumed=assumed)
     if library == "torchvision" and name:
-        preprocess = _torchvision_preprocess(_torchvision_weights(uri, name)["DEFAULT"])
+        preprocess = _torchvision_preprocess(torchvision_tags(uri, name)["DEFAULT"])
         options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
         net = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
-        return Loaded(net, preprocess, {"family": family_of(name)})
+        return Loaded(net, preprocess, {"family": family_of(name)}, assumed=READING_OPTIONS)
     raise UserError(
         f"model {uri.text!r}: say which network the file is for, as ?arch=timm:NAME or ?arch=torchvision:NAME"
     )
 
 
-def _timm_tags(uri: ModelUri, name: str) -> list[str]:
-    """Names with tags of the weights that timm knows for the architecture of `name`, which may bear a tag."""
-    architecture, _, tag = name.partition(".")
-    known = timm.list_models()
-    if architecture not in known:
-        raise UserError(f"model {uri.text!r}: timm has no {architecture!r}{did_you_mean(architecture, known)}")
-    tags: list[str] = timm.list_pretrained(f"{architecture}.*")
-    if tag and name not in tags:
-        raise UserError(
-            f"model {uri.text!r}: timm has no such weights" + (did_you_mean(name, tags) if tags else " for it")
-        )
-    return tags
-
-
-def _torchvision_weights(uri: ModelUri, name: str) -> Any:
-    """The enumeration of the weights that torchvision knows for an image classifier."""
-    known = torchvision.models.list_models(module=torchvision.models)
-    if name not in known:
-        raise UserError(f"model {uri.text!r}: torchvision has no {name!r}{did_you_mean(name, known)}")
-    return torchvision.models.get_model_weights(name)
-
-
 def _from_timm(uri: ModelUri, net: nn.Module) -> Loaded:
-    if getattr(net, "num_classes", None) == 0:
-        raise UserError(f"model {uri.text!r} gives features, not the logits of a classifier")
     config: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]
-    labels = tuple(config.get("label_names") or ())
+    outputs = int(getattr(net, "num_classes", config.get("num_classes", 0)))
+    names = tuple(config.get("label_names") or ())
+    architecture, labels = str(config.get("architecture", "")), names if len(names) == outputs else ()
     record = {
-        "labels": labels if len(labels) == config.get("num_classes") else (),
-        "family": family_of(str(config.get("architecture", ""))),
+        "labels": labels,
+        "family": family_of(architecture),
         "parent": str(config.get("hf_hub_id") or ""),
         "licence": str(config.get("license") or ""),
     }
-    return Loaded(net, _timm_preprocess(uri, net), record)
+    features = not labels and gives_features(architecture, outputs)
+    return Loaded(net, _timm_preprocess(uri, net), record, features=features)
+
+
+def gives_features(name: str, outputs: int) -> bool:
+    """Return whether timm's network of that name, with so many outputs, gives features instead of logits.
+
+    It does without a last layer, and where its outputs are as wide as the projection of a CLIP-like tower, which timm
+    records as a number of classes.
+    """
+    architecture = name.partition(".")[0]
+    tags = timm.list_pretrained(f"{architecture}.*")
+    widths = {config.num_classes for config in map(timm.get_pretrained_cfg, tags) if config is not None}
+    return outputs in {0, *widths} - CLASS_COUNTS
 
 
 def _timm_preprocess(uri: ModelUri, net: nn.Module) -> Preprocess:
     config = resolve_data_config({}, model=net)
     fits = {"center": "crop", "squash": "squash-crop"}
-    for key, known in (("crop_mode", tuple(fits)), ("interpolation", ("bicubic", "bilinear", "nearest"))):
-        if config[key] not in known:
-            raise UserError(f"model {uri.text!r}: its {key} is {config[key]!r}; only {', '.join(known)} are offered")
+    for key, supported in (("crop_mode", tuple(fits)), ("interpolation", ("bicubic", "bilinear", "nearest"))):
+        if config[key] not in supported:
+            names = ", ".join(supported)
+            raise UserError(f"model {uri.text!r}: its {key} is {config[key]!r}; only {names} are supported")
     return Preprocess(
         height=config["input_size"][1],
         width=config["input_size"][2],

@@ -1,15 +1,19 @@
-// the form, the tab's own session, and the run's progress
-import { Card, make, sentence } from "./card.js";
+// the tab's own session: its photos, and the run
+import { Card, isWritten, make, sentence } from "./card.js";
+import { choice, choose, missing, watchForm } from "./form.js";
+import { Preview } from "./preview.js";
+import { sayProgress } from "./progress.js";
 
 const by = (id) => document.getElementById(id);
-const form = by("settings");
 const limits = { photos: +document.body.dataset.maxPhotos, bytes: +document.body.dataset.maxBytes };
 const cards = new Map();
-const EVERY = 300; // ms between two looks at the progress
-// the secret lives in this variable alone, so that another tab, or a copy of this one, begins anew
+const preview = new Preview();
+const EVERY = 300; // ms between two requests for the progress
+// the secret is kept only in this variable, so that another tab, or a copy of this one, starts its own session
 let session;
 let busy = false;
 let pending = 0;
+let picked; // number of the photo that the preview shows
 const unsaved = new Set();
 
 async function ask(path, options = {}) {
@@ -49,6 +53,7 @@ async function guarded(work, tell = (error) => complain(error)) {
 async function add(files) {
   calm();
   pending += 1;
+  sayWhy();
   for (const file of files) {
     await guarded(async () => {
       // the server refuses them too; here it costs no upload
@@ -79,71 +84,19 @@ for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
 by("samples").addEventListener("click", () => guarded(async () => {
   calm();
   await ask(`${session}/samples`);
+  choose("portraits"); // the models that know them
   await refresh();
 }));
 
-// ---- the form
+// ---- the run
 
-const epsilon = by("epsilon");
-const chips = [...form.querySelectorAll("[data-epsilon]")];
-
-function sayStrength() {
-  const value = +epsilon.value;
-  const exact = chips.find((chip) => +chip.dataset.epsilon === value);
-  const below = chips.findLast((chip) => +chip.dataset.epsilon < value);
-  const above = chips.find((chip) => +chip.dataset.epsilon > value);
-  let words;
-  if (exact) words = exact.dataset.meaning;
-  else if (!below) words = `less than ${above.textContent}: ${above.dataset.meaning}`;
-  else if (!above) words = `more than ${below.textContent}: ${below.dataset.meaning}`;
-  else words = `between ${below.textContent} (${below.dataset.meaning}) and ${above.textContent} (${above.dataset.meaning})`;
-  by("meaning").textContent = sentence(words);
-  by("levels").textContent = `${value}/255`;
-  epsilon.setAttribute("aria-valuetext", `${value} of 255`);
-  for (const chip of chips) chip.setAttribute("aria-pressed", String(chip === exact));
-}
-epsilon.addEventListener("input", sayStrength);
-for (const chip of chips) {
-  chip.addEventListener("click", () => {
-    epsilon.value = chip.dataset.epsilon;
-    sayStrength();
-  });
+function sayWhy() {
+  const reason = pending ? "Photos are being added." : cards.size ? missing() : "Add a photo first.";
+  by("run").disabled = busy || reason !== "";
+  by("why").textContent = busy ? "" : reason;
 }
 
-const authorized = by("authorized");
-
-function sayModels() {
-  const own = !authorized.value;
-  by("own").hidden = !own;
-  by("bundled").hidden = own;
-  if (!own) form.dataset.task = authorized.selectedOptions[0].dataset.task;
-  for (const row of form.querySelectorAll("[data-uri]")) {
-    row.hidden = row.dataset.task !== form.dataset.task || row.dataset.uri === authorized.value;
-  }
-}
-authorized.addEventListener("change", () => {
-  sayModels();
-  if (!authorized.value) by("authorized-uri").focus();
-});
-
-function choice() {
-  const rows = [...form.querySelectorAll("[data-uri]:not([hidden])")];
-  const picked = (role) => rows.filter((row) => row.querySelector("input:checked").value === role).map((row) => row.dataset.uri);
-  const typed = (role) => by(`${role}-more`).value.split("\n").map((line) => line.trim()).filter(Boolean);
-  return {
-    authorized: authorized.value || by("authorized-uri").value.trim(),
-    surrogates: [...picked("surrogates"), ...typed("surrogates")],
-    heldout: [...picked("heldout"), ...typed("heldout")],
-    epsilon: +epsilon.value,
-    shape: form.elements.shape.value,
-    recipe: form.elements.recipe.value,
-    region: form.elements.region.value,
-    steps: by("steps").value === "" ? null : +by("steps").value,
-    keep_metadata: by("keep").checked,
-  };
-}
-
-form.addEventListener("submit", (event) => {
+by("settings").addEventListener("submit", (event) => {
   event.preventDefault();
   if (busy) return;
   guarded(async () => {
@@ -157,24 +110,6 @@ by("stop").addEventListener("click", () => guarded(async () => {
   await ask(`${session}/stop`);
 }));
 
-// ---- what is going on
-
-function say(run, photos) {
-  const words = {
-    queued: "Waiting for another tab's photos",
-    loading: "Loading and checking the models",
-    working: `Photo ${run.photo} of ${run.photos}` + (run.steps ? `, step ${run.step} of ${run.steps}` : ""),
-  };
-  by("doing").textContent = run.stopping ? "Stopping" : (words[run.phase] ?? "");
-  const share = run.photos && run.photo ? (run.photo - 1 + (run.steps ? run.step / run.steps : 0)) / run.photos : 0;
-  by("progress").querySelector("progress").value = share;
-  const done = photos.filter((photo) => photo.status === "protected").length;
-  const outcome = by("outcome");
-  outcome.hidden = run.busy || !["done", "stopped"].includes(run.phase) || !photos.length;
-  outcome.textContent = `${run.phase === "stopped" ? "Stopped. " : ""}${done} of ${photos.length} photos protected.`;
-  by("saving").hidden = by("limits").hidden = run.busy || !done;
-}
-
 async function refresh() {
   const { run, photos } = await ask(`${session}/`, { method: "GET" });
   busy = run.busy;
@@ -186,26 +121,44 @@ async function refresh() {
     }
   }
   for (const photo of photos) {
-    if (!cards.has(photo.number)) {
-      const card = new Card(session, photo, () => guarded(async () => {
-        await ask(`${session}/photos/${photo.number}`, { method: "DELETE" });
-        await refresh();
-      }));
-      card.find(".save").addEventListener("click", () => unsaved.delete(photo.number));
-      cards.set(photo.number, card);
-      by("photos").append(card.element);
-    }
+    if (!cards.has(photo.number)) addCard(photo);
     if (cards.get(photo.number).update(photo, busy)) unsaved.add(photo.number);
   }
   document.body.classList.toggle("filled", photos.length > 0);
-  by("run").disabled = busy || pending > 0 || !photos.length;
   by("run").hidden = busy;
   by("stop").hidden = !busy;
   by("stop").disabled = run.stopping;
-  by("progress").hidden = !busy;
   by("files").disabled = by("samples").disabled = busy;
-  say(run, photos);
+  sayWhy();
+  sayProgress(run, photos);
+  sayPreview(photos);
   return run;
+}
+
+function addCard(photo) {
+  const base = `${session}/photos/${photo.number}`;
+  const card = new Card(base, photo, {
+    remove: () => guarded(async () => {
+      await ask(base, { method: "DELETE" });
+      await refresh();
+    }),
+    pick: () => {
+      picked = photo.number;
+      guarded(refresh);
+    },
+  });
+  card.find(".save").addEventListener("click", () => unsaved.delete(photo.number));
+  cards.set(photo.number, card);
+  by("photos").append(card.element);
+}
+
+// the photo that is at work, or was picked, or the first without a result
+function sayPreview(photos) {
+  const open = photos.filter((photo) => !isWritten(photo));
+  const shown = open.find((photo) => photo.status === "working")
+    ?? open.find((photo) => photo.number === picked) ?? open[0];
+  for (const [number, card] of cards) card.mark(number === shown?.number, open.some((photo) => photo.number === number));
+  guarded(() => preview.show(shown ? `${session}/photos/${shown.number}` : "", shown?.name));
 }
 
 async function watch() {
@@ -217,6 +170,18 @@ async function watch() {
   if (run.sentence) complain(new Error(run.sentence));
 }
 
+// ---- the example
+
+async function showExample() {
+  const place = by("example");
+  if (!place) return;
+  const photo = await ask("example/", { method: "GET" });
+  const card = new Card("example", photo, { kind: "webp" });
+  card.update(photo, false);
+  card.element.classList.add("example");
+  place.append(card.element);
+}
+
 by("zip").addEventListener("click", () => unsaved.clear());
 addEventListener("beforeunload", (event) => {
   if (busy || unsaved.size) event.preventDefault();
@@ -224,12 +189,11 @@ addEventListener("beforeunload", (event) => {
 addEventListener("pagehide", () => session && navigator.sendBeacon(`${session}/close`));
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 
-sayStrength();
-sayModels();
+watchForm(sayWhy, (stop, evenly) => preview.set(stop, evenly));
 guarded(async () => {
   session = `sessions/${(await ask("sessions")).session}`;
   by("zip").href = `${session}/all.zip`;
   by("toml").href = `${session}/run.toml`;
-  await refresh();
+  await Promise.all([refresh(), showExample()]);
   document.body.classList.add("ready");
 });

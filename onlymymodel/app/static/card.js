@@ -1,14 +1,19 @@
-// one photo on the page: what became of it, and before and after in one place
+// one photo on the page: its result, and the comparison before and after
 
-const ROLES = { authorized: "authorized", surrogate: "stand-in", "held-out": "judge" };
+export const ROLES = { authorized: "authorized", surrogate: "stand-in", "held-out": "judge" };
 const WORDS = {
-  ready: "ready", waiting: "waiting", working: "at work", protected: "protected", unchanged: "not protected",
-  skipped: "skipped", failed: "failed",
+  ready: "ready", waiting: "waiting", working: "at work", protected: "protected", "already-misread": "already misread",
+  unchanged: "not protected", skipped: "skipped", failed: "failed",
 };
+const WRITTEN = ["protected", "already-misread"];
+
+export const isWritten = (photo) => WRITTEN.includes(photo.status);
 
 export class Card {
-  constructor(session, photo, onRemove) {
-    this.base = `${session}/photos/${photo.number}`;
+  // the address of its pictures and their kind, and what its buttons do; without that it has no header
+  constructor(base, photo, { remove, pick, kind = "png" }) {
+    this.base = base;
+    this.kind = kind;
     this.name = photo.name;
     this.version = -1;
     this.element = document.getElementById("card").content.firstElementChild.cloneNode(true);
@@ -18,11 +23,22 @@ export class Card {
     title.id = `photo-${photo.number}`;
     this.element.setAttribute("aria-labelledby", title.id);
     find("h3 bdi").textContent = photo.name;
-    find(".thumb").src = `${this.base}/thumb.png`;
+    if (pick) find(".thumb").src = `${this.base}/thumb.png`;
     find(".meta").textContent = `${photo.width} × ${photo.height}, ${size(photo.size)}`;
     find(".remove").setAttribute("aria-label", `Remove ${photo.name}`);
-    find(".remove").addEventListener("click", onRemove);
+    find(".remove").addEventListener("click", remove);
+    find(".remove").hidden = !remove;
+    find(".pick").setAttribute("aria-label", `Preview ${photo.name}`);
+    find(".pick").addEventListener("click", pick);
+    find(".pick").disabled = !pick;
     this.prepareLook(photo);
+  }
+
+  // whether the preview shows this photo, and whether it can
+  mark(shown, possible) {
+    const button = this.find(".pick");
+    button.setAttribute("aria-pressed", String(shown));
+    button.disabled = !possible;
   }
 
   prepareLook(photo) {
@@ -40,7 +56,7 @@ export class Card {
     for (const group of this.element.querySelectorAll(".tools .chips")) {
       const what = group.classList.contains("zoom") ? "zoom" : "view";
       for (const radio of group.querySelectorAll("input")) {
-        radio.name = `${what}-${photo.number}`;
+        radio.name = `${what}-${this.base}`;
         radio.addEventListener("change", () => (what === "zoom" ? this.zoom(+radio.value, photo) : this.show(radio.value)));
       }
     }
@@ -76,7 +92,7 @@ export class Card {
     const pill = this.find(".pill");
     pill.textContent = WORDS[photo.status];
     pill.className = `pill ${photo.status}`;
-    const done = photo.status === "protected";
+    const done = isWritten(photo);
     this.find(".reason").textContent = done ? summary(photo) : sentence(photo.reason);
     this.find(".result").hidden = !done;
     if (done) this.fill(photo);
@@ -87,7 +103,7 @@ export class Card {
   }
 
   fill(photo) {
-    const at = (view) => `${this.base}/${view}.png?${photo.version}`;
+    const at = (view) => `${this.base}/${view}.${this.kind}?${photo.version}`;
     this.pictures = { difference: at("difference") };
     for (const [view, told] of [["before", "Original photo of"], ["after", "Protected photo of"]]) {
       const picture = this.find(`.${view}`);
@@ -100,27 +116,46 @@ export class Card {
     difference.alt = `Difference, amplified, of ${photo.name}`;
     this.find(".view input").checked = true;
     this.show("compare");
-    this.find(".answers tbody").replaceChildren(...photo.readings.map(row));
+    this.fillChannels(photo);
     const { linf, psnr, ssim, seconds } = photo.figures;
+    const { least } = photo;
     this.find(".measures").replaceChildren(
       ...measure("Largest change", `${linf}/255`),
       ...measure("PSNR", psnr === null ? "–" : `${psnr.toFixed(1)} dB`),
       ...measure("SSIM", ssim.toFixed(4)),
-      ...measure("Time", `${seconds.toFixed(1)} s`),
+      ...(seconds === null ? [] : measure("Time", `${seconds.toFixed(1)} s`)),
+      ...(least ? measure(
+        `Authorized model's smallest margin, of ${least.deployments} deployments`,
+        `${least.margin.toFixed(2)}, ${least.meaning || least.name}`,
+      ) : []),
     );
     const save = this.find(".save");
     save.href = `${this.base}/file`;
     save.setAttribute("aria-label", `Save ${photo.name}, protected`);
   }
+
+  // a chip for each channel; the table shows what the models read through the one that is checked
+  fillChannels(photo) {
+    const show = (channel) => this.find(".answers tbody").replaceChildren(...channel.answers.map(row));
+    this.find(".channel").replaceChildren(...photo.channels.map((channel, index) => {
+      const radio = make("input", { type: "radio", name: `channel-${this.base}`, checked: index === 0 });
+      radio.addEventListener("change", () => show(channel));
+      return make("label", {}, radio, make("span", {}, channel.title));
+    }));
+    show(photo.channels[0]);
+  }
 }
 
 function summary(photo) {
   const share = (role, name) => {
-    const readers = photo.readings.filter((reading) => reading.role === role && reading.good !== null);
+    const readers = photo.channels[0].answers.filter((reading) => reading.role === role && reading.good !== null);
     return readers.length ? [`${readers.filter((reading) => reading.good).length} of ${readers.length} ${name}`] : [];
   };
   const others = [...share("surrogate", "stand-ins"), ...share("held-out", "judges")].join(" and ");
-  return `The authorized model still reads ${photo.label}.` + (others && ` Misled: ${others}.`);
+  const kept = `The authorized model still reads ${photo.label}.`;
+  if (photo.status === "already-misread")
+    return `${kept} No stand-in reads the original, so nothing shows that the change misleads a model: choose stand-ins that read this photo.`;
+  return kept + (others && ` Misled: ${others}.`);
 }
 
 function row(reading) {
@@ -147,6 +182,6 @@ export function sentence(text) {
   return text && text[0].toUpperCase() + text.slice(1);
 }
 
-function size(bytes) {
+export function size(bytes) {
   return bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }

@@ -1,1 +1,1 @@
-"""What else gives a person away: gradients, intermediate outputs, weights, representations."""
+"""Audits of other releases that reveal a person: gradients, intermediate outputs, weights, representations."""

@@ -1,26 +1,28 @@
-"""A learned inverter: from a release back to the picture, trained on pictures of the adversary's own."""
+"""A learned inverter: a network from releases back to pictures, trained on the adversary's own pictures."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
+
+from onlymymodel.progress import track
 
 RATE, BATCH = 3e-3, 32
-LEAST_SIDE = 4  # of the map into which a vector is unfolded
-LEAST_WIDTH, MOST_WIDTH = 16, 64
-DEAD = 1e-6  # of the largest deviation of a feature; smaller ones are not enlarged to unit deviation
+MIN_SIDE = 4  # of the map into which a vector is unfolded
+MIN_WIDTH, MAX_WIDTH = 16, 64  # channels
+MIN_DEVIATION = 1e-6  # of the largest deviation of a feature; smaller deviations are not scaled up to 1
 
 
-class Decoder(nn.Module):
-    """Releases (B,...) -> pictures (B,channels,size,size) in [0,1].
+class Inverter(nn.Module):
+    """Convolutional decoder from releases (B,...) to pictures (B,channels,size,size) in [0,1].
 
-    Maps (B,c,h,w) enter as they are, anything else as one vector, unfolded by a linear layer to a small map; then
-    convolutions with the side doubled between them up to the picture's. Releases are standardized by the mean and
-    the deviation, by channel or by feature, of those it is to be trained on.
+    Maps (B,c,h,w) enter unchanged. Anything else enters as one vector, which a linear layer unfolds to a small map.
+    Convolutions follow, between which the side is doubled up to that of the picture. Releases are standardized by the
+    mean and the deviation, per channel or per feature, of the training releases.
 
     Args:
-        releases: (N,...), the ones to be trained on.
-        channels, size: of the pictures.
+        releases: (N,...), the training releases.
+        channels: number of channels of the pictures.
+        size: side of the pictures.
     """
 
     mean: Tensor
@@ -30,18 +32,18 @@ class Decoder(nn.Module):
         super().__init__()
         shape, self.size = releases.shape[1:], size
         self.is_map = len(shape) == 3 and min(shape[1:]) > 1
-        known = releases.float() if self.is_map else releases.float().flatten(1)
+        inputs = releases.float() if self.is_map else releases.float().flatten(1)
         dims = (0, 2, 3) if self.is_map else (0,)
-        deviation = known.std(dims, correction=0, keepdim=True)
-        self.register_buffer("mean", known.mean(dims, keepdim=True))
-        # where nothing varies nothing is to be learned, and rounding errors are not to be enlarged
-        self.register_buffer("deviation", deviation.clamp_min(max(DEAD * deviation.max().item(), 1e-30)))
-        side = min(max(shape[1:]), size) if self.is_map else min(LEAST_SIDE, size)
+        deviation = inputs.std(dims, correction=0, keepdim=True)
+        self.register_buffer("mean", inputs.mean(dims, keepdim=True))
+        # a constant feature carries no information, and its rounding errors must not be amplified
+        self.register_buffer("deviation", deviation.clamp_min(max(MIN_DEVIATION * deviation.max().item(), 1e-30)))
+        side = min(max(shape[1:]), size) if self.is_map else min(MIN_SIDE, size)
         if self.is_map:
             self.entry: nn.Module = nn.Conv2d(shape[0], _width(side), 3, padding=1)
         else:
             unfold = nn.Unflatten(1, (_width(side), side, side))
-            self.entry = nn.Sequential(nn.Linear(known.shape[1], _width(side) * side**2), unfold)
+            self.entry = nn.Sequential(nn.Linear(inputs.shape[1], _width(side) * side**2), unfold)
         self.sides, layers = [side], []
         while True:
             layers.append(nn.Conv2d(_width(self.sides[-1]), _width(min(2 * self.sides[-1], size)), 3, padding=1))
@@ -52,15 +54,15 @@ class Decoder(nn.Module):
         self.exit = nn.Conv2d(_width(size), channels, 3, padding=1)
 
     def forward(self, releases: Tensor) -> Tensor:
-        """(B,...) -> (B,channels,size,size) in [0,1]."""
-        known = releases.float() if self.is_map else releases.float().flatten(1)
-        found = F.gelu(self.entry((known - self.mean) / self.deviation))
+        """Return the (B,channels,size,size) reconstructions in [0,1] of releases (B,...)."""
+        inputs = releases.float() if self.is_map else releases.float().flatten(1)
+        maps = F.gelu(self.entry((inputs - self.mean) / self.deviation))
         for side, layer in zip(self.sides, self.layers, strict=True):
-            if tuple(found.shape[-2:]) != (side, side):
-                shrinks = found.shape[-1] > side
-                found = F.interpolate(found, size=(side, side), mode="bilinear", antialias=shrinks)
-            found = F.gelu(layer(found))
-        return torch.sigmoid(self.exit(found))
+            if tuple(maps.shape[-2:]) != (side, side):
+                shrinks = maps.shape[-1] > side
+                maps = F.interpolate(maps, size=(side, side), mode="bilinear", antialias=shrinks)
+            maps = F.gelu(layer(maps))
+        return torch.sigmoid(self.exit(maps))
 
 
 def train_inverter(
@@ -72,27 +74,27 @@ def train_inverter(
     progress: bool = True,
     net: nn.Module | None = None,
 ) -> nn.Module:
-    """Learn to draw pictures from their releases: mean squared error, Adam, a rate that falls to 0 as a cosine.
+    """Train a network to reconstruct pictures from their releases: mean squared error, Adam, cosine learning rate.
 
     Args:
-        releases: (N,...), one a picture, detached.
+        releases: (N,...), one for each picture, detached.
         pixels: (N,C,S,S) in [0,1], on the same device.
-        steps: batches of 32.
-        seed: of the weights and the order.
-        net: to be trained instead of a `Decoder` for the releases' shape.
+        steps: number of training steps, with batches of 32.
+        seed: seed of the weights and of the order of the pictures.
+        net: network to train instead of an `Inverter` for releases of this shape.
 
     Returns:
-        the inverter, (B,...) -> (B,C,S,S), in eval mode.
+        the trained network (B,...) -> (B,C,S,S), in eval mode.
     """
     generator = torch.Generator().manual_seed(seed)
     if net is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            net = Decoder(releases, pixels.shape[1], pixels.shape[-1])
+            net = Inverter(releases, pixels.shape[1], pixels.shape[-1])
     net = net.to(pixels.device).train()
     optimizer = torch.optim.Adam(net.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in tqdm(range(steps), desc="training an inverter", unit="step", disable=None if progress else True):
+    for _ in track(range(steps), "training an inverter", unit="step", progress=progress):
         rows = torch.randperm(len(pixels), generator=generator)[:BATCH].to(pixels.device)
         loss = F.mse_loss(net(releases[rows]), pixels[rows])
         optimizer.zero_grad()
@@ -104,10 +106,10 @@ def train_inverter(
 
 @torch.no_grad()
 def invert(net: nn.Module, releases: Tensor) -> Tensor:
-    """(N,...) -> (N,C,S,S) in [0,1], in batches."""
+    """Return the (N,C,S,S) reconstructions in [0,1] of releases (N,...), computed in batches."""
     return torch.cat([net(part) for part in torch.split(releases, 256)]).clamp(0, 1)
 
 
 def _width(side: int) -> int:
-    """Channels of a map: fewer where it is large, for the same work."""
-    return min(max(512 // side, LEAST_WIDTH), MOST_WIDTH)
+    """Return the channels of a map of this side: fewer for a large map, so that every layer costs about the same."""
+    return min(max(512 // side, MIN_WIDTH), MAX_WIDTH)

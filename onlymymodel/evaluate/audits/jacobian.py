@@ -1,4 +1,4 @@
-"""How a release moves when the picture moves: the singular values of its Jacobian dR/dx at one picture."""
+"""Sensitivity of a release to the picture: the singular values of its Jacobian dR/dx at one picture."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,20 +12,20 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from onlymymodel.errors import UserError
 
 Function = Callable[[Tensor], Tensor]
-MOST = 512  # rows, or columns, up to which a Jacobian is computed whole
-CHUNK = 64  # vectors multiplied at once
+MAX_EXACT = 512  # largest min(inputs, outputs) of a Jacobian that is computed as a whole
+CHUNK = 64  # vectors that are multiplied at once
 
 
 class Linearized:
     """The Jacobian J (outputs x inputs) of a function at one x, as products with vectors.
 
-    The function runs once, in the type of x; small singular values need x and the network in float64. J u is the
-    derivative of J^T v by v, so that a function may itself call `torch.autograd.grad(..., create_graph=True)`; where
-    torch knows no second derivative, J u is a pass of forward differentiation for each u.
+    The function runs once, in the type of x; small singular values need x and the network in float64. J u is computed
+    as the derivative of J^T v by v, so the function may itself call `torch.autograd.grad(..., create_graph=True)`.
+    Where torch knows no second derivative, J u takes one pass of forward differentiation for each u.
 
     Args:
-        function: of a tensor like x, with an output of any shape.
-        x: where; any shape.
+        function: function of a tensor like x, with an output of any shape.
+        x: point at which the Jacobian is taken; any shape.
     """
 
     def __init__(self, function: Function, x: Tensor) -> None:
@@ -39,11 +39,11 @@ class Linearized:
         self._pulled: Tensor | None = None
 
     def transposed(self, vectors: Tensor) -> Tensor:
-        """J^T v for each row of (k, outputs), as (k, inputs) float64."""
+        """Return J^T v for each row v of (k, outputs), as (k, inputs) float64."""
         return _products(self._y, self._x, vectors)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """J u for each row of (k, inputs), as (k, outputs) float64."""
+        """Return J u for each row u of (k, inputs), as (k, outputs) float64."""
         if self._pulled is None:
             self._pulled = self._x.new_zeros(self.inputs)
             if self._y.requires_grad:
@@ -55,53 +55,54 @@ class Linearized:
         except RuntimeError as error:
             if "derivative for" not in str(error):
                 raise
-            return self._duals(vectors)  # some functions, as hardsigmoid, have no second derivative in torch
+            return self._forward_mode(vectors)  # some functions, such as hardsigmoid, have no second derivative
 
-    def _duals(self, vectors: Tensor) -> Tensor:
-        """As `forward`, by forward differentiation: a pass for each vector."""
+    def _forward_mode(self, vectors: Tensor) -> Tensor:
+        """Compute `forward` by forward differentiation, one pass for each vector."""
         x, products = self._x.detach(), []
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch compiles its rules at first use, in a way that it deprecates
+            warnings.simplefilter("ignore")  # torch calls a deprecated function of its own on first use
             for vector in vectors.to(x):
                 products.append(torch.func.jvp(self._function, (x,), (vector.view_as(x),))[1].flatten().double())
         return torch.stack(products)
 
     def gram(self, vectors: Tensor) -> Tensor:
-        """J^T J u, or J J^T u where there are fewer outputs than inputs, for each row of (k, `self.smaller`)."""
+        """Return J^T J u, or J J^T u if there are fewer outputs than inputs, for each row of (k, `self.smaller`)."""
         if self.outputs < self.inputs:
             return self.forward(self.transposed(vectors))
         return self.transposed(self.forward(vectors))
 
     @property
     def smaller(self) -> int:
-        """The smaller side of J, which bounds its rank."""
+        """The smaller side of J, an upper bound of its rank."""
         return min(self.inputs, self.outputs)
 
     def matrix(self) -> Tensor:
-        """J whole, or its transpose: (smaller, larger) float64, by as many products as its smaller side."""
+        """Return J or its transpose as a (smaller, larger) float64 matrix, by as many products as its smaller side."""
         multiply = self.transposed if self.outputs < self.inputs else self.forward
         rows = torch.split(torch.eye(self.smaller, device=self._x.device), CHUNK)
         return torch.cat([multiply(part) for part in rows])
 
 
-def spectrum(function: Function, x: Tensor, *, most: int = MOST) -> Tensor:
-    """All min(inputs, outputs) singular values of the Jacobian at x, (k,) float64, descending; exact.
+def singular_values(function: Function, x: Tensor, *, max_exact: int = MAX_EXACT) -> Tensor:
+    """Return all min(inputs, outputs) singular values of the Jacobian at x, (k,) float64, descending; exact.
 
     Raises:
-        UserError: min(inputs, outputs) is more than `most`.
+        UserError: min(inputs, outputs) is larger than `max_exact`.
     """
     linear = Linearized(function, x)
-    if linear.smaller > most:
+    if linear.smaller > max_exact:
         raise UserError(
-            f"a Jacobian of {linear.outputs} x {linear.inputs} has more than {most} singular values to compute: take "
-            "smaller pictures, raise `most`, or estimate with frobenius, largest, smallest or spectral_density"
+            f"a Jacobian of {linear.outputs} x {linear.inputs} has more than {max_exact} singular values to compute: "
+            "take smaller pictures, raise `max_exact`, or estimate with frobenius_norm, largest_singular_values, "
+            "smallest_singular_values or spectral_density"
         )
-    singular: Tensor = torch.linalg.svdvals(linear.matrix())
-    return singular
+    values: Tensor = torch.linalg.svdvals(linear.matrix())
+    return values
 
 
-def frobenius(function: Function, x: Tensor, *, probes: int = 64, generator: torch.Generator) -> float:
-    """Hutchinson's estimate of ||J||_F, the root of the mean of ||J^T v||^2 over random signs v.
+def frobenius_norm(function: Function, x: Tensor, *, probes: int = 64, generator: torch.Generator) -> float:
+    """Return Hutchinson's estimate of ||J||_F, the root of the mean of ||J^T v||^2 over random sign vectors v.
 
     Args:
         probes: number of random vectors; the relative error falls as 1 / sqrt(probes).
@@ -111,77 +112,79 @@ def frobenius(function: Function, x: Tensor, *, probes: int = 64, generator: tor
     return torch.cat(products).square().sum(1).mean().sqrt().item()
 
 
-def largest(function: Function, x: Tensor, *, count: int = 1, generator: torch.Generator) -> Tensor:
-    """The largest `count` singular values, (count,) float64, descending; by SciPy's ARPACK (Lanczos), converged.
+def largest_singular_values(function: Function, x: Tensor, *, count: int = 1, generator: torch.Generator) -> Tensor:
+    """Return the largest singular values, (count,) float64, descending, by SciPy's ARPACK (Lanczos), converged.
 
     Raises:
         UserError: SciPy is not installed, or `count` is not below min(inputs, outputs).
     """
     linear = Linearized(function, x)
-    _check_count(linear, count)
+    _check_size(linear, count)
     start = torch.randn(1, linear.smaller, generator=generator, dtype=torch.float64)
     if not linear.gram(start.to(x.device)).any():
         return torch.zeros(count, dtype=torch.float64)
-    operator = _operator(linear, x.device)
+    operator = _gram_operator(linear, x.device)
     from scipy.sparse.linalg import eigsh
 
-    return _roots(eigsh(operator, k=count, v0=start[0].numpy(), return_eigenvectors=False))
+    return _square_roots(eigsh(operator, k=count, v0=start[0].numpy(), return_eigenvectors=False))
 
 
-def smallest(
+def smallest_singular_values(
     function: Function, x: Tensor, *, count: int = 1, iterations: int = 200, generator: torch.Generator
 ) -> Tensor:
-    """The smallest `count` of the min(inputs, outputs) singular values, (count,) float64, descending.
+    """Return estimates of the smallest of the min(inputs, outputs) singular values, (count,) float64, descending.
 
-    By SciPy's LOBPCG without a preconditioner: never below the true values, and above them where the iterations did
-    not suffice, as with a badly conditioned Jacobian; take `spectrum` where it is small enough.
+    Computed by SciPy's LOBPCG without a preconditioner. The estimates are never below the true values. They are above
+    them if the iterations did not suffice, as with an ill-conditioned Jacobian; prefer `singular_values` where it is
+    possible.
 
     Raises:
         UserError: SciPy is not installed, or min(inputs, outputs) is not above 5 * count.
     """
     linear = Linearized(function, x)
-    _check_count(linear, 5 * count)
-    operator, start = _operator(linear, x.device), torch.randn(linear.smaller, count, generator=generator)
+    _check_size(linear, 5 * count)
+    operator, start = _gram_operator(linear, x.device), torch.randn(linear.smaller, count, generator=generator)
     from scipy.sparse.linalg import lobpcg
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # not converged: the docstring says what that means
-        found = lobpcg(operator, start.double().numpy(), largest=False, tol=0, maxiter=iterations)[0]
-    return _roots(found)
+        warnings.simplefilter("ignore", UserWarning)  # not converged: see the docstring
+        eigenvalues = lobpcg(operator, start.double().numpy(), largest=False, tol=0, maxiter=iterations)[0]
+    return _square_roots(eigenvalues)
 
 
 def numerical_rank(singular: Tensor, tau: float) -> int:
-    """How many singular values are above tau times the largest; 0 where all are 0."""
+    """Return the number of singular values above tau times the largest; 0 if all are 0."""
     return int((singular > tau * singular.max()).sum())
 
 
 def stable_rank(singular: Tensor) -> float:
-    """||J||_F^2 / ||J||_2^2, between 1 and the rank; 0 where all singular values are 0."""
+    """Return ||J||_F^2 / ||J||_2^2, between 1 and the rank; 0 if all singular values are 0."""
     top = singular.max()
     return (singular / top).square().sum().item() if top > 0 else 0.0
 
 
 def _products(outputs: Tensor, inputs: Tensor, vectors: Tensor) -> Tensor:
-    """The derivative of <outputs, v> by the inputs for each row v, (k, inputs) float64."""
-    if not outputs.requires_grad:  # constant: nothing depends on the inputs
+    """Return the derivative of <outputs, v> by the inputs for each row v, as (k, inputs) float64."""
+    if not outputs.requires_grad:  # a constant function
         return vectors.new_zeros(len(vectors), inputs.numel(), dtype=torch.float64)
     products = []
     for part in torch.split(vectors.to(outputs.dtype), CHUNK):
-        found = torch.autograd.grad(
+        gradients = torch.autograd.grad(
             outputs, inputs, part, retain_graph=True, is_grads_batched=True, materialize_grads=True
         )
-        products.append(found[0].flatten(1).double())
+        products.append(gradients[0].flatten(1).double())
     return torch.cat(products)
 
 
 def _signs(count: int, length: int, generator: torch.Generator, device: torch.device) -> Iterator[Tensor]:
+    """Yield `count` random sign vectors as (k, length) chunks."""
     for start in range(0, count, CHUNK):
         shape = (min(CHUNK, count - start), length)
         yield (torch.randint(0, 2, shape, generator=generator, dtype=torch.float64) * 2 - 1).to(device)
 
 
-def _operator(linear: Linearized, device: torch.device) -> object:
-    """J^T J, or J J^T where that is smaller, for SciPy."""
+def _gram_operator(linear: Linearized, device: torch.device) -> object:
+    """Return J^T J, or J J^T if that is smaller, as a linear operator of SciPy."""
 
     def multiply(columns: NDArray[np.float64]) -> NDArray[np.float64]:
         rows = torch.from_numpy(np.ascontiguousarray(columns.reshape(linear.smaller, -1).T)).to(device)
@@ -194,10 +197,10 @@ def _operator(linear: Linearized, device: torch.device) -> object:
     return LinearOperator((linear.smaller,) * 2, matvec=multiply, matmat=multiply, dtype=np.float64)
 
 
-def _check_count(linear: Linearized, least: int) -> None:
-    if linear.smaller <= least:
-        raise UserError(f"a Jacobian of {linear.outputs} x {linear.inputs} is too small for this; use spectrum")
+def _check_size(linear: Linearized, bound: int) -> None:
+    if linear.smaller <= bound:
+        raise UserError(f"a Jacobian of {linear.outputs} x {linear.inputs} is too small for this; use singular_values")
 
 
-def _roots(eigenvalues: NDArray[np.float64]) -> Tensor:
+def _square_roots(eigenvalues: NDArray[np.float64]) -> Tensor:
     return torch.from_numpy(np.sqrt(np.clip(np.sort(eigenvalues)[::-1], 0, None)))

@@ -1,31 +1,31 @@
-"""Small networks that the audits train themselves: the same data for an MLP, a CNN and a vision transformer."""
+"""Small networks that the audits train themselves: an MLP, a CNN and a vision transformer for the same data."""
 
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from tqdm import tqdm
 
+from onlymymodel.evaluate.audits.options import NetworkKind
 from onlymymodel.evaluate.audits.pictures import Pictures
+from onlymymodel.progress import track
 
-Kind = Literal["mlp", "cnn", "vit"]
-# smooth ones first: gradient matching and the spectrum of a gradient's Jacobian differentiate twice
+# gradient matching and the spectrum of a gradient's Jacobian need second derivatives: prefer the smooth activations
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
 }
-HIDDEN, DIMENSION = 128, 48  # of the MLP's layers, of the transformer's tokens
-PATCHES = 8  # of the transformer on each side of a picture
+HIDDEN_WIDTH = 128  # of the MLP
+TOKEN_WIDTH = 48  # of the transformer
+PATCHES = 8  # of the transformer along each side of a picture
 
 
 def small_network(
-    kind: Kind,
+    kind: NetworkKind,
     channels: int,
     size: int,
     classes: int,
@@ -35,24 +35,24 @@ def small_network(
     width: int = 16,
     seed: int = 0,
 ) -> nn.Module:
-    """An untrained network (B,channels,size,size) in [0,1] -> (B,classes) logits, in eval mode.
+    """Return an untrained network (B,channels,size,size) in [0,1] -> (B,classes) logits, in eval mode.
 
     Args:
         kind: `mlp`, two hidden layers; `cnn`, three 5x5 convolutions (strides 2, 2, 1) and a linear layer;
-            `vit`, timm's vision transformer of two blocks on 8 x 8 patches.
-        batch_norm: before every activation of the MLP and the CNN.
-        activation: one of `ACTIVATIONS`; the transformer's own is GELU.
+            `vit`, timm's vision transformer with two blocks on 8 x 8 patches.
+        batch_norm: whether batch norm precedes every activation of the MLP and the CNN.
+        activation: one of `ACTIVATIONS`; the transformer always uses GELU.
         width: channels of the CNN's convolutions.
-        seed: of the weights.
+        seed: seed of the weights.
 
     Raises:
-        ValueError: a transformer with batch norm, or with a size that is no multiple of 8.
+        ValueError: a transformer with batch norm, or with a size that is not a multiple of 8.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if kind == "vit":
             if batch_norm or size % PATCHES:
-                raise ValueError(f"a vit has no batch norm, and a size that {PATCHES} divides; got {size}")
+                raise ValueError(f"a vit has no batch norm, and needs a size that {PATCHES} divides; got {size}")
             return _transformer(channels, size, classes).eval()
         if kind == "cnn":
             return _convolutions(channels, size, classes, width, batch_norm, ACTIVATIONS[activation]).eval()
@@ -71,11 +71,14 @@ def train_network(
     weight_decay: float = 0.0,
     on_epoch: Callable[[int, nn.Module], None] | None = None,
 ) -> list[float]:
-    """Train with Adam and cross-entropy; the network is in eval mode afterwards.
+    """Train a network in place with Adam and cross-entropy, and leave it in eval mode.
 
     Args:
-        weight_decay: as an L2 penalty in the loss (torch's Adam), under which a stationary point is a KKT point.
-        on_epoch: called with the epoch, 1 the first, and the network in eval mode.
+        seed: seed of the order of the pictures.
+        rate: learning rate.
+        batch: largest number of pictures in a step.
+        weight_decay: weight of an L2 penalty in the loss (torch's Adam), under which a stationary point is a KKT point.
+        on_epoch: called after each epoch with its number, counted from 1, and the network in eval mode.
 
     Returns:
         the mean loss of each epoch.
@@ -83,10 +86,10 @@ def train_network(
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(net.parameters(), lr=rate, weight_decay=weight_decay)
     device, losses = next(net.parameters()).device, []
-    for epoch in tqdm(range(1, epochs + 1), desc="training", unit="epoch", disable=None if progress else True):
+    for epoch in track(range(1, epochs + 1), "training", unit="epoch", progress=progress):
         net.train()
         total = 0.0
-        # parts of nearly one size: batch norm refuses a last batch of one
+        # batches of almost equal size: batch norm refuses a last batch of one picture
         order = torch.randperm(len(pictures), generator=generator)
         for rows in order.tensor_split(math.ceil(len(pictures) / batch)):
             loss = F.cross_entropy(net(pictures.pixels[rows].to(device)), pictures.labels[rows].to(device))
@@ -104,17 +107,17 @@ def train_network(
 
 @torch.no_grad()
 def accuracy(net: nn.Module, pictures: Pictures) -> float:
-    """Share of the pictures whose label the network says, in the mode in which it is."""
+    """Return the share of the pictures that a network classifies correctly, in its present mode."""
     device = next(net.parameters()).device
-    said = torch.cat([net(part.to(device)).argmax(1).cpu() for part in torch.split(pictures.pixels, 256)])
-    return (said == pictures.labels).double().mean().item()
+    classes = torch.cat([net(part.to(device)).argmax(1).cpu() for part in torch.split(pictures.pixels, 256)])
+    return (classes == pictures.labels).double().mean().item()
 
 
 @torch.no_grad()
-def as_answered(net: nn.Module, pictures: Pictures) -> Pictures:
-    """The pictures with a network's own classes: their labels are what it says of them.
+def label_by_network(net: nn.Module, pictures: Pictures) -> Pictures:
+    """Return the pictures with the classes of a network, labeled by its own predictions.
 
-    For a model that comes from elsewhere, to which the names of folders mean nothing.
+    Used for a model from elsewhere, whose classes are unrelated to the names of folders.
     """
     device = next(net.parameters()).device
     logits = torch.cat([net(part.to(device)).cpu() for part in torch.split(pictures.pixels, 16)])
@@ -123,20 +126,20 @@ def as_answered(net: nn.Module, pictures: Pictures) -> Pictures:
 
 def _perceptron(inputs: int, classes: int, batch_norm: bool, activation: Callable[[], nn.Module]) -> nn.Module:
     layers: list[nn.Module] = [nn.Flatten()]
-    for before in (inputs, HIDDEN):
-        layers.append(nn.Linear(before, HIDDEN))
+    for width in (inputs, HIDDEN_WIDTH):
+        layers.append(nn.Linear(width, HIDDEN_WIDTH))
         if batch_norm:
-            layers.append(nn.BatchNorm1d(HIDDEN))
+            layers.append(nn.BatchNorm1d(HIDDEN_WIDTH))
         layers.append(activation())
-    return nn.Sequential(*layers, nn.Linear(HIDDEN, classes))
+    return nn.Sequential(*layers, nn.Linear(HIDDEN_WIDTH, classes))
 
 
 def _convolutions(
     channels: int, size: int, classes: int, width: int, batch_norm: bool, activation: Callable[[], nn.Module]
 ) -> nn.Module:
     layers: list[nn.Module] = []
-    for before, stride in ((channels, 2), (width, 2), (width, 1)):
-        layers.append(nn.Conv2d(before, width, 5, stride, 2))
+    for inputs, stride in ((channels, 2), (width, 2), (width, 1)):
+        layers.append(nn.Conv2d(inputs, width, 5, stride, 2))
         if batch_norm:
             layers.append(nn.BatchNorm2d(width))
         layers.append(activation())
@@ -152,7 +155,7 @@ def _transformer(channels: int, size: int, classes: int) -> nn.Module:
         patch_size=size // PATCHES,
         in_chans=channels,
         num_classes=classes,
-        embed_dim=DIMENSION,
+        embed_dim=TOKEN_WIDTH,
         depth=2,
         num_heads=4,
         mlp_ratio=2,

@@ -1,6 +1,6 @@
-"""What audits found, for people: a page with the reconstructions side by side, Markdown, JSON."""
+"""Audit reports as files: a page with the reconstructions side by side, Markdown, and JSON."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -9,22 +9,22 @@ from typing import Any
 from PIL import Image
 
 from onlymymodel.data.atomic import write_atomic
-from onlymymodel.evaluate.audits.audit import AuditReport, Finding, Picture, Value
+from onlymymodel.evaluate.audits.report import AuditReport, AuditRow, Picture, Value
 from onlymymodel.evaluate.audits.similarity import SIMILARITY_DEFINITION
-from onlymymodel.evaluate.html import csp_hash, data_uri, environment, json_text, png
+from onlymymodel.evaluate.html import csp_hash, data_uri, json_text, png_uri, template_environment
 
 PAGE, JSON, MARKDOWN = "audit.html", "audit.json", "audit.md"
 SCHEMA = 1
-SHOWN = 16  # findings of a report whose pictures are shown
+MAX_ILLUSTRATED = 16  # rows, and controls, of a report whose pictures are shown
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawing by matplotlib.
+    """A plot by matplotlib.
 
     Attributes:
-        svg: the drawing.
-        caption: what it shows.
+        svg: the plot as SVG text.
+        caption: what the plot shows.
     """
 
     svg: str
@@ -32,7 +32,7 @@ class Plot:
 
     @property
     def uri(self) -> str:
-        """It as a `data:` URI."""
+        """The plot as a `data:` URI."""
         return data_uri(self.svg.encode(), "svg+xml")
 
 
@@ -45,26 +45,22 @@ class Section:
 
     @property
     def columns(self) -> list[str]:
-        """Names of all figures of rows and controls, in the order in which they first occur."""
-        return list(dict.fromkeys(name for found in self._all for name in found.values))
+        """Names of the measurements of all rows and controls, in order of first occurrence."""
+        rows = (*self.report.rows, *self.report.controls)
+        return list(dict.fromkeys(name for row in rows for name in row.values))
 
     @property
-    def shown(self) -> list[Finding]:
-        """The findings that have pictures, as many of each part as a page bears."""
+    def illustrated(self) -> list[AuditRow]:
+        """The rows and controls with pictures, at most `MAX_ILLUSTRATED` of each."""
         parts = (self.report.rows, self.report.controls)
-        return [found for part in parts for found in [one for one in part if one.pictures][:SHOWN]]
-
-    @property
-    def _all(self) -> Iterator[Finding]:
-        yield from self.report.rows
-        yield from self.report.controls
+        return [row for part in parts for row in [row for row in part if row.pictures][:MAX_ILLUSTRATED]]
 
 
 def write_audits(folder: Path, sections: Sequence[Section], *, title: str, header: Mapping[str, Any]) -> None:
-    """Write `audit.json`, and the Markdown and the page that follow from the same reports.
+    """Write `audit.json`, `audit.md` and `audit.html` of the same reports.
 
     Args:
-        header: command, environment, seeds: what the figures depend on besides the releases.
+        header: what the measurements depend on besides the releases: command, environment, seeds.
     """
     content = {
         "schema": SCHEMA,
@@ -78,29 +74,32 @@ def write_audits(folder: Path, sections: Sequence[Section], *, title: str, heade
 
 
 def render(sections: Sequence[Section], *, title: str) -> str:
-    """One self-contained HTML page: no request leaves it."""
-    jinja = environment()
-    jinja.filters |= {"figure": figure, "picture": _picture, "csp_hash": csp_hash}
+    """Return one self-contained HTML page, which loads nothing from elsewhere."""
+    jinja = template_environment()
+    jinja.filters |= {"value": format_value, "picture": _picture_uri, "csp_hash": csp_hash}
     return jinja.get_template("audit.html.j2").render(title=title, sections=sections, definitions=SIMILARITY_DEFINITION)
 
 
 def to_markdown(reports: Sequence[AuditReport]) -> str:
-    """Assumptions, summary and tables of every report (GitHub's Markdown)."""
-    return "\n\n".join(block for report in reports for block in _blocks(report)) + "\n"
+    """Return assumptions, summary and tables of every report as GitHub's Markdown."""
+    return "\n\n".join(block for report in reports for block in _markdown_blocks(report)) + "\n"
 
 
-def _blocks(report: AuditReport) -> Iterator[str]:
-    yield f"## {_plain(report.release)}: {_plain(report.adversary)}"
-    yield "Assumed:\n" + "\n".join(f"- {_plain(sentence)}" for sentence in report.assumptions)
-    yield _grid(["over all", "figure"], [[name, figure(value)] for name, value in report.summary.items()])
+def _markdown_blocks(report: AuditReport) -> list[str]:
     columns = Section(report).columns
-    for part, findings in (("found", report.rows), ("control", report.controls)):
-        lines = [[found.name, *(figure(found.values.get(name)) for name in columns)] for found in findings]
-        yield _grid([part, *columns], lines)
+    blocks = [
+        f"## {_escape(report.release)}: {_escape(report.adversary)}",
+        "Assumed:\n" + "\n".join(f"- {_escape(sentence)}" for sentence in report.assumptions),
+        _table(["summary", "value"], [[name, format_value(value)] for name, value in report.summary.items()]),
+    ]
+    for part, rows in (("row", report.rows), ("control", report.controls)):
+        lines = [[row.name, *(format_value(row.values.get(name)) for name in columns)] for row in rows]
+        blocks.append(_table([part, *columns], lines))
+    return blocks
 
 
-def figure(value: Value) -> str:
-    """A figure as people read it; a dash where there is none."""
+def format_value(value: Value) -> str:
+    """Return a measurement as text for people, with four significant digits; a dash for None."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -110,16 +109,16 @@ def figure(value: Value) -> str:
     return str(value)
 
 
-def _grid(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     rows = [head, ["---"] * len(head), *lines]
-    return "\n".join(f"| {' | '.join(map(_plain, row))} |" for row in rows)
+    return "\n".join(f"| {' | '.join(map(_escape, row))} |" for row in rows)
 
 
-def _plain(text: str) -> str:
-    """A stranger's text as one line that ends no table's cell."""
+def _escape(text: str) -> str:
+    """Return untrusted text as one line that cannot end the cell of a table."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def _picture(pixels: Picture) -> str:
-    """A picture as a `data:` URI."""
-    return png(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+def _picture_uri(pixels: Picture) -> str:
+    """Return a picture as a `data:` URI."""
+    return png_uri(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))

@@ -1,10 +1,11 @@
-"""How much closer generated pictures come to one set of pictures than to another: one-to-one matching, and an interval.
+"""Compare the distances of generated pictures to training and to held-out pictures by one-to-one matching.
 
-The interval is a permutation test turned round. To somebody who knows nothing of the training pictures, they and the
-held-out ones of a class are exchangeable: dealt anew at random and matched again, their gaps have the distribution of
-the gap observed. This holds exactly at every number of pictures, however alike the generated ones are. A bootstrap does
-not: drawing the matched pairs again covered a gap of 0 in 64 % to 92 % of trials where it should in 95 % (digits, 3
-classes of 10 pictures), drawing the two sides apart in 84 % to 100 % (3 or 10 pictures).
+The interval of the gap inverts a permutation test. To an adversary who knows nothing of the training pictures, the
+training and the held-out pictures of a class are exchangeable: if all of them are dealt at random to two sets and
+matched again, the gaps have the distribution of the observed gap. This is exact for every number of pictures, however
+similar the generated ones are to each other. A bootstrap is not: resampling the matched pairs covered a gap of 0 in
+64 % to 92 % of trials where 95 % were nominal (digits, 3 classes of 10 pictures), resampling the two sets separately
+in 84 % to 100 % (3 or 10 pictures).
 """
 
 from collections.abc import Sequence
@@ -17,89 +18,104 @@ from torch import Tensor
 
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.audits.pictures import Pictures
-from onlymymodel.evaluate.audits.similarity import ssim
+from onlymymodel.protect.budget.distortion import batch_ssim
 
 Floats = NDArray[np.float64]
-DEALS = 499  # of the permutation test
+PERMUTATIONS = 499
 
 
 @dataclass(frozen=True)
-class Gap:
-    """What n generated pictures of one class resemble.
+class SimilarityGap:
+    """Similarity of n generated pictures of one class to n training pictures and to n held-out pictures.
 
     Attributes:
-        members, others: (n,) SSIM to the partner in each set.
-        partner, other_partner: (n,) rows of the partners.
-        chance: (DEALS,) sums of n gaps between sets dealt at random.
+        training: (n,) SSIM to the matched training picture.
+        held_out: (n,) SSIM to the matched held-out picture.
+        training_match: (n,) row of the matched training picture.
+        held_out_match: (n,) row of the matched held-out picture.
+        null: (PERMUTATIONS,) sums of n gaps under random assignment of the 2n pictures to the two sets.
     """
 
-    members: Floats
-    others: Floats
-    partner: NDArray[np.intp]
-    other_partner: NDArray[np.intp]
-    chance: Floats
+    training: Floats
+    held_out: Floats
+    training_match: NDArray[np.intp]
+    held_out_match: NDArray[np.intp]
+    null: Floats
 
 
-def balanced(members: Pictures, others: Pictures) -> tuple[Pictures, Pictures]:
-    """The first pictures of each class of both, as many as the smaller has, ordered by class: equal labels.
+def balance_classes(training: Pictures, held_out: Pictures) -> tuple[Pictures, Pictures]:
+    """Return the first pictures of each class of both sets, as many as the smaller has, ordered by class.
+
+    Both results have the same labels.
 
     Raises:
-        UserError: no class is in both, or sizes differ.
+        UserError: no class is in both sets, or the sizes of the pictures differ.
     """
-    if members.pixels.shape[1:] != others.pixels.shape[1:] or members.classes != others.classes:
+    if training.pixels.shape[1:] != held_out.pixels.shape[1:] or training.classes != held_out.classes:
         raise UserError("training and held-out pictures must be of one size and of the same classes")
     rows: tuple[list[int], list[int]] = ([], [])
-    for label in range(members.classes):
-        found = [(side.labels == label).nonzero()[:, 0].tolist() for side in (members, others)]
-        count = min(map(len, found))
-        for chosen, own in zip(rows, found, strict=True):
-            chosen += own[:count]
+    for label in range(training.classes):
+        of_class = [(side.labels == label).nonzero()[:, 0].tolist() for side in (training, held_out)]
+        count = min(map(len, of_class))
+        for chosen, candidates in zip(rows, of_class, strict=True):
+            chosen += candidates[:count]
     if not rows[0]:
         raise UserError("no class has both training and held-out pictures: give held-out pictures of the same classes")
-    return members.take(rows[0]), others.take(rows[1])
+    return training.take(rows[0]), held_out.take(rows[1])
 
 
-def measure_gap(generated: Tensor, members: Tensor, others: Tensor, seed: int = 0) -> Gap:
-    """Match n generated pictures of a class to n members of it and to n others, all (n,C,S,S) in [0,1]."""
-    table = ssim_table(generated, torch.cat([members, others]))
-    count, rng = len(members), np.random.default_rng(seed)
-    partner, other_partner = hungarian(table[:, :count]), hungarian(table[:, count:])
-    rows, chance = np.arange(count), np.empty(DEALS)
-    for deal in range(DEALS):
-        dealt = table[:, rng.permutation(2 * count)]
-        sides = (dealt[:, :count], dealt[:, count:])
-        first, second = (side[rows, hungarian(side)].sum() for side in sides)
-        chance[deal] = first - second
-    return Gap(table[rows, partner], table[rows, count + other_partner], partner, other_partner, chance)
+def measure_gap(generated: Tensor, training: Tensor, held_out: Tensor, seed: int = 0) -> SimilarityGap:
+    """Match n generated pictures of a class to n training and to n held-out pictures, all (n,C,S,S) in [0,1].
+
+    Args:
+        seed: seed of the random assignments of the permutation test.
+    """
+    table = pairwise_ssim(generated, torch.cat([training, held_out]))
+    count, rng = len(training), np.random.default_rng(seed)
+    training_match, held_out_match = match_one_to_one(table[:, :count]), match_one_to_one(table[:, count:])
+    rows, null = np.arange(count), np.empty(PERMUTATIONS)
+    for index in range(PERMUTATIONS):
+        permuted = table[:, rng.permutation(2 * count)]
+        sides = (permuted[:, :count], permuted[:, count:])
+        first, second = (side[rows, match_one_to_one(side)].sum() for side in sides)
+        null[index] = first - second
+    return SimilarityGap(
+        training=table[rows, training_match],
+        held_out=table[rows, count + held_out_match],
+        training_match=training_match,
+        held_out_match=held_out_match,
+        null=null,
+    )
 
 
-def hungarian(table: Floats) -> NDArray[np.intp]:
-    """For each row of a square table a column of its own, so that the sum of the entries is largest.
+def match_one_to_one(table: Floats) -> NDArray[np.intp]:
+    """Return for each row of a square table a distinct column, so that the sum of the chosen entries is largest.
 
     Raises:
-        UserError: scipy is not installed.
+        UserError: SciPy is not installed.
     """
     try:
         from scipy.optimize import linear_sum_assignment
     except ImportError as error:
-        raise UserError("matching pictures needs scipy: pip install 'onlymymodel[audit]'") from error
+        raise UserError("matching pictures needs SciPy: pip install 'onlymymodel[audit]'") from error
     columns: NDArray[np.intp] = linear_sum_assignment(table, maximize=True)[1]
     return columns
 
 
-def gap_interval(gaps: Sequence[Gap]) -> tuple[float, float, float]:
-    """Mean gap per picture over some classes, with the lower and upper end of its 95 % interval.
+def gap_interval(gaps: Sequence[SimilarityGap]) -> tuple[float, float, float]:
+    """Return the mean gap per picture over some classes, and the lower and upper end of its 95 % interval.
 
-    The interval has all gaps that, taken off, leave one that chance would give; it contains 0 for a single picture.
+    The interval contains every gap that, subtracted, leaves one that chance would produce; for a single picture it
+    always contains 0.
     """
-    total = sum(len(gap.members) for gap in gaps)
-    mean = sum(float((gap.members - gap.others).sum()) for gap in gaps) / total
-    chance = np.append(np.sum([gap.chance for gap in gaps], axis=0) / total, mean)
-    low, high = np.quantile(chance, [0.025, 0.975])
+    total = sum(len(gap.training) for gap in gaps)
+    mean = sum(float((gap.training - gap.held_out).sum()) for gap in gaps) / total
+    null = np.append(np.sum([gap.null for gap in gaps], axis=0) / total, mean)
+    low, high = np.quantile(null, [0.025, 0.975])
     return mean, mean - float(high), mean - float(low)
 
 
-def ssim_table(first: Tensor, second: Tensor) -> Floats:
-    """(n,m) SSIM of each of (n,C,S,S) with each of (m,C,S,S)."""
-    table: Floats = torch.stack([ssim(one.expand_as(second), second) for one in first]).double().numpy()
+def pairwise_ssim(first: Tensor, second: Tensor) -> Floats:
+    """Return the (n,m) SSIM of each of (n,C,S,S) with each of (m,C,S,S)."""
+    table: Floats = torch.stack([batch_ssim(picture.expand_as(second), second) for picture in first]).double().numpy()
     return table

@@ -1,4 +1,4 @@
-"""Labelled pictures for audits that need no download: rendered portraits, scikit-learn's digits, a folder."""
+"""Labeled pictures of audits: rendered portraits and scikit-learn's digits, which need no download, and folders."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,21 +11,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onlymymodel.data.folder import scan
-from onlymymodel.data.image_io import PhotoError, decode
+from onlymymodel.data.image_io import MAX_PIXELS, PhotoError, decode
 from onlymymodel.data.portraits import EMOTIONS, IDENTITIES, render
+from onlymymodel.data.regular_file import max_photo_bytes, read_regular
 from onlymymodel.errors import UserError
+from onlymymodel.evaluate.audits.options import Task
+from onlymymodel.evaluate.audits.report import Picture
 from onlymymodel.surrogates.classifier import Preprocess
+
+MIN_DISPLAY_SIDE = 96  # pixels
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures of one size with what they show.
+    """Pictures of one size with their labels.
 
     Attributes:
         pixels: (N,C,S,S) float32 in [0,1].
-        labels: (N,) long, the class of the task.
-        groups: (N,) long, whom they show; pictures of one group never lie on both sides of `by_group`.
-        names: of the pictures, unique.
+        labels: (N,) long, class of the task.
+        groups: (N,) long, the person shown; `split_by_group` never puts pictures of one group on both sides.
+        names: names of the pictures, unique.
         classes: number of classes.
     """
 
@@ -39,42 +44,44 @@ class Pictures:
         return len(self.names)
 
     def take(self, rows: Sequence[int] | Tensor) -> "Pictures":
-        """Some of them, in the order given."""
+        """Return the pictures of these rows, in the given order."""
         index = torch.as_tensor(rows, dtype=torch.long)
         names = tuple(self.names[row] for row in index.tolist())
         return Pictures(self.pixels[index], self.labels[index], self.groups[index], names, self.classes)
 
     def split(self, first: int, seed: int = 0) -> tuple["Pictures", "Pictures"]:
-        """`first` random ones, and the others."""
+        """Return `first` random pictures, and the others."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return self.take(order[:first]), self.take(order[first:])
 
-    def by_group(self, first: float, seed: int = 0) -> tuple["Pictures", "Pictures"]:
-        """About a share `first` of the groups, and the others: nobody is in both."""
+    def split_by_group(self, first: float, seed: int = 0) -> tuple["Pictures", "Pictures"]:
+        """Return the pictures of a share `first` of the groups, at least one, and those of the other groups."""
         groups = torch.unique(self.groups)
         order = groups[torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed))]
         chosen = torch.isin(self.groups, order[: max(1, round(first * len(groups)))])
         return self.take(chosen.nonzero()[:, 0]), self.take((~chosen).nonzero()[:, 0])
 
 
-def portrait_pictures(count: int, size: int = 32, *, task: str = "emotion", seed: int = 0) -> Pictures:
-    """Rendered portraits (N,3,size,size), every identity and emotion in turn; groups are the identities.
+def portrait_pictures(count: int, size: int = 32, *, task: Task = "emotion", seed: int = 0) -> Pictures:
+    """Return rendered portraits (count,3,size,size) that cycle through identities and emotions; groups are identities.
 
     Args:
-        task: `emotion` or `identity`, which gives the labels.
+        task: what the labels are, `emotion` or `identity`.
     """
-    who = [(index % len(IDENTITIES), (index // len(IDENTITIES)) % len(EMOTIONS)) for index in range(count)]
-    drawn = [render(identity, emotion, seed * 1_000_003 + index, size) for index, (identity, emotion) in enumerate(who)]
-    people, feelings = (torch.tensor(column) for column in zip(*who, strict=True))
-    pixels = torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2).float() / 255
+    scenes = [(index % len(IDENTITIES), (index // len(IDENTITIES)) % len(EMOTIONS)) for index in range(count)]
+    photos = [
+        render(identity, emotion, seed * 1_000_003 + index, size) for index, (identity, emotion) in enumerate(scenes)
+    ]
+    identities, emotions = (torch.tensor(column) for column in zip(*scenes, strict=True))
+    pixels = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).float() / 255
     names = tuple(f"portrait {seed}-{index}" for index in range(count))
     if task == "identity":
-        return Pictures(pixels, people, people, names, len(IDENTITIES))
-    return Pictures(pixels, feelings, people, names, len(EMOTIONS))
+        return Pictures(pixels, identities, identities, names, len(IDENTITIES))
+    return Pictures(pixels, emotions, identities, names, len(EMOTIONS))
 
 
 def digit_pictures(size: int = 16) -> Pictures:
-    """scikit-learn's 1797 digits (8x8 gray, from UCI's optical recognition test set), (N,1,size,size).
+    """Return scikit-learn's 1797 digits (8x8 gray, from UCI's optical recognition test set) as (N,1,size,size).
 
     Raises:
         UserError: scikit-learn is not installed.
@@ -83,20 +90,20 @@ def digit_pictures(size: int = 16) -> Pictures:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise UserError("the digits need scikit-learn: pip install 'onlymymodel[audit]'") from error
-    found = load_digits()
-    pixels = torch.from_numpy(found.images).float()[:, None] / 16
+    digits = load_digits()
+    pixels = torch.from_numpy(digits.images).float()[:, None] / 16
     pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", align_corners=False)
-    labels = torch.from_numpy(found.target).long()
+    labels = torch.from_numpy(digits.target).long()
     return Pictures(pixels, labels, torch.arange(len(labels)), tuple(f"digit {i}" for i in range(len(labels))), 10)
 
 
 def folder_pictures(folder: Path, size: int = 64) -> Pictures:
-    """Photos of a folder, resized to cover size x size and cut to it.
+    """Return the photos of a folder, resized to cover size x size and cropped to it.
 
-    The first folder below it is the label; the second, CLASS/PERSON/photo, is whom it shows, else the first is.
+    The first folder level is the label; the second, CLASS/PERSON/photo, is the person (group), otherwise the first is.
 
     Raises:
-        UserError: no photo, or one that cannot be read.
+        UserError: the folder has no photo, or one that cannot be read.
     """
     entries = [entry for entry in scan(folder) if entry.status == "photo"]
     if not entries:
@@ -104,25 +111,40 @@ def folder_pictures(folder: Path, size: int = 64) -> Pictures:
     pixels = []
     for entry in entries:
         try:
-            pixels.append(small(decode(entry.path.read_bytes()).pixels, size))
+            data = read_regular(entry.path, max_photo_bytes(MAX_PIXELS))
+            pixels.append(resize_and_crop(decode(data).pixels, size))
         except PhotoError as error:
             raise UserError(f"{entry.path} cannot be read: {error}") from error
+        except OSError as error:
+            raise UserError(f"{entry.path} cannot be read: {error.strerror}") from error
     names = tuple(str(entry.relative) for entry in entries)
     classes = [entry.relative.parts[0] if len(entry.relative.parts) > 1 else "" for entry in entries]
     people = [entry.relative.parts[1] if len(entry.relative.parts) > 2 else "" for entry in entries]
-    labels = _numbered(classes)
-    groups = _numbered(people) if all(people) else labels
+    labels = _encode_names(classes)
+    groups = _encode_names(people) if all(people) else labels
     return Pictures(torch.stack(pixels), labels, groups, names, len(set(classes)))
 
 
-def _numbered(names: Sequence[str]) -> Tensor:
-    """(N,) places of the names in their order."""
+def _encode_names(names: Sequence[str]) -> Tensor:
+    """Return the (N,) index of each name in the sorted list of distinct names."""
     index = {name: number for number, name in enumerate(sorted(set(names)))}
     return torch.tensor([index[name] for name in names])
 
 
-def small(photo: NDArray[np.uint8], size: int) -> Tensor:
-    """(H,W,C) uint8, C 1 or 3, as (3,size,size) in [0,1]: resized to cover the square, and cut to it."""
+def resize_and_crop(photo: NDArray[np.uint8], size: int) -> Tensor:
+    """Resize a (H,W,C) uint8 photo, C 1 or 3, to cover a square, crop its center; (3,size,size) in [0,1]."""
     preprocess = Preprocess(height=size, width=size, crop_pct=1.0)
     pixels = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].float() / 255
     return preprocess.center(preprocess.canvas(pixels))[0]
+
+
+def display_picture(pixels: Tensor, min_side: int = MIN_DISPLAY_SIDE) -> Picture:
+    """Return (C,H,W) pixels in [0,1], C 1 or 3, as an (h,w,C) uint8 picture for the page and for LPIPS.
+
+    Args:
+        min_side: smaller pictures are enlarged towards this side by a whole factor.
+    """
+    factor = max(1, min_side // min(pixels.shape[-2:]))
+    large = pixels.detach().clamp(0, 1).repeat_interleave(factor, -1).repeat_interleave(factor, -2)
+    picture: Picture = (large * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+    return picture

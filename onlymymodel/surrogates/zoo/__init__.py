@@ -1,28 +1,33 @@
-"""Bundled tiny models, trained here on rendered portraits: six families, each for two tasks.
+"""Bundled tiny models, trained on rendered portraits: six families, each for two tasks.
 
-They travel in the wheel so that every command and every test runs at once, without a network. What they say
-about people is nothing: they know the sixteen invented faces of `onlymymodel.data.portraits` and no other.
+They are part of the wheel so that every command and every test runs at once, without a network. They recognize only the
+sixteen rendered faces of `onlymymodel.data.portraits`; their results say nothing about photos of people.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from safetensors import safe_open
-from torch import nn
+from onlymymodel.errors import UserError, did_you_mean
 
-from onlymymodel.errors import UserError
-from onlymymodel.surrogates.uri import did_you_mean
-from onlymymodel.surrogates.zoo.architectures import FAMILIES, build
+if TYPE_CHECKING:
+    from torch import nn
 
+# what a user has to know before naming one
+LIMIT = "bundled models know only rendered portraits, and what they answer to other pictures means nothing"
 TASKS = ("identity", "emotion")
+FAMILIES = ("plain", "residual", "depthwise", "inception", "vit", "mixer")  # of `architectures.build`
 NAMES: tuple[str, ...] = tuple(f"{task}-{family}" for task in TASKS for family in FAMILIES)
 
 
 def path(name: str) -> Path:
-    """Return where the weights of a bundled model lie."""
+    """Return the file with the weights of a bundled model.
+
+    Raises:
+        UserError: no bundled model has this name.
+    """
     if name not in NAMES:
         raise UserError(f"no bundled model is called {name!r}{did_you_mean(name, NAMES)}")
     return Path(__file__).parent / f"{name}.safetensors"
@@ -31,9 +36,16 @@ def path(name: str) -> Path:
 def read(name: str) -> tuple[nn.Module, dict[str, Any]]:
     """Return a bundled model in eval mode, float32, and its record.
 
-    It takes (B, 3, 64, 64) pixels, normalized by the record's mean and std, and gives (B, labels) logits.
-    The record has task, family, labels, size, mean, std, parent, accuracy, seed and licence.
+    The model maps (B,3,64,64) pixels, normalized by the record's mean and std, to (B, labels) logits. The record has
+    task, family, labels, size, mean, std, parent, accuracy, seed and licence.
+
+    Raises:
+        UserError: no bundled model has this name.
     """
+    from safetensors import safe_open
+
+    from onlymymodel.surrogates.zoo.architectures import build
+
     with safe_open(path(name), framework="pt") as file:
         card: dict[str, Any] = json.loads(file.metadata()["card"])
         weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict

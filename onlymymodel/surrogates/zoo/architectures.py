@@ -1,7 +1,7 @@
 """Six families of tiny classifiers: (B, 3, 64, 64) normalized float32 in, (B, classes) logits out.
 
-Each has 100 to 200 thousand parameters. They are kept apart on purpose (no shared trunk), so that a model of
-one family says something about how well a picture holds against the other five.
+Each has 100 to 200 thousand parameters. The families share no layers on purpose, so that results of one family are
+evidence for other architectures.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SIZE = 64
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    """Convolution that keeps the size (but for its stride), batch norm, ReLU."""
+    """Return a padded convolution, which reduces the size by its stride only, with batch norm and ReLU."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs),
@@ -28,7 +28,7 @@ def _head(width: int, classes: int) -> nn.Sequential:
 
 
 def _plain(classes: int) -> nn.Module:
-    """Convolutions and pooling, one after another."""
+    """Return a chain of convolutions and poolings."""
     return nn.Sequential(
         _conv(3, 16, stride=2),
         _conv(16, 32),
@@ -44,7 +44,7 @@ def _plain(classes: int) -> nn.Module:
 
 
 class _Residual(nn.Module):
-    """Two convolutions added to what came in."""
+    """Residual block of two convolutions."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class _Residual(nn.Module):
 
 
 def _residual(classes: int) -> nn.Module:
-    """A short residual network."""
+    """Return a short residual network."""
     return nn.Sequential(
         _conv(3, 16, stride=2),
         _Residual(16, 16, 1),
@@ -74,7 +74,7 @@ def _residual(classes: int) -> nn.Module:
 
 
 class _Inverted(nn.Module):
-    """Widen by a 1x1 convolution, look around channel by channel, narrow again."""
+    """Inverted bottleneck: 1x1 expansion, depthwise 3x3 convolution, 1x1 projection."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, widen: int = 4) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class _Inverted(nn.Module):
 
 
 def _depthwise(classes: int) -> nn.Module:
-    """Depthwise-separable convolutions in inverted bottlenecks."""
+    """Return a network of depthwise-separable convolutions in inverted bottlenecks."""
     return nn.Sequential(
         _conv(3, 16, stride=2),
         _Inverted(16, 24, 2),
@@ -108,7 +108,7 @@ def _depthwise(classes: int) -> nn.Module:
 
 
 class _Branches(nn.Module):
-    """1x1, 3x3, stacked 3x3 and pooled looks at the same input, side by side."""
+    """Inception block: parallel 1x1, 3x3, two stacked 3x3 and pooled branches."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ class _Branches(nn.Module):
 
 
 def _inception(classes: int) -> nn.Module:
-    """Parallel branches, joined by their channels."""
+    """Return a network of parallel branches, concatenated by channels."""
     return nn.Sequential(
         _conv(3, 16, 5, stride=2),
         _conv(16, 24, stride=2),
@@ -141,7 +141,7 @@ def _inception(classes: int) -> nn.Module:
 
 
 class _Tokens(nn.Module):
-    """Cut the picture into 8x8 tokens (three strided convolutions), mix them by blocks, average, classify."""
+    """Classifier of the mean of 8x8 tokens: three strided convolutions, then blocks that mix the tokens."""
 
     def __init__(self, width: int, blocks: list[nn.Module], classes: int) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class _Tokens(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Pre-norm transformer block: every token asks every other."""
+    """Pre-norm transformer block with self-attention."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -178,12 +178,12 @@ class _Attention(nn.Module):
 
 
 def _vit(classes: int) -> nn.Module:
-    """A vision transformer."""
+    """Return a vision transformer."""
     return _Tokens(64, [_Attention(64, 4) for _ in range(4)], classes)
 
 
 class _Mixing(nn.Module):
-    """One perceptron across the tokens, one across the channels."""
+    """MLP-Mixer block: one perceptron across tokens, one across channels."""
 
     def __init__(self, width: int, tokens: int) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ class _Mixing(nn.Module):
 
 
 def _mixer(classes: int) -> nn.Module:
-    """Perceptrons only, no attention."""
+    """Return an MLP-Mixer: perceptrons only, no attention."""
     return _Tokens(64, [_Mixing(64, (SIZE // 8) ** 2) for _ in range(4)], classes)
 
 

@@ -1,0 +1,147 @@
+"""Tables and figure of results/deployments/: one row for each authorized model, budget and recipe."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+from assets import FIGURES, RESULTS
+from markup import share, table
+from measured import MeasuredRun
+from peers import passes
+
+from onlymymodel.data.atomic import write_atomic
+from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN
+from onlymymodel.evaluate.results_file import read_results
+from onlymymodel.evaluate.score import Proportion
+from onlymymodel.protect.attack.recipe import Recipe
+from onlymymodel.surrogates.deployments import DEPLOYMENTS, KEPT_BY_DEFAULT
+
+FOLDER, SET = RESULTS / "deployments", "nips2017"
+FIGURE = FIGURES / "headline.svg"
+# cells of the README's table and figure
+HEADLINE = (
+    "mobilenet_v2-default-8", "mobilenet_v2-default-ssim-0.95", "mobilenet_v2-exact-8", "mobilenet_v2-ens-8",
+    "mobilenet_v2-fmd-8",
+)  # fmt: skip
+BUDGETS = ("16", "8", "ssim-0.95", "4")
+RECIPES = ("default", "exact", "robust", "bsr", "ens", "fmd")
+# held-out models are shown as written and after one codec, one resize and one platform
+HELDOUT = (AS_WRITTEN, "jpeg-75", "half-and-back", "facebook-2021")
+
+
+class DeploymentCell(MeasuredRun):
+    """The JSONs of one cell of benchmarks/deployments.py: of all models, and of the authorized one."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.deployed = read_results(FOLDER / "authorized" / SET / path.name)
+        self.team, recipe_and_budget = path.stem.split("-", 1)
+        self.budget = recipe_and_budget.split("-", 1)[1]
+
+    def kept(self, names: Sequence[str]) -> dict[str, Proportion]:
+        """Return what the authorized model keeps, by deployment; without those in which it reads no clean photo."""
+        shares = {name: self.deployed.authorized.kept_through(self.run.name, name) for name in names}
+        return {name: proportion for name, proportion in shares.items() if proportion.total}
+
+    @property
+    def least(self) -> float:
+        """Smallest share that the authorized model keeps, over all deployments."""
+        measured = [name for name in self.deployed.channels if name in DEPLOYMENTS and name != "as-written"]
+        return min(proportion.share or 0.0 for proportion in self.kept(measured).values())
+
+    @property
+    def passes(self) -> int:
+        """Forward passes of a network for each photo, those of the guard included; most have a backward pass."""
+        settings = self.results.header["settings"][self.run.name]
+        recipe = Recipe.from_json(settings["recipe"])
+        guard = recipe.steps * (1 + recipe.guard_looks) if recipe.guard else 0
+        return passes(recipe, len(settings["surrogates"])) + guard
+
+    @property
+    def budget_in_words(self) -> str:
+        """The budget, as `epsilon 8` or `SSIM 0.95`."""
+        return self.budget.replace("ssim-", "SSIM ") if self.budget.startswith("ssim") else f"epsilon {self.budget}"
+
+    def heldout(self, version: str | None = None, channel: str = AS_WRITTEN) -> str:
+        """Return the mean share that the independent held-out models read."""
+        mean = self.heldout_mean(version, channel)
+        return "-" if mean is None else f"{100 * mean:.1f} %"
+
+
+def deployments() -> str:
+    """Return what is kept over the promised and the other deployments, and what held-out models read."""
+    cells = [DeploymentCell(path) for path in (FOLDER / SET).glob("*.json")]
+    cells.sort(key=lambda cell: (BUDGETS.index(cell.budget), RECIPES.index(cell.recipe), cell.team))
+    head = [
+        "budget", "recipe", "authorized", "protected", "kept, promised: mean, least", "kept, others: mean, least",
+        "held-out: clean", "as written", *HELDOUT[1:], "SSIM",
+    ]  # fmt: skip
+    return table(head, map(_row, cells))
+
+
+def headline() -> str:
+    """Return few rows for the README: visibility, cost, and what the authorized and the held-out models read."""
+    head = [
+        "recipe", "budget", "SSIM", "passes a photo", "authorized model keeps", "held-out models read: clean",
+        "protected", "photos",
+    ]  # fmt: skip
+    rows = [
+        [
+            f"`{cell.recipe}`", cell.budget_in_words, f"{cell.ssim:.2f}", str(cell.passes), f"{100 * cell.least:.0f} %",
+            cell.heldout(CLEAN), cell.heldout(), str(len(cell.results.photos)),
+        ]
+        for cell in headline_cells()
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def headline_cells() -> list[DeploymentCell]:
+    """Return the cells of `HEADLINE` that were measured."""
+    paths = [FOLDER / SET / f"{name}.json" for name in HEADLINE]
+    return [DeploymentCell(path) for path in paths if path.exists()]
+
+
+def draw_headline(target: Path = FIGURE) -> None:
+    """Draw what the authorized model keeps at least, and what held-out models read; same bytes for the same results."""
+    from matplotlib import pyplot, rc_context
+
+    cells = headline_cells()[::-1]
+    with rc_context({"svg.hashsalt": "headline", "svg.fonttype": "path", "font.size": 9.5}):
+        figure, axes = pyplot.subplots(figsize=(7.2, 0.6 + 0.62 * len(cells)))
+        for offset, values, color, label in (
+            (0.19, [cell.least for cell in cells], "#1a6b45", "authorized model keeps, least of 27 deployments"),
+            (-0.19, [cell.heldout_mean() or 0.0 for cell in cells], "#b03a2e", "held-out models read"),
+        ):
+            places = [index + offset for index in range(len(cells))]
+            axes.barh(places, [100 * value for value in values], height=0.36, color=color, label=label)
+            for place, value in zip(places, values, strict=True):
+                axes.text(100 * value + 1, place, f"{100 * value:.0f} %", va="center")
+        axes.set_yticks(range(len(cells)), [f"{cell.recipe}, {cell.budget_in_words}" for cell in cells])
+        axes.set_xlim(0, 108)
+        axes.set_xlabel("share of the photos, %")
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2)
+        axes.spines[["top", "right"]].set_visible(False)
+        out = io.BytesIO()
+        figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+        pyplot.close(figure)
+    write_atomic(target, out.getvalue())
+
+
+def _row(cell: DeploymentCell) -> list[str]:
+    measured = [name for name in cell.deployed.channels if name in DEPLOYMENTS and name != "as-written"]
+    promised = [name for name in measured if name in KEPT_BY_DEFAULT]
+    return [
+        cell.budget.replace("ssim-", "SSIM "), f"`{cell.recipe}`", cell.team, cell.protected,
+        _mean_and_least(cell, promised),
+        _mean_and_least(cell, [name for name in measured if name not in promised]), cell.heldout(CLEAN),
+        *(cell.heldout(None, channel) for channel in HELDOUT), f"{cell.ssim:.3f}",
+    ]  # fmt: skip
+
+
+def _mean_and_least(cell: DeploymentCell, names: Sequence[str]) -> str:
+    kept = cell.kept(names)
+    mean = fmean(proportion.share or 0.0 for proportion in kept.values())
+    name = min(kept, key=lambda name: (kept[name].share or 0.0, name))
+    least = kept[name]
+    return f"{100 * mean:.1f} %, {share(least.hits or 0, least.total)} ({name}: {least.hits} of {least.total})"

@@ -1,0 +1,199 @@
+"""`omm audit`: its flags. The audits run in `audit_work`."""
+
+import argparse
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from onlymymodel.cli.commands import COMMANDS
+from onlymymodel.cli.flags import add_allow_python, natural, positive, share
+from onlymymodel.cli.interrupt import exit_on_interrupt
+from onlymymodel.cli.parser import Parser
+from onlymymodel.evaluate.audits.options import (
+    ATTACK_NAMES,
+    DEFENSE_GRAMMAR,
+    MODES,
+    NETWORK_KINDS,
+    PICTURE_SOURCES,
+    SIZES,
+    TASKS,
+    GradientOptions,
+    LayerOptions,
+    NetworkKind,
+    PictureOptions,
+    RepresentationOptions,
+    RepresentationSettings,
+    WeightOptions,
+)
+
+AUDIT = "audit "
+AUDITS = {name.removeprefix(AUDIT): row.summary for name, row in COMMANDS.items() if name.startswith(AUDIT)}
+LAYOUTS = {
+    "gradients": "PHOTOS are a flat folder, or sorted as CLASS/photo. With --model the labels are its own answers;\n"
+    "a small network needs two class folders or more.",
+    "intermediate": "PHOTOS are sorted as PERSON/photo or CLASS/PERSON/photo: an adversary learns from some people\n"
+    "and is judged on others.",
+    "weights": "PHOTOS and --others are both sorted as CLASS/photo, with a folder for each class of the network, in\n"
+    "the order of its classes. With a --model of another number of classes the labels are its own answers.",
+    "representation": "PHOTOS are sorted as CLASS/PERSON/photo, with several people of every class.",
+}
+
+
+def add_flags(parser: Parser) -> None:
+    """Add `omm audit gradients|intermediate|weights|representation`."""
+    parser.description = (
+        "Let an adversary attack a release of pictures, and report the result with controls and assumptions.\n"
+        "Writes audit.json, audit.md and audit.html with the reconstructions to DIR."
+    )
+    kinds = parser.add_subparsers(dest="audit", required=True, metavar="RELEASE", title="releases")
+    parsers = {
+        name: kinds.add_parser(name, help=text, description=f"Measure {text}.\n{LAYOUTS[name]}")
+        for name, text in AUDITS.items()
+    }
+    for name, audit in parsers.items():
+        add_pictures(audit)
+        audit.set_defaults(run=deferred(name))
+    _add_gradients(parsers["gradients"])
+    _add_intermediate(parsers["intermediate"])
+    _add_weights(parsers["weights"])
+    _add_representation(parsers["representation"])
+
+
+def deferred(name: str) -> Callable[[argparse.Namespace], int]:
+    """Return the function of `audit_work` of that name; the module is imported when the function is called."""
+
+    def run(arguments: argparse.Namespace) -> int:
+        with exit_on_interrupt():
+            from onlymymodel.cli.checks import check_audit
+
+            _check_out(arguments.out)
+            check_audit(arguments)
+            from onlymymodel.runtime import configure
+
+            audit: Callable[[argparse.Namespace], int] = getattr(import_module("onlymymodel.cli.audit_work"), name)
+        configure()
+        return audit(arguments)
+
+    return run
+
+
+def _check_out(out: Path) -> None:
+    """Check before an audit that its results can be written; folders that are made for this check are removed again."""
+    from onlymymodel.data.folder import check_writable
+
+    whole = out.resolve()
+    new = [folder for folder in (whole, *whole.parents) if not folder.exists()]
+    check_writable(out)
+    for folder in new:
+        folder.rmdir()
+
+
+def add_pictures(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the pictures, the output and the models of every audit."""
+    usual = PictureOptions()
+    parser.add_argument("photos", nargs="?", type=Path, metavar="PHOTOS", help="a folder, sorted as described above")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    drawn = "pictures without PHOTOS: rendered portraits (default), or scikit-learn's digits"
+    parser.add_argument("--pictures", choices=PICTURE_SOURCES, default=usual.source, help=drawn)
+    parser.add_argument("--task", choices=TASKS, default=usual.task, help=f"labels of the portraits ({usual.task})")
+    parser.add_argument(
+        "--size", type=int, choices=SIZES, default=usual.size, help=f"side of the pictures, in pixels ({usual.size})"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=usual.seed, metavar="N", help=f"seed of all random numbers ({usual.seed})"
+    )
+    machine = parser.add_argument_group("machine")
+    machine.add_argument("--device", default="cpu", metavar="NAME", help="device of the named model (cpu)")
+    add_allow_python(machine)
+
+
+def _add_network(parser: argparse.ArgumentParser, network: NetworkKind, epochs: int) -> None:
+    parser.add_argument("--model", metavar="URI", help="the model that is audited (see omm models)")
+    own = "without --model: kind of a small network to train"
+    parser.add_argument("--network", choices=NETWORK_KINDS, default=network, help=f"{own} ({network})")
+    trained = f"training epochs of the small network ({epochs})"
+    parser.add_argument("--epochs", type=natural, default=epochs, metavar="N", help=trained)
+
+
+def _add_gradients(parser: argparse.ArgumentParser) -> None:
+    usual = GradientOptions()
+    _add_network(parser, usual.network, usual.epochs)
+    parser.add_argument(
+        "--limit", type=positive, default=usual.limit, metavar="N", help=f"number of pictures to attack ({usual.limit})"
+    )
+    attacks = f"{', '.join(ATTACK_NAMES)} ({' '.join(usual.attacks)})"
+    parser.add_argument("--attacks", nargs="+", default=list(usual.attacks), metavar="NAME", help=attacks)
+    defenses = f"{DEFENSE_GRAMMAR} ({' '.join(usual.defenses)})"
+    parser.add_argument("--defenses", nargs="+", default=list(usual.defenses), metavar="NAME", help=defenses)
+    parser.add_argument(
+        "--mode", choices=MODES, default=usual.mode, help=f"mode of the network at the client ({usual.mode})"
+    )
+    parser.add_argument(
+        "--batch",
+        type=positive,
+        default=usual.batch,
+        metavar="N",
+        help=f"number of pictures in each gradient ({usual.batch})",
+    )
+    protected = "protected versions of PHOTOS: do their gradients give the originals away?"
+    parser.add_argument("--protected", type=Path, metavar="DST", help=protected)
+    parser.add_argument("--lpips", action="store_true", help="measure LPIPS too (pip install 'onlymymodel[lpips]')")
+
+
+def _add_intermediate(parser: argparse.ArgumentParser) -> None:
+    usual = LayerOptions()
+    _add_network(parser, usual.network, usual.epochs)
+    members = "with --model: pictures that it was trained on; PHOTOS are pictures that it was not trained on"
+    parser.add_argument("--members", type=Path, metavar="FOLDER", help=members)
+    parser.add_argument(
+        "--layers", nargs="+", default=[], metavar="NAME", help="layers, by the names of their modules; all by default"
+    )
+    most = f"largest number of layers, spread evenly ({usual.max_layers})"
+    parser.add_argument("--most-layers", type=positive, default=usual.max_layers, metavar="N", help=most)
+    parser.add_argument(
+        "--steps",
+        type=natural,
+        default=usual.steps,
+        metavar="N",
+        help=f"training steps of the inverter ({usual.steps})",
+    )
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    usual = WeightOptions()
+    _add_network(parser, usual.network, usual.epochs)
+    nonmembers = "with --model: pictures that it was not trained on; PHOTOS are pictures that it was trained on"
+    parser.add_argument("--others", type=Path, metavar="FOLDER", help=nonmembers)
+    parser.add_argument(
+        "--limit",
+        type=positive,
+        default=usual.limit,
+        metavar="N",
+        help=f"training pictures of a small network ({usual.limit})",
+    )
+    parser.add_argument(
+        "--steps",
+        type=positive,
+        default=usual.steps,
+        metavar="N",
+        help=f"training steps of the generator ({usual.steps})",
+    )
+
+
+def _add_representation(parser: argparse.ArgumentParser) -> None:
+    usual, curve = RepresentationSettings(), RepresentationOptions().weights
+    lambdas = f"weights of hiding the picture, for the curve ({' '.join(f'{weight:g}' for weight in curve)})"
+    parser.add_argument("--weights", nargs="+", type=float, default=list(curve), metavar="LAMBDA", help=lambdas)
+    add_people(parser)
+    parser.add_argument(
+        "--steps", type=positive, default=usual.steps, metavar="N", help=f"training steps ({usual.steps})"
+    )
+
+
+def add_people(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the people whose pictures are trained on."""
+    usual = RepresentationOptions()
+    public = f"share of the people for training; the audit uses the others ({usual.public:g})"
+    parser.add_argument("--public", type=share, default=usual.public, metavar="SHARE", help=public)
+    embedder = f"face model that compares identities ({usual.embedder})"
+    parser.add_argument("--embedder", default=usual.embedder, metavar="URI", help=embedder)

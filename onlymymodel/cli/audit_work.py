@@ -1,0 +1,230 @@
+"""The work of `omm audit` and `omm protect-representation`."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from onlymymodel.cli.recorded_command import recorded_command
+from onlymymodel.errors import UserError
+from onlymymodel.evaluate.audits.gradients.reports import gradient_reports
+from onlymymodel.evaluate.audits.layers.audit import LayerAdversary, LayerRelease
+from onlymymodel.evaluate.audits.layers.epochs import epochs_report
+from onlymymodel.evaluate.audits.layers.plots import epochs_plot, layer_plot
+from onlymymodel.evaluate.audits.networks import label_by_network, small_network, train_network
+from onlymymodel.evaluate.audits.options import NetworkKind, RepresentationSettings
+from onlymymodel.evaluate.audits.page import JSON, PAGE, Plot, Section, to_markdown, write_audits
+from onlymymodel.evaluate.audits.pictures import (
+    Pictures,
+    digit_pictures,
+    folder_pictures,
+    portrait_pictures,
+    resize_and_crop,
+)
+from onlymymodel.evaluate.audits.report import audit_release
+from onlymymodel.evaluate.audits.representation.audit import (
+    RepresentationRelease,
+    make_adversary,
+    representation_reports,
+    train_defense,
+)
+from onlymymodel.evaluate.audits.representation.export import save
+from onlymymodel.evaluate.audits.representation.plot import privacy_plot
+from onlymymodel.evaluate.audits.weights.audit import weights_report
+from onlymymodel.evaluate.protected_folder import open_folders, read_photo
+from onlymymodel.runtime import environment, pick_device
+from onlymymodel.surrogates.load import load_model
+
+PORTRAITS = 240  # rendered if no folder is given
+TRAIN_SHARE = 0.5  # of the pictures, on which a small network is trained before its layers are audited
+TRAIN_LIMIT = 600  # pictures on which a small network is trained before its gradients are audited
+
+
+def gradients(arguments: argparse.Namespace) -> int:
+    """`omm audit gradients`."""
+    pictures = _pictures(arguments.photos, arguments)
+    network = _network(arguments, pictures)
+    if arguments.model:
+        pictures = label_by_network(network, pictures)
+    pictures = pictures.take(range(min(arguments.limit, len(pictures))))
+    originals = None
+    if arguments.protected is not None:
+        originals = pictures.pixels
+        pictures = replace(pictures, pixels=_protected(arguments, pictures))
+    reports = gradient_reports(
+        network,
+        pictures,
+        attacks=arguments.attacks,
+        defenses=arguments.defenses,
+        mode=arguments.mode,
+        batch=arguments.batch,
+        originals=originals,
+        lpips=arguments.lpips,
+        seed=arguments.seed,
+    )
+    return _write(arguments, [Section(report) for report in reports])
+
+
+def intermediate(arguments: argparse.Namespace) -> int:
+    """`omm audit intermediate`."""
+    pictures = _pictures(arguments.photos, arguments)
+    if arguments.model:
+        members = None if arguments.members is None else _pictures(arguments.members, arguments)
+        name, network, others, sections = arguments.model, _network(arguments, pictures), pictures, []
+    else:
+        members, others = _halves(pictures, arguments.seed)
+        name = f"small {arguments.network}"
+        network = _small(arguments, pictures)
+        epochs = sorted({round(arguments.epochs * share / 4) for share in range(5)})
+        over = epochs_report(network, members, others, epochs=epochs, name=name, seed=arguments.seed)
+        sections = [Section(over, (Plot(epochs_plot(over), "Every layer over the epochs of training"),))]
+    release = LayerRelease(name, network, others, members, tuple(arguments.layers), arguments.most_layers)
+    report = audit_release(release, LayerAdversary(steps=arguments.steps, seed=arguments.seed))
+    plot = Plot(layer_plot(report), "Figures without an attack, and what an adversary got, layer by layer")
+    return _write(arguments, [Section(report, (plot,)), *sections])
+
+
+def weights(arguments: argparse.Namespace) -> int:
+    """`omm audit weights`."""
+    pictures = _pictures(arguments.photos, arguments)
+    if arguments.others is not None:
+        members, others = pictures, _pictures(arguments.others, arguments)
+    elif arguments.model:
+        raise UserError("name pictures that the model was not trained on: --others FOLDER")
+    else:
+        members, others = pictures.split(min(arguments.limit, len(pictures) // 2), arguments.seed)
+    subject: NetworkKind | nn.Module = arguments.network
+    labeled_by_network = False
+    if arguments.model:
+        subject = _network(arguments, members)
+        answered = [label_by_network(subject, side) for side in (members, others)]
+        labeled_by_network = [side.classes for side in answered] != [members.classes, others.classes]
+        members, others = answered if labeled_by_network else (members, others)
+    else:
+        _check_classes(members)
+    report = weights_report(
+        subject,
+        members,
+        others,
+        steps=arguments.steps,
+        epochs=arguments.epochs,
+        seed=arguments.seed,
+        labeled_by_network=labeled_by_network,
+    )
+    return _write(arguments, [Section(report)])
+
+
+def representation(arguments: argparse.Namespace) -> int:
+    """`omm audit representation`."""
+    public, private = _by_person(arguments)
+    reports = representation_reports(
+        public,
+        private,
+        arguments.weights,
+        embedder=load_model(arguments.embedder, allow_python=arguments.allow_python),
+        settings=RepresentationSettings(steps=arguments.steps, seed=arguments.seed),
+    )
+    plot = Plot(privacy_plot(reports), "What the task and what a new decoder get, lambda by lambda")
+    first, *rest = reports
+    return _write(arguments, [Section(first, (plot,)), *map(Section, rest)])
+
+
+def protect_representation(arguments: argparse.Namespace) -> int:
+    """`omm protect-representation`."""
+    public, private = _by_person(arguments)
+    settings = RepresentationSettings(weight=arguments.weight, steps=arguments.steps, seed=arguments.seed)
+    embedder = load_model(arguments.embedder, allow_python=arguments.allow_python)
+    defence = train_defense(public, settings)
+    card = save(defence, arguments.out)
+    arguments.output.say(f"encoder, head and card: {card} and beside it")
+    arguments.output.add(card=card)
+    judge = make_adversary(public, embedder=embedder, settings=settings)
+    report = audit_release(RepresentationRelease(defence, private), judge)
+    return _write(arguments, [Section(report)])
+
+
+def _by_person(arguments: argparse.Namespace) -> tuple[Pictures, Pictures]:
+    """Return pictures to train on, and pictures of other people to judge on.
+
+    Raises:
+        UserError: fewer than two people, or people who are classes of the task themselves.
+    """
+    pictures = _pictures(arguments.photos, arguments)
+    public, private = pictures.split_by_group(arguments.public, arguments.seed)
+    if not len(private) or not set(private.labels.tolist()) <= set(public.labels.tolist()):
+        raise UserError(
+            "the judge needs pictures of people who were not trained on, for the same task: sort PHOTOS as "
+            "CLASS/PERSON/photo, with several people of every class"
+        )
+    return public, private
+
+
+def _pictures(photos: Path | None, arguments: argparse.Namespace) -> Pictures:
+    """Return the user's photos, or pictures that need no download."""
+    if photos is not None:
+        return folder_pictures(photos, arguments.size)
+    if arguments.pictures == "digits":
+        return digit_pictures(arguments.size)
+    return portrait_pictures(PORTRAITS, arguments.size, task=arguments.task, seed=arguments.seed)
+
+
+def _network(arguments: argparse.Namespace, pictures: Pictures) -> nn.Module:
+    """Load the model of `--model`, or train a small one for `--epochs` epochs."""
+    if arguments.model:
+        device = pick_device(arguments.device)
+        return load_model(arguments.model, allow_python=arguments.allow_python, device=device)
+    network = _small(arguments, pictures)
+    if arguments.epochs:
+        train, _ = pictures.split(min(TRAIN_LIMIT, len(pictures) // 2), arguments.seed)
+        train_network(network, train, epochs=arguments.epochs, seed=arguments.seed)
+    return network
+
+
+def _check_classes(pictures: Pictures) -> None:
+    """Refuse pictures of fewer than two classes, on which a small network cannot be trained."""
+    if pictures.classes < 2:
+        raise UserError(
+            "a small network is trained to tell classes apart: sort PHOTOS as CLASS/photo with two classes or more, or "
+            "name a --model"
+        )
+
+
+def _small(arguments: argparse.Namespace, pictures: Pictures) -> nn.Module:
+    _check_classes(pictures)
+    channels = pictures.pixels.shape[1]
+    try:
+        return small_network(arguments.network, channels, arguments.size, pictures.classes, seed=arguments.seed)
+    except ValueError as error:
+        raise UserError(f"--network {arguments.network} --size {arguments.size}: {error}") from error
+
+
+def _halves(pictures: Pictures, seed: int) -> tuple[Pictures, Pictures]:
+    """Split pictures into those that a network is trained on and as many that it is not trained on."""
+    return pictures.split(round(TRAIN_SHARE * len(pictures)), seed)
+
+
+def _protected(arguments: argparse.Namespace, pictures: Pictures) -> Tensor:
+    """Return the (N,3,S,S) protected versions of the pictures."""
+    if arguments.photos is None:
+        raise UserError("--protected is a folder with protected versions of PHOTOS; name PHOTOS too")
+    _, (folder,) = open_folders(arguments.photos, [arguments.protected])
+    files = [folder.files.get(name) for name in pictures.names]
+    missing = [name for name, file in zip(pictures.names, files, strict=True) if file is None]
+    if missing:
+        raise UserError(f"{arguments.protected} has no protected version of {missing[0]}")
+    return torch.stack([resize_and_crop(read_photo(file), arguments.size) for file in files if file is not None])
+
+
+def _write(arguments: argparse.Namespace, sections: Sequence[Section]) -> int:
+    """Write the files of an audit and print its tables."""
+    header = {"command": recorded_command(arguments.words), "environment": environment(torch.device("cpu"))}
+    title = f"omm audit {arguments.audit}" if arguments.command == "audit" else f"omm {arguments.command}"
+    write_audits(arguments.out, sections, title=title, header=header)
+    arguments.output.say(to_markdown([section.report for section in sections]))
+    arguments.output.say(f"with pictures: {arguments.out / PAGE}")
+    arguments.output.add(results=arguments.out / JSON, report=arguments.out / PAGE)
+    arguments.output.add(reports=[section.report.to_json() for section in sections])
+    return 0

@@ -1,0 +1,120 @@
+"""`omm protect --dry-run`: what would be done, how long it would take and how much memory it would need."""
+
+import argparse
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from onlymymodel.cli.checks import CheckedPhotos
+from onlymymodel.cli.interrupt import exit_on_interrupt
+from onlymymodel.evaluate.text import replace_unprintable
+
+if TYPE_CHECKING:
+    from onlymymodel.protect.folder import Job
+    from onlymymodel.protect.plan import Plan, Timing
+    from onlymymodel.protect.shards import Shard
+
+NAMED = 10  # pictures that would be skipped
+WIDTH = 12  # columns of the first column
+GIB = 1 << 30
+
+
+def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard | None") -> int:
+    """Say what `omm protect` would do with the same flags; return 0.
+
+    The models are loaded and a photo is protected in a few steps, in memory, to measure the time.
+
+    Args:
+        arguments: the flags.
+        checked: photos and settings.
+        shard: the part of the photos that is asked for; None for all.
+    """
+    output = arguments.output
+    refused = [entry for entry in checked.entries if entry.status == "refused"]
+    others = Counter(entry.reason for entry in checked.entries if entry.status == "not-a-photo")
+    _say(output, "photos", f"{len(checked.photos)} in {arguments.source}")
+    _say(output, "skipped", *(f"{entry.relative}: {entry.reason}" for entry in refused[:NAMED]))
+    if len(refused) > NAMED:
+        _say(output, "", f"... and {len(refused) - NAMED} more")
+    _say(output, "passed over", *(f"{count}: {reason}" for reason, count in others.most_common()))
+    with exit_on_interrupt():
+        from onlymymodel.cli.assumed import warn_assumed
+        from onlymymodel.progress import remark
+        from onlymymodel.protect.context import check_known
+        from onlymymodel.protect.folder import Job
+        from onlymymodel.protect.plan import plan_folder, time_photo
+        from onlymymodel.runtime import configure, pick_device
+    configure()
+    settings = checked.settings.complete()
+    device = pick_device(arguments.device)
+    context, heldout = settings.load(device=device, allow_python=arguments.allow_python, progress=True)
+    warn_assumed((context.authorized, *context.surrogates, *heldout))
+    check_known(context, [entry.path for entry in checked.photos])
+    labels = checked.find_labels(context.authorized.card)
+    uris = settings.uris_from(arguments.out)
+    out, masks = arguments.out, settings.masks
+    job = Job(arguments.source, out, context, uris, labels, masks, arguments.batch_size, shard=shard)
+    plan = plan_folder(job)
+    _say(output, "done before", *([f"{plan.finished} photos"] if plan.finished else []))
+    _say(output, "ours", *([f"{plan.own} protected photos of earlier runs are left as they are"] if plan.own else []))
+    _say(output, "to protect", f"{len(plan.to_do)} photos{_sizes(plan)}")
+    _say(output, "labels", f"{len(labels)} given, for the others the authorized model's own answers")
+    _say(output, "authorized", context.authorized.card.uri)
+    _say(output, "surrogates", *(model.card.uri for model in context.surrogates))
+    _say(output, "held-out", *(model.card.uri for model in heldout))
+    _say(output, "recipe", f"{context.recipe.name}, {context.recipe.steps} steps")
+    _say(output, "budget", ", ".join(f"{name} {value}" for name, value in _budget(job).items()))
+    _say(output, "output", f"{context.format} files in {arguments.out}")
+    if plan.to_do:
+        remark("omm: measuring one photo in a few steps")
+    timing = time_photo(job, plan.to_do) if plan.to_do else None
+    _say_timing(output, plan, timing, job)
+    output.say("", "nothing was written")
+    output.add(
+        dry_run=True,
+        out=arguments.out,
+        photos=len(checked.photos),
+        to_protect=len(plan.to_do),
+        done_before=plan.finished,
+        protected_before=plan.own,
+        skipped=[{"photo": str(entry.relative), "reason": entry.reason} for entry in refused],
+        passed_over=dict(others),
+        labels=len(labels),
+        models=uris | {"heldout": [model.card.uri for model in heldout]},
+        recipe=context.recipe.to_json(),
+        budget=_budget(job),
+        seconds_per_photo=None if timing is None else timing.seconds,
+        seconds=None if timing is None else timing.seconds * len(plan.to_do),
+        peak_bytes=None if timing is None else timing.peak_bytes,
+    )
+    return 0
+
+
+def _say(output: Any, name: str, *lines: str) -> None:
+    """Say lines with a name before the first; nothing where there are none."""
+    for index, line in enumerate(lines):
+        output.say(replace_unprintable(f"{name if not index else '':{WIDTH}} {line}"))
+
+
+def _say_timing(output: Any, plan: "Plan", timing: "Timing | None", job: "Job") -> None:
+    from onlymymodel.progress import duration
+
+    if timing is None:
+        unknown = "not known: no photo that was tried can be protected"
+        _say(output, "time", unknown if plan.to_do else "none: there is nothing to do")
+        return
+    each = f"{timing.seconds:.1f} s a photo on {job.context.device}, measured on {timing.photo}"
+    _say(output, "time", f"about {duration(timing.seconds * len(plan.to_do))}: {each}")
+    _say(output, "memory", f"{timing.peak_bytes / GIB:.1f} GiB at the peak for that photo alone")
+
+
+def _sizes(plan: "Plan") -> str:
+    if not plan.pixels:
+        return ""
+    least, most = (f"{pixels / 1e6:.1f}" for pixels in (plan.pixels[0], plan.pixels[-1]))
+    return f", {least} megapixels" if least == most else f", {least} to {most} megapixels"
+
+
+def _budget(job: "Job") -> dict[str, Any]:
+    """Return the budget as flags give it."""
+    budget = job.context.budget.to_json()
+    return {"epsilon": round(budget.pop("linf"), 6), **budget}

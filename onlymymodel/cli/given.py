@@ -1,0 +1,140 @@
+"""Settings and labels of a command, from its flags and its run file; flags take precedence.
+
+Importing this module does not import torch: mistakes in flags are reported before that.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onlymymodel.data.datasets import KINDS, labels_for, open_dataset
+from onlymymodel.data.labels import check_files, read_labels
+from onlymymodel.data.regular_file import is_file
+from onlymymodel.errors import UserError
+from onlymymodel.evaluate.text import replace_unprintable
+from onlymymodel.presets.preset import load_preset
+from onlymymodel.protect.attack.recipe import Recipe
+from onlymymodel.protect.output_folder import RUN_RECORD
+from onlymymodel.settings import PHOTO_DEFAULTS, RunSettings
+from onlymymodel.settings_file import BUDGET_TYPES, read_run_file
+from onlymymodel.settings_partial import PartialSettings
+from onlymymodel.surrogates.uri import parse_uri
+
+if TYPE_CHECKING:
+    from onlymymodel.surrogates.classifier import ModelCard
+
+FindLabels = Callable[["ModelCard"], Mapping[str, int]]
+
+
+def settings_given(arguments: argparse.Namespace) -> PartialSettings:
+    """Return the settings of `omm protect` and `omm tune` from the flags, then from the run file or preset.
+
+    Raises:
+        UserError: see `read_run_file`.
+    """
+    recipe = {
+        setting.name: getattr(arguments, f"recipe_{setting.name}")
+        for setting in fields(Recipe)
+        if setting.name != "name"
+    }
+    recipe["name"] = arguments.recipe
+    flags = PartialSettings(
+        authorized=arguments.authorized,
+        surrogates=tuple(arguments.surrogate),
+        heldout=tuple(arguments.heldout),
+        epsilon=arguments.epsilon,
+        strength=arguments.strength,
+        budget={name: getattr(arguments, name) for name in BUDGET_TYPES if getattr(arguments, name) is not None},
+        recipe={
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in recipe.items()
+            if value is not None
+        },
+        **{name: getattr(arguments, name) for name in PHOTO_DEFAULTS if name != "exclude"},
+        exclude=tuple(arguments.exclude),
+        gallery=arguments.gallery,
+    )
+    return flags.over(_run_file(arguments))
+
+
+def models_given(arguments: argparse.Namespace) -> PartialSettings:
+    """Return the models of `omm evaluate` from the flags, then from the run file or preset.
+
+    Raises:
+        UserError: see `read_run_file`.
+    """
+    file = _run_file(arguments)
+    return PartialSettings(
+        arguments.authorized, tuple(arguments.surrogate), tuple(arguments.heldout), gallery=arguments.gallery
+    ).over(PartialSettings(file.authorized, file.surrogates, file.heldout, gallery=file.gallery))
+
+
+def with_recorded_models(models: PartialSettings, folder: Path) -> RunSettings:
+    """Return the models of `omm evaluate`: those that are given, then those that a protected folder records.
+
+    Raises:
+        UserError: no authorized model is named, or the record is broken.
+    """
+    if (models.authorized is None or not models.surrogates) and (folder / RUN_RECORD).exists():
+        models = models.over(_recorded_models(folder))
+    if models.authorized is None:
+        raise UserError(f"{folder} does not record its authorized model: name it with --authorized URI")
+    return models.complete()
+
+
+def labels_given(text: str | None, photos: Sequence[str], say: Callable[[str], None] = print) -> FindLabels:
+    """Read the labels of `--labels`, as far as that is possible before a model is loaded.
+
+    Args:
+        text: a CSV, or a labelled set as KIND:PATH; None for no labels.
+        photos: paths of the photos below the source.
+        say: prints a remark.
+
+    Returns:
+        A function from the card of the authorized model to the label of each photo, an index of its classes. It raises
+        UserError where the labels are not classes of the model.
+
+    Raises:
+        UserError: the labels cannot be read, or are for other photos.
+    """
+    if text is None:
+        return lambda _: {}
+    dataset = open_dataset(text) if text.partition(":")[0] in KINDS else None
+    table = Path(text) if dataset is None else dataset.table
+    if table is not None:
+        if not is_file(table):
+            raise UserError(f"there are no labels {table}: give a CSV with the columns file,label")
+        check_files(table, photos)
+
+    def find(card: "ModelCard") -> Mapping[str, int]:
+        classes = card.labels or None
+        if dataset is None:
+            return read_labels(Path(text), photos=photos, classes=classes, n_classes=card.classes)
+        labels = labels_for(dataset, photos=photos, classes=classes, n_classes=card.classes)
+        if len(labels) < len(photos):
+            say(f"{dataset.name}: labels for {len(labels)} of {len(photos)} photos")
+        for reason, count in dataset.left_out.items():
+            say(replace_unprintable(f"{dataset.name}: {count} left out: {reason}"))
+        return labels
+
+    return find
+
+
+def _run_file(arguments: argparse.Namespace) -> PartialSettings:
+    """Return the settings of `--run` or `--preset`."""
+    if arguments.preset:
+        return load_preset(arguments.preset)
+    return read_run_file(arguments.run_file) if arguments.run_file else PartialSettings()
+
+
+def _recorded_models(folder: Path) -> PartialSettings:
+    """Return the models that a protected folder records, with files relative to the current folder."""
+    from onlymymodel.protect import run_record
+
+    run = run_record.read(folder)
+    authorized, *surrogates = (
+        parse_uri(uri, folder).relative_to(Path()) for uri in (run.authorized_uri, *run.surrogate_uris)
+    )
+    return PartialSettings(authorized, tuple(surrogates))

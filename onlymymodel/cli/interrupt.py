@@ -1,0 +1,32 @@
+"""Exit at once on Ctrl-C while a command starts."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+INTERRUPTED = 130
+
+
+@contextmanager
+def exit_on_interrupt() -> Iterator[None]:
+    """End the process at once on Ctrl-C, with one line and exit code 130; for imports.
+
+    Imports take seconds, have nothing to clean up, and may lose a KeyboardInterrupt, which Python only prints if it
+    is raised in a callback (of a weak reference, for example). A handler that a program has set is not replaced.
+    """
+    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not is_default or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, _exit)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _exit(*_: object) -> None:
+    os.write(2, b"\nomm: stopped\n")
+    os._exit(INTERRUPTED)

@@ -1,0 +1,62 @@
+"""What a command prints: text for people, or one JSON object for programs."""
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from pathlib import Path
+from typing import Any, TextIO
+
+
+class Output:
+    """The standard output of a command.
+
+    Args:
+        as_json: print one JSON object at the end instead of text.
+        json_lines: whether standard error has JSON lines.
+    """
+
+    def __init__(self, as_json: bool, *, json_lines: bool = False) -> None:
+        self.as_json, self.json_lines = as_json, json_lines
+        self._fields: dict[str, Any] = {}
+        self._finished = False
+        self._stream: TextIO = sys.stdout
+
+    @contextmanager
+    def reserved(self) -> Iterator[None]:
+        """Keep standard output free of all but the JSON object; what models or libraries print goes elsewhere."""
+        with redirect_stdout(sys.stderr) if self.as_json else nullcontext():
+            yield
+
+    def say(self, *lines: str) -> None:
+        """Print lines for people; nothing where the output is JSON."""
+        if lines and not self.as_json:
+            print(*lines, sep="\n", flush=True)
+
+    def add(self, **fields: object) -> None:
+        """Add fields to the JSON object."""
+        self._fields |= fields
+
+    def finish(self, command: str, code: int) -> None:
+        """Print the JSON object, where the output is JSON and none was printed before.
+
+        Args:
+            command: name of the command.
+            code: the exit code.
+        """
+        if self.as_json and not self._finished:
+            self._finished = True
+            content = {"command": command, "exit_code": code, **self._fields}
+            print(json.dumps(plain(content), allow_nan=False), file=self._stream, flush=True)
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON values: paths as text, numbers that are not finite as null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

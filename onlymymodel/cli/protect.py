@@ -1,0 +1,148 @@
+"""`omm protect`."""
+
+import argparse
+import logging
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onlymymodel.cli.assumed import warn_assumed
+from onlymymodel.cli.flags import (
+    AUTO,
+    add_budget,
+    add_files,
+    add_labels,
+    add_machine,
+    add_models,
+    add_recipe,
+    add_run_file,
+    worker_count,
+)
+from onlymymodel.cli.interrupt import exit_on_interrupt
+from onlymymodel.cli.parser import Parser
+from onlymymodel.cli.recorded_command import recorded_command
+from onlymymodel.errors import UserError
+from onlymymodel.protect.budget.strengths import STRENGTHS
+
+if TYPE_CHECKING:
+    from onlymymodel.protect.context import Context
+    from onlymymodel.protect.workers import WorkerSettings
+    from onlymymodel.settings import RunSettings
+
+log = logging.getLogger(__name__)
+
+
+def add_flags(parser: Parser) -> None:
+    """Add the flags."""
+    strengths = "\n".join(
+        f"  {name:7} SSIM at least {s.ssim:.2f}, FLIP at most {s.flip:.2f}   {s.meaning}"
+        for name, s in STRENGTHS.items()
+    )
+    parser.description = "Protect every photo below SRC, and check the written files."
+    parser.details = f"strengths (--strength; for any other limits --ssim, --flip, --epsilon, ...):\n{strengths}"
+    parser.add_argument("source", type=Path, metavar="SRC", help="a folder of photos, or one photo; never changed")
+    photos = parser.add_argument_group("photos")
+    photos.add_argument("--out", type=Path, required=True, metavar="DST", help="folder for the protected photos")
+    add_labels(photos, "the label of any other photo is the authorized model's own answer")
+    add_run_file(photos)
+    plan = "say what would be done, how long it would take and how much memory it needs; write nothing"
+    photos.add_argument("--dry-run", action="store_true", help=plan)
+    models = parser.add_argument_group("models, by their URIs (see omm models)")
+    add_models(models, "; writes DST/report.html")
+    add_budget(parser.add_argument_group("budget, region and recipe"))
+    files = parser.add_argument_group("files")
+    add_files(files)
+    key = "sign the seal of DST with this private key (PEM, Ed25519); needs onlymymodel[sign]"
+    files.add_argument("--sign", type=Path, metavar="KEY", help=key)
+    processes = (
+        "processes that protect photos at the same time, each with its own models and one thread; auto: one for each "
+        "core, or GPU. The written bytes do not depend on it (1: this process, with all threads)"
+    )
+    machine = add_machine(parser)
+    machine.add_argument("--workers", type=worker_count, default=1, metavar="N|auto", help=processes)
+    part = "protect one part of the photos, such as 1/3, for omm merge; auto: as Slurm, Kubernetes or torchrun say"
+    machine.add_argument("--shard", metavar="I/N|auto", help=part)
+    title = "settings of the recipe (in parentheses those of `default`; other recipes have their own)"
+    add_recipe(parser.add_argument_group(title))
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Protect photos and evaluate them with the held-out models; return 0 if every photo is protected, else 1."""
+    with exit_on_interrupt():
+        from onlymymodel.cli.checks import check_continues, check_key, check_photos
+        from onlymymodel.protect.shards import parse_shard
+
+        checked = check_photos(arguments, arguments.source)
+        check_key(arguments)
+        check_continues(arguments, checked.settings)
+        shard = None if arguments.shard is None else parse_shard(arguments.shard)
+        if shard is not None and arguments.sign is not None:
+            raise UserError("a shard is not signed: give --sign to omm merge")
+        if arguments.dry_run:
+            from onlymymodel.cli.dry_run import dry_run
+
+            return dry_run(arguments, checked, shard)
+        from onlymymodel.cli.summary import report, summary_fields
+        from onlymymodel.evaluate.folders import PAGE, Evaluation, evaluate_folders
+        from onlymymodel.evaluate.judges import judges_for
+        from onlymymodel.evaluate.terminal_table import to_text
+        from onlymymodel.protect.context import check_known
+        from onlymymodel.protect.folder import Job, protect_folder
+        from onlymymodel.protect.seal import seal_folder
+        from onlymymodel.protect.signing import read_signer
+        from onlymymodel.runtime import configure, pick_device
+    configure()
+    output = arguments.output
+    signer = None if arguments.sign is None else read_signer(arguments.sign)
+    settings = checked.settings.complete()
+    device = pick_device(arguments.device)
+    context, heldout = settings.load(device=device, allow_python=arguments.allow_python, progress=True)
+    warn_assumed((context.authorized, *context.surrogates, *heldout))
+    check_known(context, [entry.path for entry in checked.photos])
+    job = Job(
+        source=arguments.source,
+        out=arguments.out,
+        context=context,
+        uris=settings.uris_from(arguments.out),
+        labels=checked.find_labels(context.authorized.card),
+        masks=settings.masks,
+        batch_size=arguments.batch_size,
+        workers=_workers(arguments, settings, context),
+        shard=shard,
+    )
+    summary = protect_folder(job)
+    if shard is not None:
+        counts = summary.counts
+        output.say(f"shard {shard}: {counts['protected']} of {counts.total()} photos protected")
+        then = "; omm evaluate then asks the held-out models" if heldout else ""
+        output.say(f"when all shards are done: omm merge {arguments.out}{then}")
+        output.add(out=arguments.out, shard=str(shard), **summary_fields(summary))
+        return 0 if summary.all_protected else 1
+    if seal_folder(job.out, signer):
+        log.warning("the folder was signed and has changed: its seal has no signature now (--sign KEY)")
+    report(summary, arguments.out, output.say)
+    output.add(out=arguments.out, **summary_fields(summary))
+    if heldout and summary.written:
+        from onlymymodel.cli.scores import scores
+
+        evaluation = Evaluation(job.source, (job.out,), tuple(judges_for(context, heldout)))
+        command = recorded_command(arguments.words)
+        results = evaluate_folders(evaluation, job.out, command=command, device=context.device)
+        output.say(to_text(results))
+        output.add(report=job.out / PAGE, models=scores(results))
+    return 0 if summary.all_protected else 1
+
+
+def _workers(arguments: argparse.Namespace, settings: "RunSettings", context: "Context") -> "WorkerSettings | None":
+    """Return the workers that are asked for: with auto, one for each GPU or core; None for none beside this process."""
+    import torch
+
+    from onlymymodel.protect.workers import WorkerSettings
+    from onlymymodel.settings import make_context
+
+    count = arguments.workers
+    if count == AUTO:
+        count = torch.cuda.device_count() if context.device.type == "cuda" else len(os.sched_getaffinity(0))
+    return None if count == 1 else WorkerSettings(count, partial(make_context, settings, arguments.allow_python))

@@ -1,0 +1,73 @@
+"""What became of the photos of a run, in words and as JSON values."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from onlymymodel.evaluate.text import replace_unprintable
+from onlymymodel.protect.folder_summary import Outcome, Summary
+from onlymymodel.protect.photo_record import MANIFEST
+
+NAMED = 10  # photos of one status, or else reasons, that are named
+NUMBER = re.compile(r"-?\d+(\.\d+)?")
+ALREADY_MISREAD = (
+    "written, but no surrogate reads the original, so nothing shows that the change misleads a model; name surrogates "
+    "that read these photos"
+)
+
+
+def report(summary: Summary, out: Path, say: Callable[[str], None]) -> None:
+    """Say how many photos have each status and why.
+
+    Args:
+        summary: outcome of the run.
+        out: the output folder.
+        say: prints a line.
+    """
+    counts = summary.counts
+    say(f"{counts['protected']} of {counts.total()} photos protected, in {replace_unprintable(str(out))}")
+    if counts["already-misread"]:
+        say(f"{counts['already-misread']} already-misread: {ALREADY_MISREAD}")
+    for status in ("unchanged", "skipped", "failed"):
+        if counts[status]:
+            say(f"{counts[status]} {status}:")
+            for line in _reasons([outcome for outcome in summary.outcomes if outcome.status == status], out):
+                say(replace_unprintable(f"  {line}"))
+    if summary.own_outputs:
+        say(
+            f"{summary.own_outputs} of the photos in the source were written by an earlier run and are protected "
+            "already: protect originals, not protected photos"
+        )
+    if summary.not_photos:
+        say(f"{summary.not_photos} other files ignored")
+
+
+def _reasons(outcomes: Sequence[Outcome], out: Path) -> Iterator[str]:
+    """Yield lines with the reasons: of each photo, or of photos with the same reason where there are many."""
+    if len(outcomes) <= NAMED:
+        yield from (f"{outcome.source}: {outcome.reason}" for outcome in outcomes)
+        return
+    alike: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        alike.setdefault(NUMBER.sub("#", outcome.reason), []).append(outcome)
+    groups = sorted(alike.values(), key=len, reverse=True)
+    for first, *others in groups[:NAMED]:
+        yield f"{first.source}{f' and {len(others)} more' if others else ''}: {first.reason}"
+    if len(groups) > NAMED:
+        yield f"... and {len(groups) - NAMED} more reasons, in {out / MANIFEST}"
+
+
+def summary_fields(summary: Summary) -> dict[str, Any]:
+    """Return the outcome of a run as JSON values."""
+    return {
+        "photos": summary.counts.total(),
+        "counts": dict(summary.counts),
+        "not_protected": [
+            {"photo": outcome.source, "status": outcome.status, "reason": outcome.reason}
+            for outcome in summary.outcomes
+            if outcome.status != "protected"
+        ],
+        "other_files": summary.not_photos,
+        "protected_before": summary.own_outputs,
+    }

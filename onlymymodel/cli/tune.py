@@ -1,0 +1,212 @@
+"""`omm tune`."""
+
+import argparse
+import logging
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onlymymodel.cli.assumed import warn_assumed
+from onlymymodel.cli.flags import add_budget, add_files, add_machine, add_models, add_recipe, add_run_file, positive
+from onlymymodel.cli.interrupt import exit_on_interrupt
+from onlymymodel.cli.parser import Parser
+from onlymymodel.cli.recorded_command import recorded_command
+from onlymymodel.errors import UserError
+from onlymymodel.surrogates.uri import redacted
+
+if TYPE_CHECKING:
+    from onlymymodel.cli.checks import CheckedPhotos
+    from onlymymodel.evaluate.tune.search import Target
+    from onlymymodel.evaluate.tune.tune import Tuning
+    from onlymymodel.settings import RunSettings
+
+RUN_FILE = "run.toml"
+
+log = logging.getLogger(__name__)
+
+
+def add_flags(parser: Parser) -> None:
+    """Add the flags."""
+    parser.description = (
+        "Protect a sample of PHOTOS at several budgets, judge the written files, and find the least epsilon (1/255) "
+        "that\nmeets the target. Writes tune.json, frontier.svg, tune.html and run.toml for omm protect --run to DIR.\n"
+        "A run that was stopped continues without repeating a computation or a query."
+    )
+    parser.details = (
+        "The --heldout models judge, since the change is fitted to the surrogates, whose answers are no evidence.\n"
+        "Without --heldout the last --surrogate is set aside as the judge; it is a surrogate again in run.toml."
+    )
+    parser.add_argument("photos", type=Path, metavar="PHOTOS", help="a folder of photos, or one photo; never changed")
+    photos = parser.add_argument_group("photos")
+    photos.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    photos.add_argument("--labels", metavar="CSV", help="as for omm protect")
+    add_run_file(photos)
+    _add_target(parser.add_argument_group("search"))
+    add_models(parser.add_argument_group("models, by their URIs (see omm models)"))
+    add_budget(
+        parser.add_argument_group("budget, region and recipe (omit --epsilon and --strength: they are searched)")
+    )
+    add_files(parser.add_argument_group("files"))
+    add_machine(parser)
+    add_recipe(parser.add_argument_group("settings of the recipe (see omm protect)"))
+    parser.set_defaults(run=run)
+
+
+def _add_target(group: Any) -> None:
+    read = "largest share of the photos that held-out models may read, in the files as written (0.1)"
+    group.add_argument("--target-heldout", type=float, default=0.1, metavar="SHARE", help=read)
+    kept = "least share that the authorized model keeps of the photos that it reads when clean (0.99)"
+    group.add_argument("--target-kept", type=float, default=0.99, metavar="SHARE", help=kept)
+    group.add_argument("--sample", type=positive, default=16, metavar="N", help="number of photos in the sample (16)")
+    drawn = "seed of the sample (0); --seed is the seed of the recipe"
+    group.add_argument("--sample-seed", type=int, default=0, metavar="N", help=drawn)
+    group.add_argument("--highest", type=positive, default=32, metavar="N", help="largest epsilon to try (32)")
+    photo = "also find the least epsilon for every photo, and write all photos to DIR/protected"
+    group.add_argument("--per-image", action="store_true", help=photo)
+    axis = "horizontal axis of the plot: the budget (default), or the median SSIM"
+    group.add_argument("--axis", choices=("epsilon", "ssim"), default="epsilon", help=axis)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Tune; return 0 if the target is met (with `--per-image` by every photo), else 1."""
+    with exit_on_interrupt():
+        target, checked = _checked(arguments)
+        from onlymymodel.data.atomic import write_atomic
+        from onlymymodel.evaluate.tune.outcome import TuningOutcome, describe_outcome, outcome_to_text
+        from onlymymodel.evaluate.tune.per_photo import PROTECTED, TABLE, find_photo_budgets, previous_highest
+        from onlymymodel.evaluate.tune.tune import tune
+        from onlymymodel.evaluate.tune.tune_page import PAGE, write_tuning
+        from onlymymodel.runtime import configure
+        from onlymymodel.surrogates.uri import parse_uri
+    configure()
+    output = arguments.output
+    settings, set_aside = with_judge(checked.settings.complete())
+    tuning = _tuning(arguments, settings, target, checked)
+    if set_aside:
+        log.warning("no held-out model was given: the surrogate %s is set aside as the judge", redacted(set_aside))
+    if arguments.per_image:
+        previous_highest(tuning)  # refuses a folder of other settings before anything is computed
+    frontier = tune(tuning)
+    # a photo that cannot be measured gets the epsilon that the sample needs
+    fallback = frontier.choice or tuning.highest
+    photos = find_photo_budgets(tuning, fallback) if arguments.per_image else []
+    outcome = TuningOutcome(tuning, frontier, parse_uri(set_aside).public if set_aside else "", photos)
+    write_tuning(outcome, axis=arguments.axis)
+    tuned = replace(joined(settings, set_aside), budget=tuning.context_at(frontier.nearest).budget)
+    write_atomic(tuning.out / RUN_FILE, to_toml(tuned, tuning.out).encode())
+    output.say(outcome_to_text(frontier), *describe_outcome(outcome))
+    output.say(f"\nfigure and pictures: {tuning.out / PAGE}; to protect with these settings: {_command(arguments)}")
+    if photos:
+        output.say(f"each photo within its own budget: {tuning.out / PROTECTED} (budgets: {tuning.out / TABLE})")
+    output.add(
+        target_met=frontier.choice is not None,
+        epsilon=frontier.nearest,
+        run_file=tuning.out / RUN_FILE,
+        report=tuning.out / PAGE,
+        points=[point.to_json() for point in frontier.points],
+        photos=[asdict(photo) for photo in photos],
+    )
+    enough = frontier.choice is not None and all(photo.state in ("least", "not measurable") for photo in photos)
+    return 0 if enough else 1
+
+
+def _checked(arguments: argparse.Namespace) -> "tuple[Target, CheckedPhotos]":
+    """Check flags, photos and models before torch is imported.
+
+    Raises:
+        UserError: any of them cannot be used, or no model can judge.
+    """
+    from msgspec import structs
+
+    from onlymymodel.cli.checks import check_photos
+    from onlymymodel.evaluate.tune.search import Target
+
+    if arguments.epsilon is not None or arguments.strength is not None:
+        raise UserError("omm tune searches for epsilon: leave out --epsilon and --strength (--highest limits it)")
+    target = Target(arguments.target_heldout, arguments.target_kept)
+    checked = check_photos(arguments, arguments.photos)
+    check_judge(checked.settings.surrogates, checked.settings.heldout)
+    return target, replace(checked, settings=structs.replace(checked.settings, epsilon=1.0, strength=None))
+
+
+def with_judge(settings: "RunSettings") -> tuple["RunSettings", str]:
+    """Return settings with a held-out model, and the URI of the surrogate that was set aside for it, "" if none was.
+
+    A surrogate cannot judge the change that was fitted to it. The last one is set aside, so that an unfinished tuning
+    continues with the same one.
+
+    Raises:
+        UserError: no held-out model, and fewer than two surrogates.
+    """
+    if settings.heldout:
+        return settings, ""
+    check_judge(settings.surrogates, settings.heldout)
+    *remaining, last = settings.surrogates
+    return replace(settings, surrogates=tuple(remaining), heldout=(last,)), last
+
+
+def check_judge(surrogates: Sequence[str], heldout: Sequence[str]) -> None:
+    """Check that a model can judge: a held-out one, or the last of several surrogates.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not heldout and len(surrogates) < 2:
+        raise UserError(
+            "name a held-out model that judges: --heldout URI; the change is fitted to the surrogates, so their "
+            "answers are no evidence (of two or more surrogates the last one would be set aside as the judge)"
+        )
+
+
+def joined(settings: "RunSettings", set_aside: str) -> "RunSettings":
+    """Return the settings for the protection itself, where the surrogate that was set aside is a surrogate again."""
+    return replace(settings, surrogates=(*settings.surrogates, set_aside), heldout=()) if set_aside else settings
+
+
+def to_toml(settings: "RunSettings", folder: Path) -> str:
+    """Return the text of a run file in that folder."""
+    return "# written by omm tune; for omm protect --run\n" + settings.to_toml(folder)
+
+
+def _tuning(
+    arguments: argparse.Namespace, settings: "RunSettings", target: "Target", checked: "CheckedPhotos"
+) -> "Tuning":
+    """Return the inputs of the tuning, with models loaded and checked.
+
+    Raises:
+        UserError: a model that cannot have its role.
+    """
+    from onlymymodel.evaluate.judges import judges_for
+    from onlymymodel.evaluate.tune.tune import Tuning
+    from onlymymodel.protect.context import check_known
+    from onlymymodel.runtime import pick_device
+
+    device = pick_device(arguments.device)
+    context, heldout = settings.load(device=device, allow_python=arguments.allow_python, progress=True)
+    warn_assumed((context.authorized, *context.surrogates, *heldout))
+    check_known(context, [entry.path for entry in checked.photos])
+    return Tuning(
+        source=arguments.photos,
+        out=arguments.out,
+        context=context,
+        uris_from=settings.uris_from,
+        judges=tuple(judges_for(context, heldout)),
+        target=target,
+        highest=arguments.highest,
+        sample=arguments.sample,
+        seed=arguments.sample_seed,
+        labels=checked.find_labels(context.authorized.card),
+        masks=settings.masks,
+        batch_size=arguments.batch_size,
+        command=recorded_command(arguments.words),
+    )
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """Return the command that protects all photos with the tuned settings; a run file holds no labels."""
+    words = ["omm", "protect", str(arguments.photos), "--run", str(arguments.out / RUN_FILE)]
+    words += [] if arguments.labels is None else ["--labels", str(arguments.labels)]
+    words += ["--allow-python"] * arguments.allow_python
+    return f"{shlex.join(words)} --out DST"

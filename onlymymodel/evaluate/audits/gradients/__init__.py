@@ -1,0 +1,1 @@
+"""Audit of shared gradients: gradient inversion."""

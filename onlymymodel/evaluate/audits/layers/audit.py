@@ -1,0 +1,244 @@
+"""Audit of intermediate outputs: attack-free measures of each layer beside what an adversary recovers.
+
+After "Intermediate Outputs Are More Sensitive Than You Think". Its attack-free measures are in `figures`; the two
+attacks that they are compared with, a learned inverter and membership inference, are our choice.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from onlymymodel.evaluate.audits.jacobian import MAX_EXACT, Function
+from onlymymodel.evaluate.audits.layers.attacks import (
+    AttackSplit,
+    infer_membership,
+    infer_membership_of_nonmembers,
+    mean_similarity,
+    reconstruct,
+    release_outputs,
+    split_by_person,
+)
+from onlymymodel.evaluate.audits.layers.figures import ATTACK_FREE, attack_free_measures
+from onlymymodel.evaluate.audits.layers.layers import (
+    Layer,
+    choose_layers,
+    float64_copy,
+    layer_function,
+    layer_outputs,
+)
+from onlymymodel.evaluate.audits.layers.membership import membership_auc
+from onlymymodel.evaluate.audits.pictures import Pictures, display_picture
+from onlymymodel.evaluate.audits.ranking import correlate_rows
+from onlymymodel.evaluate.audits.report import AuditRow, Findings, Value
+from onlymymodel.evaluate.audits.similarity import SIMILARITY_DEFINITION
+from onlymymodel.progress import track
+from onlymymodel.surrogates.fingerprint import parameters_sha256
+
+# names of the controls
+PIXELS, SHUFFLED, MEAN_PICTURE = "the pixels themselves", "inverter of shuffled pairs", "mean picture"
+NONMEMBERS, LOSS_THRESHOLD = "non-members against non-members", "loss of the true label"
+
+
+@dataclass(frozen=True)
+class LayerRelease:
+    """The outputs of a network's layers, as a device sends them to a server that computes the rest.
+
+    Attributes:
+        name: name of the network.
+        network: (B,C,S,S) in [0,1] -> anything, in eval mode, such as a `Classifier`.
+        nonmembers: pictures that the network was not trained on.
+        members: pictures that it was trained on, of the same distribution; None if unknown.
+        layers: names of the audited layers, see `Layer.name`; all if empty.
+        max_layers: largest number of audited layers, spread evenly, with the first and the last.
+    """
+
+    name: str
+    network: nn.Module
+    nonmembers: Pictures
+    members: Pictures | None = None
+    layers: tuple[str, ...] = ()
+    max_layers: int | None = None
+
+    @cached_property
+    def audited_layers(self) -> list[Layer]:
+        """The audited layers, in order of computation."""
+        return choose_layers(self.network, self.nonmembers.pixels, self.layers, self.max_layers)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the network's hash, its layers and the pictures as JSON values."""
+        return {
+            "network": type(self.network).__name__,
+            "weights_sha256": parameters_sha256(self.network),
+            "layers": [layer.name for layer in self.audited_layers],
+            "pictures": len(self.nonmembers),
+            "members": len(self.members) if self.members else 0,
+            "shape": list(self.nonmembers.pixels.shape[1:]),
+        }
+
+
+@dataclass(frozen=True)
+class LayerAdversary:
+    """An adversary who sees one layer's outputs, reconstructs the pictures and infers membership.
+
+    Attributes:
+        tau: threshold of the Jacobian's numerical rank, relative to the largest singular value.
+        jacobian_pictures: number of pictures at which the Jacobian is taken.
+        max_exact: largest min(inputs, outputs) for which a Jacobian is computed as a whole.
+        steps: number of training steps of the inverter; with 0 none is trained, and SSIM and PSNR are None.
+        seed: seed of the split, the inverter, the attacker and the probes.
+    """
+
+    tau: float = 0.01
+    jacobian_pictures: int = 2
+    max_exact: int = MAX_EXACT
+    steps: int = 300
+    seed: int = 0
+
+    name = "inverter and membership inference, layer by layer"
+
+    def split(self, release: LayerRelease) -> AttackSplit[Pictures]:
+        """Return the pictures that the adversary trains on and is evaluated on."""
+        return split_by_person(release.nonmembers, release.members, self.seed)
+
+    def assumptions(self, release: LayerRelease) -> Sequence[str]:
+        """Return what the adversary knows, and on what it is evaluated."""
+        pictures = self.split(release)
+        sentences = [
+            "The network is in eval mode; the adversary sees one layer's whole output for one picture, without noise "
+            "or rounding.",
+            f"Attack-free measures: over {len(pictures.test)} pictures, so that at most {len(pictures.test) - 1} "
+            f"degrees of freedom are possible; Jacobians at {min(self.jacobian_pictures, len(pictures.test))} of them "
+            f"in float64, with ranks counted above {self.tau:g} of the largest singular value.",
+            "Over the layers of one network measures and attacks both change with depth: a rank correlation shows that "
+            "they change together, not that one predicts the other elsewhere.",
+        ]
+        if self.steps:
+            sentences += [
+                f"Its inverter, a small decoder, is trained for {self.steps} steps on {len(pictures.train)} pictures "
+                "of its own that the network was not trained on, and is evaluated on "
+                f"{len(pictures.test)} pictures of other people (groups); a stronger one may recover more.",
+                f"SSIM: {SIMILARITY_DEFINITION['ssim']}.",
+            ]
+        return [*sentences, self._membership_assumption(pictures)]
+
+    def findings(self, release: LayerRelease, *, progress: bool) -> Findings:
+        """Measure and attack every layer, and the controls."""
+        pictures, precise = self.split(release), float64_copy(release.network)
+        rows = []
+        for layer in track(release.audited_layers, "layers", unit="layer", progress=progress):
+            outputs = release_outputs(partial(layer_outputs, release.network, layer), pictures)
+            rows.append(self._row(layer.name, outputs, layer_function(precise, layer), pictures, progress))
+        return Findings(rows, self._controls(release, pictures, progress))
+
+    def summary(self, rows: Sequence[AuditRow], controls: Sequence[AuditRow]) -> dict[str, Value]:
+        """Return Spearman's rho over layers of every measure with every attack, and the extremes of both attacks.
+
+        Ties get their mean rank; None if a measure is missing or the same in all layers.
+        """
+        summary: dict[str, Value] = {"layers": len(rows)}
+        for attack in ("ssim", "auc"):
+            for measure in ATTACK_FREE:
+                summary[f"rho_{measure}_{attack}"] = correlate_rows(rows, measure, attack)
+        for attack in ("ssim", "auc"):
+            scores = [(float(score), row.name) for row in rows if (score := row.values[attack]) is not None]
+            if scores:
+                (lowest, _), (highest, layer) = min(scores), max(scores)
+                summary |= {f"lowest_{attack}": lowest, f"highest_{attack}": highest, f"highest_{attack}_at": layer}
+        bounds = {PIXELS: "ssim_of_the_pixels", SHUFFLED: "ssim_without_a_signal"}
+        return summary | {bounds[row.name]: row.values["ssim"] for row in controls if row.name in bounds}
+
+    def measure(
+        self, outputs: AttackSplit[Tensor], function: Function, pictures: AttackSplit[Pictures]
+    ) -> dict[str, Value]:
+        """Return the attack-free measures of one release over the test pictures, with this adversary's settings."""
+        points = pictures.test.pixels[: self.jacobian_pictures]
+        return attack_free_measures(
+            outputs.test, function, points, tau=self.tau, max_exact=self.max_exact, seed=self.seed
+        )
+
+    def nonmember_aucs(
+        self, network: nn.Module, layers: Sequence[Layer], pictures: AttackSplit[Pictures]
+    ) -> list[float]:
+        """Return the AUC of membership inference of nonmembers, a control, for each layer with enough pictures."""
+        outputs = (release_outputs(partial(layer_outputs, network, layer), pictures) for layer in layers)
+        aucs = [infer_membership_of_nonmembers(split, self.seed) for split in outputs]
+        return [auc for auc in aucs if auc is not None]
+
+    def _controls(self, release: LayerRelease, pictures: AttackSplit[Pictures], progress: bool) -> list[AuditRow]:
+        """Measure the pixels as a release, an inverter of shuffled pairs, the mean picture, and mock members."""
+        pixels = release_outputs(lambda pixels: pixels, pictures)
+        controls = [self._row(PIXELS, pixels, lambda x: x, pictures, progress)]
+        if self.steps:
+            first = release_outputs(partial(layer_outputs, release.network, release.audited_layers[0]), pictures)
+            values, _ = reconstruct(first, pictures, steps=self.steps, seed=self.seed, progress=progress, shuffled=True)
+            controls.append(AuditRow(SHUFFLED, values))
+            mean = pictures.train.pixels.mean(0).expand_as(pictures.test.pixels)
+            values = mean_similarity(mean, pictures.test.pixels)
+            controls.append(AuditRow(MEAN_PICTURE, values, {"mean": display_picture(mean[0])}))
+        if release.members:
+            aucs = self.nonmember_aucs(release.network, release.audited_layers, pictures)
+            if aucs:
+                values = {"auc": sum(aucs) / len(aucs), "lowest_auc": min(aucs), "highest_auc": max(aucs)}
+                controls.append(AuditRow(NONMEMBERS, values))
+            auc = _loss_threshold_auc(release.network, pictures)
+            controls.extend([AuditRow(LOSS_THRESHOLD, {"auc": auc})] if auc is not None else [])
+        return controls
+
+    def _row(
+        self,
+        name: str,
+        outputs: AttackSplit[Tensor],
+        function: Function,
+        pictures: AttackSplit[Pictures],
+        progress: bool,
+    ) -> AuditRow:
+        """Measure and attack one release; `function` is the same release of one picture in float64."""
+        values = self.measure(outputs, function, pictures)
+        shown = {}
+        if self.steps:
+            similarity, reconstructions = reconstruct(
+                outputs, pictures, steps=self.steps, seed=self.seed, progress=progress
+            )
+            values |= similarity
+            shown = {"original": pictures.test.pixels[0], "from the outputs": reconstructions[0]}
+        else:
+            values |= {"ssim": None, "psnr": None}
+        values["auc"] = infer_membership(outputs, self.seed)
+        return AuditRow(name, values, {caption: display_picture(pixels) for caption, pixels in shown.items()})
+
+    def _membership_assumption(self, pictures: AttackSplit[Pictures]) -> str:
+        if pictures.train_members is None or pictures.test_members is None:
+            return "It is unknown which pictures the network was trained on: no membership inference."
+        members, nonmembers = len(pictures.test_members), len(pictures.test)
+        # standard deviation of Mann and Whitney's statistic
+        deviation = math.sqrt((members + nonmembers + 1) / (12 * members * nonmembers))
+        return (
+            "Its membership attacker, a logistic regression on principal components and the distribution of the "
+            f"outputs, without labels, knows {len(pictures.train_members)} members and {len(pictures.train)} "
+            f"non-members, and is evaluated on {members} and {nonmembers} of other groups; guessing gives an AUC of "
+            f"0.5, with a standard deviation of {deviation:.2f}. Members and non-members are assumed to have the same "
+            "distribution; the AUC of the pixels shows whether they do."
+        )
+
+
+@torch.no_grad()
+def _loss_threshold_auc(network: nn.Module, pictures: AttackSplit[Pictures]) -> float | None:
+    """Return the AUC of a threshold on the loss of the true label (Yeom et al. 2018).
+
+    None without members, or if the network's output is not logits of the pictures' classes.
+    """
+    device, losses = next(iter(network.parameters()), torch.empty(0)).device, []
+    for part in (pictures.test_members, pictures.test):
+        if part is None:
+            return None
+        logits = torch.cat([network(pixels.to(device)) for pixels in torch.split(part.pixels, 64)]).cpu()
+        if logits.ndim != 2 or logits.shape[1] != part.classes:
+            return None
+        losses.append(F.cross_entropy(logits, part.labels, reduction="none"))
+    return membership_auc(-losses[0], -losses[1])

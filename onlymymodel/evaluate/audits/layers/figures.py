@@ -1,0 +1,112 @@
+"""Attack-free measures of a layer: how its outputs vary over pictures, and how they change with the picture.
+
+After "Intermediate Outputs Are More Sensitive Than You Think", which names degrees of freedom, the rank of the Jacobian
+and a coefficient of variation as attack-free signs of what a layer reveals. The formula of the degrees of freedom is
+the published one; the thresholds, norms and averages below are our reading.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from onlymymodel.evaluate.audits.jacobian import MAX_EXACT, Function, numerical_rank, singular_values, stable_rank
+from onlymymodel.evaluate.audits.layers.spectral_density import spectral_density
+from onlymymodel.evaluate.audits.report import Value
+
+ATTACK_FREE = ("degrees_of_freedom", "jacobian_rank", "stable_rank", "variation")
+ROUNDING = 1e-12  # of the mean square; a smaller variance is a rounding error
+
+
+def attack_free_measures(
+    outputs: Tensor,
+    function: Function,
+    pictures: Tensor,
+    *,
+    tau: float,
+    max_exact: int = MAX_EXACT,
+    seed: int = 0,
+) -> dict[str, Value]:
+    """Return the number of features of a layer and its measures `ATTACK_FREE`.
+
+    Args:
+        outputs: (N,...) outputs of the layer.
+        function: the layer as a function of one picture in float64.
+        pictures: (M,C,S,S) pictures at which the Jacobian is taken.
+        tau: see `jacobian_measures`.
+        max_exact: see `jacobian_measures`.
+        seed: seed of the probes.
+    """
+    values: dict[str, Value] = {
+        "features": outputs[0].numel(),
+        "degrees_of_freedom": degrees_of_freedom(outputs),
+        "variation": variation(outputs),
+    }
+    points, generator = list(pictures.double().to(outputs.device)), torch.Generator().manual_seed(seed)
+    return values | jacobian_measures(function, points, tau=tau, max_exact=max_exact, generator=generator)
+
+
+def degrees_of_freedom(outputs: Tensor) -> float | None:
+    """Return (tr C)^2 / tr C^2 = (sum lambda)^2 / sum lambda^2 of the covariance C of (N,...) outputs over pictures.
+
+    It is between 1 and min(N - 1, features), and the number of directions if all vary equally. It is computed from the
+    Gram matrix of the centered outputs if that is smaller than C. None, no signal, if the outputs do not vary.
+    """
+    flat = outputs.flatten(1).double()
+    centered = flat - flat.mean(0)
+    if centered.square().sum() <= ROUNDING * flat.square().sum():
+        return None
+    gram = centered @ centered.T if len(centered) <= centered.shape[1] else centered.T @ centered
+    return (gram.trace().square() / gram.square().sum()).item()
+
+
+def variation(outputs: Tensor) -> float | None:
+    """Return the coefficient of variation of (N,...) outputs over pictures, sqrt(tr C) / ||mean output||.
+
+    Our reading: the square root of the variance summed over all features, over the Euclidean norm of the mean output.
+    It is one ratio of sums, not a mean of ratios, so that features with a mean near 0 do not dominate. None if the mean
+    output is 0.
+    """
+    flat = outputs.flatten(1).double()
+    mean = flat.mean(0)
+    spread, norm = (flat - mean).square().sum(1).mean().sqrt(), mean.norm()
+    return (spread / norm).item() if norm > ROUNDING * spread else None
+
+
+def jacobian_measures(
+    function: Function,
+    pictures: Sequence[Tensor],
+    *,
+    tau: float,
+    max_exact: int = MAX_EXACT,
+    generator: torch.Generator,
+) -> dict[str, Value]:
+    """Return how a layer's outputs change with the picture: mean numerical rank and stable rank of its Jacobian.
+
+    Args:
+        function: one picture (C,S,S) -> outputs, in the type of the pictures; float64 for ranks at a small tau.
+        pictures: pictures at which the Jacobian is taken.
+        tau: a singular value counts if it is above tau times the largest.
+        max_exact: largest min(inputs, outputs) for which the Jacobian is computed as a whole; larger ones are estimated
+            by `spectral_density`.
+
+    Returns:
+        `jacobian_rank`, `stable_rank` and `jacobian`: `exact`, `estimated`, or `no signal` if it is 0.
+    """
+    ranks, stable_ranks, methods = [], [], set()
+    for picture in pictures:
+        with torch.no_grad():
+            smaller = min(picture.numel(), function(picture).numel())
+        if smaller <= max_exact:
+            singular = singular_values(function, picture, max_exact=max_exact)
+            ranks.append(float(numerical_rank(singular, tau)))
+            stable_ranks.append(stable_rank(singular))
+        else:
+            density = spectral_density(function, picture, generator=generator)
+            ranks.append(density.rank(tau))
+            stable_ranks.append(density.stable_rank())
+        methods.add("exact" if smaller <= max_exact else "estimated")
+    if not any(stable_ranks):
+        return {"jacobian_rank": None, "stable_rank": None, "jacobian": "no signal"}
+    rank, mean_stable_rank = sum(ranks) / len(ranks), sum(stable_ranks) / len(stable_ranks)
+    return {"jacobian_rank": rank, "stable_rank": mean_stable_rank, "jacobian": ", ".join(sorted(methods))}

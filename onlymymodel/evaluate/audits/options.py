@@ -1,0 +1,168 @@
+"""Choices, defaults and settings of the audits, importable without torch.
+
+The flags of `omm audit` and `omm protect-representation` and the functions behind them take their choices and defaults
+from here. Command lines must parse and print help without loading torch.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from onlymymodel.errors import UserError
+
+AuditName = Literal["gradients", "intermediate", "weights", "representation"]
+PictureSource = Literal["portraits", "digits"]
+Task = Literal["emotion", "identity"]
+NetworkKind = Literal["mlp", "cnn", "vit"]
+Mode = Literal["eval", "train"]
+AttackName = Literal["dlg", "idlg", "inverting", "gradinversion"]
+DefenseName = Literal["noise", "clip", "topk"]
+
+AUDITS: tuple[AuditName, ...] = get_args(AuditName)
+PICTURE_SOURCES: tuple[PictureSource, ...] = get_args(PictureSource)
+TASKS: tuple[Task, ...] = get_args(Task)
+NETWORK_KINDS: tuple[NetworkKind, ...] = get_args(NetworkKind)
+MODES: tuple[Mode, ...] = get_args(Mode)
+ATTACK_NAMES: tuple[AttackName, ...] = get_args(AttackName)
+SIZES = (16, 32, 64)  # side of the pictures in pixels
+
+NO_DEFENSE = "none"
+DEFENSE_ARGUMENTS: dict[DefenseName, str] = {"noise": "SHARE", "clip": "NORM", "topk": "SHARE"}
+DEFENSE_GRAMMAR = (
+    ", ".join([NO_DEFENSE, *(f"{name}:{argument}" for name, argument in DEFENSE_ARGUMENTS.items())])
+    + ", and chains with +"
+)
+
+
+@dataclass(frozen=True)
+class PictureOptions:
+    """Source of the pictures of an audit if no folder is given, and preprocessing of all pictures.
+
+    Attributes:
+        source: rendered portraits or scikit-learn's digits.
+        task: label of the portraits.
+        size: side in pixels to which pictures are resized.
+        seed: seed of everything that an audit draws.
+    """
+
+    source: PictureSource = "portraits"
+    task: Task = "emotion"
+    size: int = 32
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class GradientOptions:
+    """Defaults of the audit of shared gradients (gradient inversion).
+
+    Attributes:
+        network: kind of the small network if no model is named.
+        epochs: number of epochs for which the small network is trained first; 0 leaves it untrained.
+        limit: number of pictures that are attacked.
+        attacks: names of the attacks.
+        defenses: defenses of the gradient, see `DEFENSE_GRAMMAR`.
+        mode: mode of the network at the client.
+        batch: number of pictures behind one gradient.
+    """
+
+    network: NetworkKind = "cnn"
+    epochs: int = 0
+    limit: int = 8
+    attacks: tuple[AttackName, ...] = ("dlg", "inverting")
+    defenses: tuple[str, ...] = (NO_DEFENSE,)
+    mode: Mode = "eval"
+    batch: int = 1
+
+
+@dataclass(frozen=True)
+class LayerOptions:
+    """Defaults of the audit of intermediate outputs.
+
+    Attributes:
+        network: kind of the small network if no model is named.
+        epochs: number of epochs of its training.
+        max_layers: largest number of layers that are audited, spread evenly.
+        steps: number of training steps of the inverter.
+    """
+
+    network: NetworkKind = "cnn"
+    epochs: int = 20
+    max_layers: int = 16
+    steps: int = 300
+
+
+@dataclass(frozen=True)
+class WeightOptions:
+    """Defaults of the audit of released weights (network inversion).
+
+    Attributes:
+        network: kind of the small network if no model is named.
+        epochs: number of epochs of its training.
+        limit: number of its training pictures.
+        steps: number of training steps of the generator.
+    """
+
+    network: NetworkKind = "cnn"
+    epochs: int = 300
+    limit: int = 60
+    steps: int = 300
+
+
+@dataclass(frozen=True)
+class RepresentationOptions:
+    """Defaults of the audit of representations, and of training a protected one.
+
+    Attributes:
+        weights: weights lambda of the utility-privacy curve.
+        public: share of the people whose pictures are trained on.
+        embedder: URI of the face model by which identity is compared.
+        decoder_steps: number of training steps of the convolutional decoder that judges.
+    """
+
+    weights: tuple[float, ...] = (0.0, 1.0, 2.0)
+    public: float = 0.6
+    embedder: str = "zoo:identity-residual"
+    decoder_steps: int = 400
+
+
+@dataclass(frozen=True)
+class RepresentationSettings:
+    """Training settings of the encoder of a protected representation.
+
+    Attributes:
+        weight: lambda, weight of hiding the picture beside the task's cross-entropy; 0 is no defense.
+        noise: standard deviation of the Gaussian noise that the sender adds to each number of a representation, in
+            training and in use. Representations have variance 1, so 1 is as much noise as signal. Without noise,
+            information that is scaled down can be scaled up again; with noise it is lost.
+        best_linear: whether the encoder is also trained against the best linear adversary, see `leave_one_out_ridge`;
+            without it and without noise the training is the published one.
+        steps: number of training steps of the encoder, of the head and of the decoder each.
+        seed: seed of the weights, of the order of the pictures and of the noise.
+        dimension: length of a representation, a multiple of 16.
+        batch: number of pictures in one step.
+        rate: learning rate of both Adam optimizers.
+    """
+
+    weight: float = 1.0
+    noise: float = 0.5
+    best_linear: bool = True
+    steps: int = 400
+    seed: int = 0
+    dimension: int = 128
+    batch: int = 48
+    rate: float = 2e-3
+
+    def __post_init__(self) -> None:
+        """Raise UserError for a value out of its range."""
+        for name in ("weight", "noise"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise UserError(f"the {name} of a representation defense must be 0 or more, not {getattr(self, name)}")
+        for name in ("steps", "batch", "dimension"):
+            if getattr(self, name) < 1:
+                raise UserError(f"the {name} of a representation defense must be at least 1, not {getattr(self, name)}")
+        if not 0 < self.rate <= 1:
+            raise UserError(f"the rate of a representation defense must be above 0 and at most 1, not {self.rate}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all settings as JSON values."""
+        return asdict(self)

@@ -1,0 +1,52 @@
+"""Panels and curves that the plots of several audits share."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from onlymymodel.evaluate.drawing import HELDOUT, LEGEND_LINE, PANEL, WIDTH, style_axes, to_svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FOOT_HEIGHT = 0.45  # inches below the last panel, for a label of the x-axis
+MARKERS = "oDvPX^"
+
+
+def make_panels(
+    count: int, legend_lines: int, foot_height: float, *, unit_range: bool = True
+) -> tuple["Figure", list["Axes"]]:
+    """Return a figure of panels below each other with a common x-axis, and room for a legend below.
+
+    Args:
+        legend_lines: number of lines of the legend.
+        foot_height: inches between the last panel and the legend.
+        unit_range: whether the y-axes run from 0 to 1.
+    """
+    from matplotlib.figure import Figure
+
+    legend = LEGEND_LINE * (legend_lines + 1)
+    height = PANEL * count + legend + foot_height
+    figure = Figure(figsize=(WIDTH, height), layout=None)
+    axes = list(figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0])
+    figure.subplots_adjust(0.12, (legend + foot_height) / height, 0.99, 1 - 0.3 / height, hspace=0.25)
+    for panel in axes:
+        if unit_range:
+            panel.set_ylim(-0.03, 1.03)
+        style_axes(panel)
+    figure.patch.set_visible(False)
+    return figure, axes
+
+
+def draw_curve(axes: "Axes", x: Sequence[float], y: Sequence[float], label: str, index: int) -> None:
+    """Draw a curve in the color and with the marker of an index."""
+    color, marker = HELDOUT[index % len(HELDOUT)], MARKERS[index % len(MARKERS)]
+    axes.plot(x, y, color=color, marker=marker, markersize=4.5, linewidth=1.3, label=label)
+
+
+def finish_svg(figure: "Figure", panels: Sequence["Axes"]) -> str:
+    """Return the SVG text of a figure, with one legend for the curves of these panels."""
+    for panel in panels[1:]:
+        for line in panel.get_lines():
+            panels[0].plot([], [], color=line.get_color(), marker=line.get_marker(), label=line.get_label())
+    return to_svg(figure, panels[0])

@@ -1,0 +1,1 @@
+"""Protected representations: the defense, and its audit by representation inversion."""

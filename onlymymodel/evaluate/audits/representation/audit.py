@@ -1,0 +1,276 @@
+"""Audit of protected representations: what new decoders reconstruct from them, and how well the task works.
+
+The published audit of this defense trains decoders on public data against the frozen encoder (Xiao et al., AAAI 2020;
+the full text was not available). Ours trains two, a convolutional one and a ridge regression, since on few pictures the
+regression is often better, and counts the better one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from onlymymodel.errors import UserError
+from onlymymodel.evaluate.audits.inverter import invert, train_inverter
+from onlymymodel.evaluate.audits.options import RepresentationOptions, RepresentationSettings
+from onlymymodel.evaluate.audits.pictures import Pictures, display_picture
+from onlymymodel.evaluate.audits.report import AuditReport, AuditRow, Findings, Value, audit_release
+from onlymymodel.evaluate.audits.representation.defense import Representation, train_representation
+from onlymymodel.evaluate.audits.representation.face_similarity import FaceSimilarity
+from onlymymodel.evaluate.audits.similarity import SIMILARITY_DEFINITION
+from onlymymodel.protect.budget.distortion import batch_psnr, batch_ssim
+from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.fingerprint import parameters_sha256
+
+NEEDS_EXTRA = "an audit of representations needs scikit-learn: pip install 'onlymymodel[audit]'"
+DECODER_STEPS = RepresentationOptions().decoder_steps
+RIDGE_PENALTY = 0.05  # on the squared weights of standardized features, times the number of public pictures
+MAX_ILLUSTRATED = 6  # rows with pictures
+PUBLIC_SEED, PRIVATE_SEED = 1, 2  # of the noise on what is released
+SEED_OFFSET = 1000  # added to the seed of the defense
+MEASURES = ("psnr", "ssim", "perceptual", "identity_cosine")
+MEASURES_BY_DECODER = ("psnr_convolutional", "psnr_ridge")
+# names of the controls
+MEAN_PICTURE, OTHER_PICTURE = "mean picture", "somebody else's picture"
+UNDEFENDED, PIXELS = "lambda 0, no noise", "the pixels themselves"
+
+
+@dataclass(frozen=True)
+class RepresentationRelease:
+    """The representations of pictures of people who are in no training data.
+
+    Attributes:
+        representation: the defense.
+        pictures: private pictures, of which the adversary gets only the representations.
+    """
+
+    representation: Representation
+    pictures: Pictures
+
+    @property
+    def name(self) -> str:
+        """Name of the release, with the settings that determine the privacy."""
+        settings = self.representation.settings
+        noise = f", noise {settings.noise:g}" if settings.noise else ""
+        return f"representation, lambda {settings.weight:g}{noise}"
+
+    def describe(self) -> dict[str, Any]:
+        """Return settings, hash of the encoder, and numbers of pictures and people as JSON values."""
+        return {
+            **self.representation.settings.to_json(),
+            "encoder_sha256": parameters_sha256(self.representation.encoder),
+            "pictures": len(self.pictures),
+            "people": len(torch.unique(self.pictures.groups)),
+            "adversary_of_the_training": self.representation.adversary_loss,
+        }
+
+
+@dataclass(frozen=True)
+class RepresentationAdversary:
+    """Representation inversion by decoders that are trained on public pictures after the encoder.
+
+    Attributes:
+        public: pictures of other people.
+        undefended: representation trained in the same way with lambda 0 and no noise, a control.
+        similarity: perceptual distance and identity.
+        steps: number of training steps of the convolutional decoder.
+        seed: its seed, which must differ from that of the defense.
+        known_controls: result of `controls` for the pictures of the release, if it was computed before; the controls
+            do not depend on the defense.
+    """
+
+    public: Pictures
+    undefended: Representation
+    similarity: FaceSimilarity
+    steps: int = DECODER_STEPS
+    seed: int = SEED_OFFSET
+    known_controls: tuple[AuditRow, ...] | None = None
+
+    name = "new decoder"
+
+    def assumptions(self, release: RepresentationRelease) -> list[str]:
+        """Return what the adversary has, and how it is evaluated."""
+        people = len(torch.unique(self.public.groups))
+        settings = release.representation.settings
+        return [
+            "the encoder is public and frozen: the adversary can compute the representation of any picture",
+            f"the adversary has {len(self.public)} public pictures of {people} people, which the defense was trained "
+            "on too; none of these people is in the private pictures",
+            "two new decoders, with another seed and another architecture than the adversary of the training: a "
+            f"convolutional one ({self.steps} steps) and a ridge regression (features standardized, penalty "
+            f"{RIDGE_PENALTY:g} a picture); the one with the higher PSNR on the private pictures counts, which favors "
+            "the adversary",
+            "the defense was trained against regressions of that kind, on its own batches, but not against the "
+            "convolutional decoder"
+            if settings.best_linear and settings.weight
+            else "the defense was trained against neither",
+            f"noise of standard deviation {settings.noise:g} on each number of a representation, drawn once for each "
+            "picture; whoever gets several releases of one picture can average it out"
+            if settings.noise
+            else "representations are sent without noise, as float32: information that is scaled down is not lost",
+            "accuracy_by_chance: the accuracy of always predicting the most common class of the private pictures",
+            *self.similarity.assumptions(),
+            *(f"{name}: {definition}" for name, definition in SIMILARITY_DEFINITION.items()),
+        ]
+
+    def findings(self, release: RepresentationRelease, *, progress: bool) -> Findings:
+        """Reconstruct and classify each private picture, and measure the controls.
+
+        Raises:
+            UserError: a person is both public and private, the seeds are equal, or scikit-learn is not installed.
+        """
+        self._check(release)
+        defense, private = release.representation, release.pictures
+        by_decoder = self._reconstruct(defense, private, progress)
+        best = _better(by_decoder, private)
+        columns = self._measure(best, private.pixels)
+        columns |= {f"psnr_{name}": batch_psnr(pictures, private.pixels) for name, pictures in by_decoder.items()}
+        classes = defense.classify(defense.release(private.pixels, seed=PRIVATE_SEED))
+        rows = []
+        for index, name in enumerate(private.names):
+            values: dict[str, Value] = {key: column[index].item() for key, column in columns.items()}
+            values |= {"class": int(private.labels[index]), "class_read": int(classes[index])}
+            shown = {"original": private.pixels[index], "reconstruction": best[index]}
+            pictures = {key: display_picture(pixels) for key, pixels in shown.items() if index < MAX_ILLUSTRATED}
+            rows.append(AuditRow(name, values, pictures))
+        return Findings(rows, self.known_controls or self.controls(private, progress=progress))
+
+    def controls(self, private: Pictures, *, progress: bool) -> tuple[AuditRow, ...]:
+        """Measure means over the private pictures where nothing, or everything, can be recovered.
+
+        They do not depend on the defense.
+        """
+        public = self.public.pixels
+        upper_bound = train_inverter(public, public, steps=self.steps, seed=self.seed, progress=progress)
+        guesses = {
+            MEAN_PICTURE: public.mean(0, keepdim=True).expand_as(private.pixels),
+            OTHER_PICTURE: public[torch.arange(len(private)) % len(public)],
+            UNDEFENDED: _better(self._reconstruct(self.undefended, private, progress), private),
+            PIXELS: invert(upper_bound, private.pixels),
+        }
+        return tuple(AuditRow(name, _means(self._measure(guess, private.pixels))) for name, guess in guesses.items())
+
+    def summary(self, rows: Sequence[AuditRow], controls: Sequence[AuditRow]) -> dict[str, Value]:
+        """Return means over the rows, accuracy, `accuracy_by_chance` and MCC of the task, and `recovered`.
+
+        `recovered` is the SSIM on a scale from 0 for the mean picture to 1 for the convolutional decoder on the pixels.
+        """
+        from sklearn.metrics import accuracy_score, matthews_corrcoef
+
+        truth, classes = ([row.values[key] for row in rows] for key in ("class", "class_read"))
+        means = _means({key: torch.tensor([row.values[key] for row in rows]) for key in MEASURES + MEASURES_BY_DECODER})
+        lower, upper = (
+            next(float(control.values["ssim"] or 0) for control in controls if control.name == name)
+            for name in (MEAN_PICTURE, PIXELS)
+        )
+        recovered = (float(means["ssim"] or 0) - lower) / (upper - lower)
+        several = len({*truth, *classes}) > 1  # the MCC is undefined for a single class
+        mcc = float(matthews_corrcoef(truth, classes)) if several else None
+        chance = max(map(truth.count, truth)) / len(truth)
+        task = {"accuracy": float(accuracy_score(truth, classes)), "accuracy_by_chance": chance, "mcc": mcc}
+        return {**task, **means, "recovered": recovered}
+
+    def _check(self, release: RepresentationRelease) -> None:
+        common = set(self.public.groups.tolist()) & set(release.pictures.groups.tolist())
+        if common:
+            raise UserError(f"{len(common)} people are in the public and in the private pictures: split them by person")
+        if self.seed in (release.representation.settings.seed, self.undefended.settings.seed):
+            raise UserError(f"the adversary has the seed of the defense, {self.seed}: give it another one")
+
+    def _reconstruct(self, defense: Representation, private: Pictures, progress: bool) -> dict[str, Tensor]:
+        """Train both decoders on public pictures, and return the (N,C,S,S) reconstructions of private ones."""
+        public = defense.release(self.public.pixels, seed=PUBLIC_SEED)
+        released = defense.release(private.pixels, seed=PRIVATE_SEED)
+        net = train_inverter(public, self.public.pixels, steps=self.steps, seed=self.seed, progress=progress)
+        ridge = _reconstruct_by_ridge(public, self.public.pixels, released)
+        return {"convolutional": invert(net, released), "ridge": ridge}
+
+    def _measure(self, reconstructions: Tensor, pixels: Tensor) -> dict[str, Tensor]:
+        """Return the (N,) values of each of `MEASURES`."""
+        return {
+            "psnr": batch_psnr(reconstructions, pixels),
+            "ssim": batch_ssim(reconstructions, pixels),
+            "perceptual": self.similarity.perceptual(reconstructions, pixels),
+            "identity_cosine": self.similarity.identity_cosine(reconstructions, pixels),
+        }
+
+
+def representation_reports(
+    public: Pictures,
+    private: Pictures,
+    weights: Sequence[float],
+    *,
+    embedder: Classifier,
+    settings: RepresentationSettings | None = None,
+    decoder_steps: int = DECODER_STEPS,
+    progress: bool = True,
+) -> list[AuditReport]:
+    """Measure the utility-privacy curve: train a defense for each lambda on public pictures, audit it on private ones.
+
+    Args:
+        public: pictures that the defenses are trained on, see `Pictures.split_by_group`.
+        private: pictures of other people, on which they are evaluated.
+        weights: lambdas, in the order of the reports.
+        embedder: model of faces like these, e.g. `zoo:identity-residual` for portraits.
+        settings: settings of the defenses, whose weight is replaced.
+        decoder_steps: number of training steps of the adversary's convolutional decoder.
+
+    Raises:
+        UserError: see `train_representation` and `RepresentationAdversary.findings`.
+    """
+    settings = settings or RepresentationSettings()
+    adversary = make_adversary(public, embedder=embedder, settings=settings, steps=decoder_steps, progress=progress)
+    defenses = [train_defense(public, replace(settings, weight=weight), progress=progress) for weight in weights]
+    adversary = replace(adversary, known_controls=adversary.controls(private, progress=progress))
+    releases = [RepresentationRelease(defense, private) for defense in defenses]
+    return [audit_release(release, adversary, progress=progress) for release in releases]
+
+
+def make_adversary(
+    public: Pictures,
+    *,
+    embedder: Classifier,
+    settings: RepresentationSettings,
+    steps: int = DECODER_STEPS,
+    progress: bool = True,
+) -> RepresentationAdversary:
+    """Return the adversary of a defense with these settings, with its control, the same training without a defense."""
+    undefended = train_defense(public, replace(settings, weight=0.0, noise=0.0), progress=progress)
+    similarity = FaceSimilarity.centered_on(embedder, public.pixels)
+    return RepresentationAdversary(public, undefended, similarity, steps, settings.seed + SEED_OFFSET)
+
+
+def train_defense(public: Pictures, settings: RepresentationSettings, *, progress: bool = True) -> Representation:
+    """Train a defense on public pictures.
+
+    Raises:
+        UserError: see `train_representation`.
+    """
+    return train_representation(
+        public.pixels, public.labels, classes=public.classes, settings=settings, progress=progress
+    )
+
+
+def _better(reconstructions: Mapping[str, Tensor], private: Pictures) -> Tensor:
+    """Return the reconstructions of the decoder with the higher mean PSNR."""
+    return max(reconstructions.values(), key=lambda pictures: batch_psnr(pictures, private.pixels).mean().item())
+
+
+def _means(columns: Mapping[str, Tensor]) -> dict[str, Value]:
+    return {name: column.double().mean().item() for name, column in columns.items()}
+
+
+def _reconstruct_by_ridge(public: Tensor, pixels: Tensor, released: Tensor) -> Tensor:
+    """Fit a ridge regression from standardized representations to pictures, and return (N,C,S,S) in [0,1]."""
+    try:
+        from sklearn.linear_model import Ridge
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+    except ImportError as error:
+        raise UserError(NEEDS_EXTRA) from error
+    regression = make_pipeline(StandardScaler(), Ridge(RIDGE_PENALTY * len(public)))
+    regression.fit(public.flatten(1).numpy(), pixels.flatten(1).numpy())
+    reconstructions = torch.from_numpy(regression.predict(released.flatten(1).numpy()))
+    return reconstructions.float().clamp(0, 1).view(-1, *pixels.shape[1:])

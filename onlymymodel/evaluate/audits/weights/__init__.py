@@ -1,0 +1,1 @@
+"""Audit of released weights: network inversion."""

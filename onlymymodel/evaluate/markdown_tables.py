@@ -1,0 +1,172 @@
+"""An evaluation as Markdown, for documents (GitHub's dialect)."""
+
+from collections.abc import Sequence
+
+from onlymymodel.evaluate import face_tables
+from onlymymodel.evaluate.deployment_summary import summarize_deployments
+from onlymymodel.evaluate.distortion_table import QUANTILES, UNCHANGED_NOTE, distortion_rows, ssim_definition
+from onlymymodel.evaluate.heldout_effect import unmoved_runs
+from onlymymodel.evaluate.recorded_margins import summarize_margins
+from onlymymodel.evaluate.results import AS_WRITTEN, Results, Row, Run
+from onlymymodel.evaluate.score import Proportion
+from onlymymodel.evaluate.tables import (
+    LIMITS,
+    MEAN_NOTE,
+    count_missing,
+    failure_reasons,
+    footnote_marks,
+    footnotes,
+    summary_shares,
+)
+from onlymymodel.evaluate.text import encodable, percent, percent_or_none
+from onlymymodel.surrogates.deployments import DEPLOYMENTS
+
+OWN_MARK, EXCLUDED_MARK = "\\*", "†"
+
+
+def to_markdown(results: Results) -> str:
+    """Return the tables of an evaluation with the definitions that they need."""
+    missing = count_missing(results)
+    blocks = [
+        "## What the models read",
+        f"{len(results.photos)} photos: share read right [Wilson 95% interval, in %] (right/photos). *Kept* is the "
+        "share of the photos read right when clean that are still read right.",
+        markdown_grid(["model", "role", *map(markdown_code, results.versions)], _model_lines(results)),
+        *footnotes(results, OWN_MARK, EXCLUDED_MARK, markdown_code),
+        MEAN_NOTE,
+        *(f"**{markdown_code(run)}: {sentence}.**" for run, sentence in unmoved_runs(results)),
+        *_recognition(results),
+        "## The change",
+        markdown_grid(["run", "epsilon", "recipe", "photos"], [_run_line(run) for run in results.runs]),
+        markdown_grid(
+            ["run", "measure", *QUANTILES],
+            [[markdown_code(run.name), *line] for run in results.runs for line in distortion_rows(run)],
+        ),
+        f"{UNCHANGED_NOTE} SSIM: {ssim_definition()}.",
+        *([block for run in results.runs for block in _channels(results, run)] if results.channels[1:] else []),
+        *_deployments(results),
+        *(block for run in results.runs for block in _margins(run)),
+        "## Failures",
+        f"{missing} answers are missing." if missing else "Every model answered every time.",
+        *([_bullets(failure_reasons(results, markdown_code))] if results.failures else []),
+        "## What this does not promise",
+        _bullets(LIMITS),
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def markdown_code(text: str) -> str:
+    """Return text of unknown origin as inline code that neither ends a table's cell nor is read as Markdown."""
+    line = " ".join(encodable(text).split())
+    if line.isprintable() and not set(line) & set("`|\\<"):
+        return f"`{line}`" if line else ""
+    escaped = (sign if sign.isalnum() or sign == " " else f"&#{ord(sign)};" for sign in line)
+    return f"<code>{''.join(escaped)}</code>"
+
+
+def markdown_grid(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table without a newline at its end."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines))
+
+
+def _model_lines(results: Results) -> list[list[str]]:
+    """Return one line for each model, one for what the authorized model keeps, and one for the mean."""
+    lines = []
+    for row in results.rows:
+        scores = [row.score(version) for version in results.versions]
+        read = [_with_counts(Proportion(score.right, score.photos)) for score in scores]
+        lines.append([_marked(row), row.role, *read])
+        if row.role == "authorized":
+            kept = [_with_counts(Proportion(score.still_right, score.readable)) for score in scores]
+            lines.append([_marked(row), "kept", *kept])
+    means = summary_shares(results, results.versions, AS_WRITTEN)[1:]
+    return lines + [["", name, *map(percent_or_none, shares)] for name, shares in means]
+
+
+def _recognition(results: Results) -> list[str]:
+    """Return heading, table and notes of the models that have a gallery; nothing if there are none."""
+    lines = [
+        [_marked(row), markdown_code(version), markdown_code(channel)]
+        + [_with_counts(proportion) for proportion in face_tables.proportions(row, version, channel)]
+        for row in face_tables.rows_with_gallery(results)
+        for version in results.versions
+        for channel in results.channels
+    ]
+    if not lines:
+        return []
+    head = ["model", "version", "channel", *face_tables.NAMES]
+    notes = _bullets(face_tables.notes(results, markdown_code))
+    return ["## Who is recognized", face_tables.NOTE, markdown_grid(head, lines), notes]
+
+
+def _run_line(run: Run) -> list[str]:
+    statuses = ", ".join(f"{count} {markdown_code(status)}" for status, count in run.statuses.items())
+    epsilon = "not known" if run.epsilon is None else f"{run.epsilon:g}/255"
+    budget = f"{epsilon}, {run.bounds}" if run.bounds else epsilon
+    return [markdown_code(run.name), budget, markdown_code(run.recipe), statuses or "not known"]
+
+
+def _channels(results: Results, run: Run) -> list[str]:
+    """Heading and table of the shares through each channel."""
+    by_channel = [summary_shares(results, [run.name], channel) for channel in results.channels]
+    lines = [
+        [name, *(percent_or_none(summary[index][1][0]) for summary in by_channel)]
+        for index, (name, _) in enumerate(by_channel[0])
+    ]
+    for row in results.rows:
+        shares = [percent(row.score(run.name, channel).share) for channel in results.channels]
+        lines.append([_marked(row), *shares])
+    head = ["", *map(markdown_code, results.channels)]
+    return [f"## {markdown_code(run.name)} through other channels", markdown_grid(head, lines)]
+
+
+def _deployments(results: Results) -> list[str]:
+    """Heading, sentence and table of the deployments; nothing where none was evaluated."""
+    blocks = []
+    for summary in summarize_deployments(results):
+        lines = []
+        for name in (channel for channel in results.channels if channel in DEPLOYMENTS):
+            kept = results.authorized.kept_through(summary.run, name)
+            heldout = results.heldout_mean(summary.run, name)
+            lines.append([name, DEPLOYMENTS[name].meaning, _with_counts(kept), percent_or_none(heldout)])
+        head = ["deployment", "", "authorized: kept of those read when clean", "held-out mean"]
+        heading, sentence = f"## {markdown_code(summary.run)} as deployed", summary.describe()
+        blocks += [heading, f"{sentence[0].upper()}{sentence[1:]}.", markdown_grid(head, lines)]
+    return blocks
+
+
+def _margins(run: Run) -> list[str]:
+    """Heading, sentence and table of the recorded margins; nothing where the manifest has none."""
+    summary = summarize_margins(run.margins)
+    if summary is None:
+        return []
+    lines = [
+        [
+            name,
+            _with_counts(Proportion(one.kept, one.photos)),
+            *(f"{margin:.2f}" for margin in (one.before, one.after, one.least)),
+            markdown_code(one.least_photo),
+        ]
+        for name, one in run.margins.items()
+    ]
+    head = ["deployment", "kept of those read when clean", "mean margin, clean", "protected", "least", "photo"]
+    sentence = (
+        f"Recorded when the photos were protected, in logits: over {summary.deployments} deployments the margin is "
+        f"{summary.mean:.2f} in the mean and {summary.least.least:.2f} at least (`{summary.least_name}`)."
+    )
+    return [f"## Margins of {markdown_code(run.name)}", sentence, markdown_grid(head, lines)]
+
+
+def _marked(row: Row) -> str:
+    return markdown_code(row.model) + footnote_marks(row, OWN_MARK, EXCLUDED_MARK)
+
+
+def _with_counts(proportion: Proportion) -> str:
+    if proportion.share is None:
+        return "none"
+    low, high = proportion.interval
+    return f"{percent(proportion.share)} [{low * 100:.1f}-{high * 100:.1f}] ({proportion.hits}/{proportion.total})"
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)

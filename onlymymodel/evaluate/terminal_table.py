@@ -1,0 +1,83 @@
+"""An evaluation as a text table for the terminal."""
+
+import textwrap
+from collections.abc import Sequence
+
+from onlymymodel.evaluate import face_tables
+from onlymymodel.evaluate.deployment_summary import summarize_deployments
+from onlymymodel.evaluate.heldout_effect import unmoved_runs
+from onlymymodel.evaluate.recorded_margins import summarize_margins
+from onlymymodel.evaluate.results import AS_WRITTEN, Results, Row
+from onlymymodel.evaluate.score import Proportion
+from onlymymodel.evaluate.tables import count_missing, footnote_marks, footnotes, summary_shares
+from onlymymodel.evaluate.text import percent, percent_or_none, replace_unprintable, shorten
+from onlymymodel.surrogates.deployments import DEPLOYMENTS
+
+TERMINAL, CELL = 100, 17  # columns
+OWN_MARK, EXCLUDED_MARK = "*", "!"
+
+
+def to_text(results: Results) -> str:
+    """Return a table for the terminal, at most 100 columns wide, without control characters."""
+    names = [
+        f"{row.role:10} {replace_unprintable(row.model)}{footnote_marks(row, OWN_MARK, EXCLUDED_MARK)}"
+        for row in results.rows
+    ]
+    width = min(max(map(len, [*names, " " * 36])), 49)
+    per_block = (TERMINAL - width) // CELL
+    lines: list[str] = []
+    for start in range(0, len(results.versions), per_block):
+        lines += [*_block(results, results.versions[start : start + per_block], names, width), ""]
+    lines += [f"{replace_unprintable(s.run)}: {s.describe()}" for s in summarize_deployments(results)]
+    margins = {run.name: summarize_margins(run.margins) for run in results.runs}
+    lines += [
+        f"{replace_unprintable(run)}: {replace_unprintable(summary.describe())}"
+        for run, summary in margins.items()
+        if summary
+    ]
+    lines += footnotes(results, OWN_MARK, EXCLUDED_MARK, replace_unprintable)
+    lines += face_tables.notes(results, replace_unprintable)
+    if missing := count_missing(results):
+        lines.append(f"{missing} answers are missing: not right above, and counted as read in a mean")
+    lines += [f"{replace_unprintable(run)}: {sentence}" for run, sentence in unmoved_runs(results)]
+    return "\n".join(
+        part for line in lines for part in ([line] if len(line) <= TERMINAL else textwrap.wrap(line, TERMINAL))
+    )
+
+
+def _block(results: Results, versions: Sequence[str], names: Sequence[str], width: int) -> list[str]:
+    """Lines of as many versions as fit side by side."""
+    lines = [_line("", versions, width)]
+    for name, row in zip(names, results.rows, strict=True):
+        scores = [row.score(version) for version in versions]
+        lines.append(_line(name, [_cell(Proportion(score.right, score.photos)) for score in scores], width))
+    for channel in results.channels:
+        if channel in DEPLOYMENTS:
+            continue  # summarized below
+        through = "" if channel == AS_WRITTEN else f", {replace_unprintable(channel)}"
+        for name, shares in summary_shares(results, versions, channel):
+            lines.append(_line(name + through, [percent_or_none(share) for share in shares], width))
+    for row in face_tables.rows_with_gallery(results):
+        lines += _recognition(row, versions, width)
+    return lines
+
+
+def _recognition(row: Row, versions: Sequence[str], width: int) -> list[str]:
+    """Return a line for each figure of a model with a gallery."""
+    lines = [shorten(f"identity: {replace_unprintable(row.model)}", width, "...")]
+    by_version = [face_tables.proportions(row, version) for version in versions]
+    for name, proportions in zip(face_tables.NAMES, zip(*by_version, strict=True), strict=True):
+        lines.append(_line(f"  {name}", [_cell(proportion) for proportion in proportions], width))
+    return lines
+
+
+def _line(label: str, cells: Sequence[str], width: int) -> str:
+    shown = [shorten(replace_unprintable(cell), CELL - 2, "...") for cell in cells]
+    return (shorten(label, width, "...").ljust(width) + "".join(f"{cell:>{CELL}}" for cell in shown)).rstrip()
+
+
+def _cell(proportion: Proportion) -> str:
+    if proportion.share is None:
+        return "none"
+    low, high = proportion.interval
+    return f"{percent(proportion.share)} [{low * 100:.0f}-{high * 100:.0f}]"

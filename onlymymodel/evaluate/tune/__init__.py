@@ -1,0 +1,1 @@
+"""Tuning: search for the least visible budget that meets a target."""

@@ -1,0 +1,92 @@
+"""The frontier of protection against visibility: the shares read and the distortion at each budget, with intervals."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from onlymymodel.evaluate.distortion_table import QUANTILES
+from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Results, Row
+from onlymymodel.evaluate.score import Score, ShareEstimate, mean_unprotected
+
+RECOMPRESSED = "jpeg75"
+FRONTIER_CHANNELS = (AS_WRITTEN, RECOMPRESSED)
+
+
+@dataclass(frozen=True)
+class FrontierPoint:
+    """Measurements at one budget.
+
+    Attributes:
+        epsilon: the budget in whole steps of 1/255; 0 is the originals.
+        photos: number of photos.
+        kept: channel -> share of the photos read right by the authorized model when clean that it still reads right.
+        heldout, surrogates: channel -> mean share that these models read, counting a missing answer as read; each model
+            has the same weight. Without the models that are not independent; empty where there are none.
+        models: one entry for each model and channel: counts, shares and Wilson intervals.
+        psnr, ssim: quantiles over the photos that changed, and over all.
+        statuses: number of photos that ended as protected, unchanged, ...
+    """
+
+    epsilon: int
+    photos: int
+    kept: Mapping[str, ShareEstimate]
+    heldout: Mapping[str, ShareEstimate]
+    surrogates: Mapping[str, ShareEstimate]
+    models: Sequence[Mapping[str, Any]]
+    psnr: Mapping[str, float] = field(default_factory=dict)
+    ssim: Mapping[str, float] = field(default_factory=dict)
+    statuses: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self)
+
+
+def clean_point(results: Results) -> FrontierPoint:
+    """Return the point of budget 0: the originals."""
+    return FrontierPoint(0, len(results.photos), **_shares(results, CLEAN), ssim=dict.fromkeys(QUANTILES, 1.0))
+
+
+def protected_point(results: Results, epsilon: int) -> FrontierPoint:
+    """Return the point of the one protected version of an evaluation."""
+    (run,) = results.runs
+    changed = [distortion.psnr for distortion in run.distortion if distortion.psnr is not None]
+    return FrontierPoint(
+        epsilon,
+        len(results.photos),
+        **_shares(results, run.name),
+        psnr=_quantiles(changed) if changed else {},
+        ssim=_quantiles([distortion.ssim for distortion in run.distortion]),
+        statuses=run.statuses,
+    )
+
+
+def _shares(results: Results, version: str) -> dict[str, Any]:
+    return {
+        "kept": {channel: _kept(results.authorized.score(version, channel)) for channel in FRONTIER_CHANNELS},
+        "heldout": _mean_by_channel(results.independent(), version),
+        "surrogates": _mean_by_channel(results.rows_of("surrogate"), version),
+        "models": [
+            {"model": row.model, "role": row.role, "channel": channel, **row.score(version, channel).to_json()}
+            for row in results.rows
+            for channel in FRONTIER_CHANNELS
+        ],
+    }
+
+
+def _kept(score: Score) -> ShareEstimate:
+    return ShareEstimate(score.still_right / max(score.readable, 1), *score.kept_interval)
+
+
+def _mean_by_channel(rows: Sequence[Row], version: str) -> dict[str, ShareEstimate]:
+    """Return means over models, by channel."""
+    if not rows:
+        return {}
+    return {channel: mean_unprotected([row.score(version, channel) for row in rows]) for channel in FRONTIER_CHANNELS}
+
+
+def _quantiles(values: Sequence[float]) -> dict[str, float]:
+    quantiles = np.quantile(values, list(QUANTILES.values())).tolist()
+    return {name: round(value, 6) for name, value in zip(QUANTILES, quantiles, strict=True)}

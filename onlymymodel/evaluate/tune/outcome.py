@@ -1,0 +1,128 @@
+"""The outcome of a tuning in words and as a table."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from onlymymodel.evaluate.results import AS_WRITTEN
+from onlymymodel.evaluate.score import ShareEstimate
+from onlymymodel.evaluate.text import percent
+from onlymymodel.evaluate.tune.frontier import RECOMPRESSED, FrontierPoint
+from onlymymodel.evaluate.tune.per_photo import STATE_MEANINGS, PhotoBudget
+from onlymymodel.evaluate.tune.tune import Frontier, Tuning
+
+NAMED_PHOTOS = 5
+
+
+@dataclass(frozen=True)
+class TuningOutcome:
+    """Inputs and results of a tuning.
+
+    Attributes:
+        tuning: the inputs.
+        frontier: result of the search on the sample.
+        set_aside: the surrogate that was evaluated because no held-out model was given; "" where one was.
+        photos: budget of each photo, where that was requested.
+    """
+
+    tuning: Tuning
+    frontier: Frontier
+    set_aside: str = ""
+    photos: Sequence[PhotoBudget] = ()
+
+
+def describe_outcome(outcome: TuningOutcome) -> Iterator[str]:
+    """Yield the sentences that a user needs to read."""
+    frontier, target, highest = outcome.frontier, outcome.tuning.target, outcome.tuning.highest
+    point, clean = frontier.point_at(frontier.nearest), frontier.points[0].heldout[AS_WRITTEN].share
+    if frontier.choice is not None:
+        yield f"Epsilon {frontier.choice}/255 is the least budget that meets the target."
+    else:
+        yield f"No budget up to {highest}/255 meets the target; the nearest is epsilon {frontier.nearest}/255."
+    yield (
+        f"On {point.photos} photo{'s' if point.photos != 1 else ''} held-out models read "
+        f"{_in_words(point.heldout[AS_WRITTEN])}, the authorized model keeps {_in_words(point.kept[AS_WRITTEN])}. "
+        f"The target: at most {percent(target.heldout)} read by held-out models, at least {percent(target.kept)} kept."
+    )
+    if frontier.choice is None:
+        yield "More or other surrogates, another --recipe or more --steps may bring it into reach."
+    elif smoothed_out := [str(point.epsilon) for point in frontier.points[1:] if _is_smoothed_out(point, outcome)]:
+        yield f"Epsilon {', '.join(smoothed_out)} met it too, but neighboring levels did not: attributed to chance."
+    if point.kept[RECOMPRESSED].share < target.kept:
+        yield (
+            f"After JPEG 75 the authorized model keeps {_in_words(point.kept[RECOMPRESSED])}: the target applies to "
+            "the files as written. Where photos are compressed again, use --recipe robust."
+        )
+    if target.heldout_met(clean):
+        yield (
+            f"The held-out models read only {percent(clean)} of the originals: they cannot judge the protection of "
+            "these photos."
+        )
+    if outcome.set_aside:
+        yield (
+            f"NO HELD-OUT MODEL WAS GIVEN: the surrogate {outcome.set_aside} was set aside to judge, and is a "
+            "surrogate again in run.toml. One judge is weak evidence; name models that take no part by --heldout."
+        )
+    if outcome.photos:
+        yield from _describe_photos(outcome.photos)
+
+
+def outcome_table(frontier: Frontier) -> list[list[str]]:
+    """Return the head, then a line for each point; the chosen or nearest one is marked by `>`."""
+    head = ["epsilon", "kept", "held-out", "surrogates", "held-out, JPEG 75", "kept, JPEG 75", "SSIM"]
+    return [head, *(_line(point, frontier) for point in frontier.points)]
+
+
+def outcome_to_text(frontier: Frontier) -> str:
+    """Return the table for a terminal."""
+    lines = outcome_table(frontier)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def _is_smoothed_out(point: FrontierPoint, outcome: TuningOutcome) -> bool:
+    """Return whether a point below the choice meets the target by itself."""
+    target, choice = outcome.tuning.target, outcome.frontier.choice
+    met = target.heldout_met(point.heldout[AS_WRITTEN].share) and target.kept_met(point.kept[AS_WRITTEN].share)
+    return met and choice is not None and point.epsilon < choice
+
+
+def _describe_photos(photos: Sequence[PhotoBudget]) -> Iterator[str]:
+    least = [photo.epsilon for photo in photos if photo.state == "least"]
+    if least:
+        yield (
+            f"Photo by photo: {len(least)} of {len(photos)} have their own least budget, "
+            f"{min(least)} to {max(least)}, median {np.median(least):g}."
+        )
+    counts = Counter(photo.state for photo in photos)
+    for state, meaning in STATE_MEANINGS.items():
+        if state != "least" and counts[state]:
+            named = islice((photo.photo for photo in photos if photo.state == state), NAMED_PHOTOS)
+            more = ", ..." if counts[state] > NAMED_PHOTOS else ""
+            yield f"{state.capitalize()} ({meaning}): {counts[state]} of {len(photos)}, {', '.join(named)}{more}."
+
+
+def _line(point: FrontierPoint, frontier: Frontier) -> list[str]:
+    mark = "> " if point.epsilon == frontier.nearest else ""
+    return [
+        f"{mark}{point.epsilon}" if point.epsilon else "clean",
+        _cell(point.kept[AS_WRITTEN]),
+        _cell(point.heldout[AS_WRITTEN]),
+        _cell(point.surrogates[AS_WRITTEN]) if point.surrogates else "-",
+        _cell(point.heldout[RECOMPRESSED]),
+        _cell(point.kept[RECOMPRESSED]),
+        f"{point.ssim['median']:.4f}",
+    ]
+
+
+def _cell(estimate: ShareEstimate) -> str:
+    return f"{100 * estimate.share:.0f}% [{100 * estimate.low:.0f}-{100 * estimate.high:.0f}]"
+
+
+def _in_words(estimate: ShareEstimate) -> str:
+    return f"{percent(estimate.share)} ({percent(estimate.low)} to {percent(estimate.high)})"

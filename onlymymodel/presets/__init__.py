@@ -1,0 +1,1 @@
+"""Presets: run files that are bundled with the package."""

@@ -1,0 +1,145 @@
+"""Margins of the authorized model as its deployments read a photo: by the real codecs, and their gradients."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from onlymymodel.data.pixels import to_array
+from onlymymodel.data.processing import longest_side
+from onlymymodel.protect.attack.differentiable_channels import Transform, differentiable_step
+from onlymymodel.protect.attack.guard import margin
+from onlymymodel.protect.attack.processed import ProcessedPhoto, channelwise_gradient, floats
+from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.deployments import Deployment, get_deployments
+from onlymymodel.surrogates.readings import read_input, read_pixels
+
+BATCH = 16  # inputs of the network at a time
+# of kappa: the margin up to which repair raises each deployment's, so that another machine's codec or rounding does not
+# lose it; the verdict asks for a positive one
+SHARE_OF_KAPPA = 0.1
+
+
+def readable(margins: Mapping[str, float]) -> tuple[str, ...]:
+    """Return the deployments through which the authorized model reads a photo: those whose margin is positive."""
+    return tuple(name for name, margin in margins.items() if margin > 0)
+
+
+class DeployedMargins:
+    """The margins of the authorized model at a label, as some of its deployments read a photo.
+
+    Args:
+        authorized: the model.
+        names: of `DEPLOYMENTS`. Readings that make no difference to a model that aligns faces are left out.
+    """
+
+    def __init__(self, authorized: Classifier, names: Sequence[str]) -> None:
+        self.authorized = authorized
+        chosen = get_deployments(names) if names else []
+        self.deployments = {
+            deployment.name: deployment
+            for deployment in chosen
+            if deployment.step or deployment.reading.moves_faces or not authorized.aligns
+        }
+
+    @torch.inference_mode()
+    def measure(
+        self, pixels: Tensor, label: int, names: Iterable[str] | None = None, landmarks: Tensor | None = None
+    ) -> dict[str, float]:
+        """Return the margin through each deployment, in logits.
+
+        Args:
+            pixels: (C,H,W) uint8.
+            label: class index.
+            names: of the deployments; all by default. Those whose codec does not hold so large a photo are left out.
+            landmarks: (5,2) of the face in pixels, for a model that aligns faces; detected, in what each deployment
+                makes of the photo, if None.
+        """
+        asked = [
+            deployment
+            for deployment in (self.deployments.values() if names is None else map(self.deployments.__getitem__, names))
+            if max(pixels.shape[1:]) <= longest_side(deployment.options.get("codec"))
+        ]
+        if not asked:
+            return {}
+        image, preprocess = to_array(pixels), self.authorized.card.preprocess
+        margins: dict[str, float] = {}
+        for start in range(0, len(asked), BATCH):
+            part = asked[start : start + BATCH]
+            crops = []
+            for deployment in part:
+                processed = deployment.apply(image)
+                points = None if landmarks is None else _scale(landmarks, image.shape, processed.shape)
+                crops.append(read_input(processed, preprocess, deployment.reading, points))
+            values = self._margins(torch.cat(crops).to(pixels.device), part, label)
+            margins |= zip((deployment.name for deployment in part), values.tolist(), strict=True)
+        return margins
+
+    def gradient(self, pixels: Tensor, label: int, names: Iterable[str], landmarks: Tensor | None = None) -> Tensor:
+        """Return the (C,H,W) gradient of the sum of the margins, through differentiable versions of the codecs.
+
+        Args:
+            pixels: (C,H,W) uint8.
+            label: class index.
+            names: at least one, of the deployments.
+            landmarks: see `measure`.
+        """
+        photo, asked = pixels[None], [self.deployments[name] for name in names]
+        total = torch.zeros(photo.shape, device=photo.device)
+        for start in range(0, len(asked), BATCH):
+            part = asked[start : start + BATCH]
+            read = [self._reader(photo, deployment, landmarks) for deployment in part]
+            with torch.no_grad():
+                crops = [
+                    to_crop(_process(photo, deployment).pixels())
+                    for deployment, to_crop in zip(part, read, strict=True)
+                ]
+            inputs = torch.cat(crops).requires_grad_()
+            (gradients,) = torch.autograd.grad(self._margins(inputs, part, label).sum(), inputs)
+            of_part = torch.zeros_like(total) if start else total
+            # from the last to the first, as autograd would for the whole batch
+            for deployment, to_crop, gradient in reversed(
+                list(zip(part, read, gradients.chunk(len(part)), strict=True))
+            ):
+                of_part += self._to_photo(_process(photo, deployment), to_crop, gradient, landmarks)
+            if start:
+                total += of_part
+        return total[0]
+
+    def _reader(self, photo: Tensor, deployment: Deployment, landmarks: Tensor | None) -> Transform:
+        """Return a function from a version of a photo to the input of the network."""
+
+        def read(pixels: Tensor) -> Tensor:
+            points = None if landmarks is None else _scale(landmarks, photo.shape[-2:], pixels.shape[-2:])
+            return read_pixels(pixels, self.authorized.card.preprocess, deployment.reading, points)
+
+        return read
+
+    def _to_photo(
+        self, processed: ProcessedPhoto, read: Transform, gradient: Tensor, landmarks: Tensor | None
+    ) -> Tensor:
+        """Carry a gradient with respect to the input of the network back to the (1,C,H,W) photo."""
+        if self.authorized.aligns and landmarks is None:  # a face is found on all channels together
+            leaf = floats(processed.pixels()).requires_grad_()
+            return processed.gradient(torch.autograd.grad(read(leaf), leaf, gradient)[0])
+        return processed.gradient(channelwise_gradient(read, processed.pixels(), gradient))
+
+    def _margins(self, crops: Tensor, deployments: Sequence[Deployment], label: int) -> Tensor:
+        low = [deployment.reading.precision == "bfloat16" for deployment in deployments]
+        labels = torch.full((len(crops),), label, device=crops.device)
+        rows = torch.zeros(len(crops), device=crops.device)
+        for precision in sorted(set(low)):
+            chosen = torch.tensor([entry is precision for entry in low], device=crops.device)
+            with torch.autocast(crops.device.type, torch.bfloat16, enabled=precision):
+                logits = self.authorized.logits(crops[chosen]).float()
+            rows = rows.masked_scatter(chosen, margin(logits, labels[chosen]))
+        return rows
+
+
+def _process(photo: Tensor, deployment: Deployment) -> ProcessedPhoto:
+    return ProcessedPhoto(photo, differentiable_step(deployment.step, deployment.options))
+
+
+def _scale(landmarks: Tensor, before: Sequence[int], after: Sequence[int]) -> Tensor:
+    """Return (5,2) landmarks of a photo of one height and width as (1,5,2) of another."""
+    return landmarks[None] * torch.tensor([after[1] / before[1], after[0] / before[0]]).to(landmarks)

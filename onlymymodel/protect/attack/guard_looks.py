@@ -1,0 +1,124 @@
+"""Random looks at the authorized model: its photo as another deployment of the model may read it.
+
+A margin that holds only for the exact input pipeline is lost by a crop that is shifted by a pixel. So the guard also
+sees each photo after what may happen to a file (nothing, JPEG, a resize, a blur), cut out at another place and scale.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from onlymymodel.protect.attack.differentiable_channels import Transform, resize
+from onlymymodel.protect.attack.guard import margin
+from onlymymodel.protect.attack.jpeg import jpeg
+from onlymymodel.protect.budget.filters import gaussian
+from onlymymodel.surrogates.classifier import Classifier
+
+ZOOM = (0.8, 1.2)
+SHIFT = 0.07  # of the input's sides
+MIRROR_PROBABILITY = 0.25
+JPEG_QUALITY = (55.0, 95.0)
+RESIZE = (0.4, 1.0)
+BLUR = (0.4, 1.2)  # standard deviation in pixels
+LANDMARK_SHIFT = 0.04  # standard deviation, as a fraction of the distance between the eyes
+
+
+class GuardLooks:
+    """The margins of the authorized model under random looks, and their gradient.
+
+    Args:
+        authorized: the model that must keep its prediction.
+        labels: (photos,) long, one for each photo of the whole batch.
+        kappa: margins below it are raised.
+        count: looks at each step.
+    """
+
+    def __init__(self, authorized: Classifier, labels: Tensor, kappa: float, count: int) -> None:
+        self.authorized, self.labels, self.kappa, self.count = authorized, labels, kappa, count
+
+    def margins(
+        self, photos: Tensor, rows: Tensor, generators: Sequence[Generator], landmarks: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Take looks at some photos.
+
+        Args:
+            photos: (B,C,H,W) in [0,1].
+            rows: (B,) long, which photos of the whole batch they are.
+            generators: one for each of them.
+            landmarks: (B,5,2), for a model that aligns faces.
+
+        Returns:
+            (B,) the smallest margin of the looks in logits, and (B,C,H,W) the sum of the gradients of all margins that
+            are below kappa.
+        """
+        least = torch.full((len(photos),), math.inf, device=photos.device)
+        total = torch.zeros_like(photos)
+        for _ in range(self.count):
+            pixels = photos.detach().requires_grad_()
+            logits = self._logits(pixels, generators, landmarks)
+            margins = margin(logits.float(), self.labels[rows])
+            low = margins < self.kappa
+            if low.any():
+                total += torch.autograd.grad(margins[low].sum(), pixels)[0]
+            least = torch.minimum(least, margins.detach())
+        return least, total
+
+    def _logits(self, pixels: Tensor, generators: Sequence[Generator], landmarks: Tensor | None) -> Tensor:
+        # in float32 whatever the networks' precision: a codec in 16 bits is another codec
+        with torch.autocast(pixels.device.type, enabled=False):
+            crops = self._crops(pixels, generators, landmarks)
+        return self.authorized.logits(torch.cat(crops))
+
+    def _crops(self, pixels: Tensor, generators: Sequence[Generator], landmarks: Tensor | None) -> list[Tensor]:
+        received = [draw_change(generator)(photo[None]) for photo, generator in zip(pixels, generators, strict=True)]
+        preprocess = self.authorized.card.preprocess
+        crops = []
+        for index, (photo, generator) in enumerate(zip(received, generators, strict=True)):
+            draws = torch.rand(4, generator=generator).tolist()
+            points = None
+            if landmarks is not None:
+                # the photo may have another size now
+                scale = torch.tensor([photo.shape[-1] / pixels.shape[-1], photo.shape[-2] / pixels.shape[-2]])
+                eyes = (landmarks[index, 1] - landmarks[index, 0]).norm()
+                noise = LANDMARK_SHIFT * eyes.cpu() * torch.randn(5, 2, generator=generator)
+                points = ((landmarks[index].cpu() + noise) * scale).to(landmarks)[None]
+            canvas = preprocess.canvas(photo, points)
+            crops.append(_crop(canvas, preprocess.height, preprocess.width, draws, aligned=points is not None))
+        return crops
+
+
+def draw_change(generator: Generator) -> Transform:
+    """Draw what happens to one (1,C,H,W) photo in [0,1] on its way: nothing, JPEG, a resize or a blur."""
+    kind, amount = torch.rand(2, generator=generator).tolist()
+    if kind < 0.25:
+        return lambda photo: photo
+    if kind < 0.5:
+        quality = _between(JPEG_QUALITY, amount)
+        return lambda photo: jpeg(photo.expand(-1, 3, -1, -1), torch.tensor([quality]).to(photo))
+    if kind < 0.75:
+        return lambda photo: resize(photo, _between(RESIZE, amount))
+    return lambda photo: gaussian(photo, _between(BLUR, amount))
+
+
+def _between(limits: tuple[float, float], fraction: float) -> float:
+    return limits[0] + (limits[1] - limits[0]) * fraction
+
+
+def _crop(canvas: Tensor, height: int, width: int, draws: Sequence[float], *, aligned: bool) -> Tensor:
+    """Read a (1,3,height,width) input out of a (1,3,h,w) canvas, scaled, shifted and maybe mirrored; an aligned face is
+    mirrored at most, as its landmarks have moved already."""
+    zoom, right, down, flip = draws
+    scale = 1.0 if aligned else _between(ZOOM, zoom)
+    shift = (0.0, 0.0) if aligned else ((right * 2 - 1) * SHIFT, (down * 2 - 1) * SHIFT)
+    mirror = -1.0 if flip < MIRROR_PROBABILITY else 1.0
+    h, w = canvas.shape[-2:]
+    # from the input's [-1,1] to the canvas's: the center crop is (height / h, width / w) of it
+    across, down_scale = width / w / scale, height / h / scale
+    theta = torch.tensor(
+        [[[mirror * across, 0.0, 2 * shift[0] * width / w], [0.0, down_scale, 2 * shift[1] * height / h]]]
+    )
+    grid = F.affine_grid(theta.to(canvas), [1, 3, height, width], align_corners=False)
+    return F.grid_sample(canvas, grid, padding_mode="zeros", align_corners=False)

@@ -1,0 +1,130 @@
+"""The optimizer: sign steps with momentum along an objective, under the constraint on the authorized model."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from onlymymodel.protect.attack.batch import AttackBatch
+from onlymymodel.protect.attack.differentiable_channels import draw_channel
+from onlymymodel.protect.attack.guard import Guard, steer
+from onlymymodel.protect.attack.guard_looks import GuardLooks
+from onlymymodel.protect.attack.model_inputs import ModelInputs, jitter_landmarks, normalize_gradient
+from onlymymodel.protect.attack.objective import make_objective
+from onlymymodel.protect.attack.recipe import Recipe
+from onlymymodel.protect.attack.tables import OBJECTIVES
+from onlymymodel.protect.budget.batch import BatchBudget
+from onlymymodel.protect.budget.filters import gaussian
+from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.folding import folded
+
+MISLED = 0.01  # a surrogate is misled once its probability of the class is below this
+
+OnStep = Callable[[int, int], None]
+
+
+class Proposal(NamedTuple):
+    """The changes that the optimizer, or an attack from outside, proposes, before rounding to 8 bits.
+
+    Attributes:
+        delta: (B,C,h,w) the change of the last step.
+        fallback: (B,C,h,w) the last change at which the authorized margin was kappa or more; zero if there was none.
+        steps: (B,) number of steps taken.
+        notes: a remark on each change, or ""; empty where there is none.
+    """
+
+    delta: Tensor
+    fallback: Tensor
+    steps: Tensor
+    notes: tuple[str, ...] = ()
+
+
+def models_in_use(authorized: Classifier, surrogates: Sequence[Classifier], recipe: Recipe) -> list[Classifier]:
+    """Return the models that a recipe evaluates while it optimizes."""
+    return [authorized] if recipe.objective == "feature" else [authorized, *surrogates]
+
+
+def optimize(
+    batch: AttackBatch,
+    *,
+    authorized: Classifier,
+    surrogates: Sequence[Classifier],
+    recipe: Recipe,
+    on_step: OnStep | None = None,
+) -> Proposal:
+    """Climb the recipe's objective inside the budget, under the guard of the authorized model.
+
+    Each step is that of MI-FGSM (Dong et al., CVPR 2018, algorithm 1), with the guard's correction of the gradient:
+    g = mu g + gradient / mean|gradient|; delta = project(delta + alpha sign(g)).
+
+    Args:
+        batch: the photos, their classes and their budgets.
+        authorized: the model that must keep its prediction.
+        surrogates: the models to mislead; one for each entry of `batch.targets`.
+        on_step: called with (steps done, steps in all) after each step.
+
+    Raises:
+        UserError: the recipe needs a surrogate or a layer that is missing.
+    """
+    if not OBJECTIVES[recipe.objective].uses_layers:
+        authorized, *surrogates = map(folded, (authorized, *surrogates))
+    objective = make_objective(batch, authorized=authorized, surrogates=surrogates, recipe=recipe)
+    guard = Guard(authorized, batch.labels)
+    looks = GuardLooks(authorized, batch.labels, recipe.kappa, recipe.guard_looks)
+    models = models_in_use(authorized, surrogates, recipe)
+    budget = BatchBudget(batch.budgets, batch.originals, batch.mask)
+    device = batch.originals.device
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
+
+    delta = _start(batch, budget, recipe)
+    fallback, velocity = torch.zeros_like(delta), torch.zeros_like(delta)
+    steps, misled_steps = torch.zeros(2, len(batch), dtype=torch.long, device=device)
+    rows = torch.arange(len(batch), device=device)  # the photos that have not stopped
+    for step in range(recipe.steps):
+        generators = [batch.generators[row] for row in rows.tolist()]
+        step_size = recipe.step_share * budget.step_sizes[rows.cpu()]
+        channel = draw_channel(recipe.jpeg_quality, recipe.resize_share, generators)
+        landmarks = jitter_landmarks(None if batch.landmarks is None else batch.landmarks[rows], generators)
+        photos = batch.originals[rows] + delta[rows]
+        inputs = ModelInputs(photos, models, channel, landmarks)
+        ahead = inputs
+        if recipe.nesterov:
+            ahead = inputs.at(photos + (step_size * recipe.momentum).to(delta) * velocity[rows])
+
+        with autocast:
+            gradient, max_confidence = objective.gradient(ahead, rows, generators)
+        gradient = normalize_gradient(gradient)
+        kept = torch.ones_like(max_confidence, dtype=torch.bool)
+        if recipe.guard:
+            with autocast:
+                margins, margin_gradient = guard.margin(inputs, rows)
+                least, looks_gradient = looks.margins(photos, rows, generators, landmarks)
+            kept, low = torch.minimum(margins, least) >= recipe.kappa, margins < recipe.kappa
+            fallback[rows[kept]] = delta[rows[kept]]
+            if not kept.all():
+                exact = margin_gradient(low) if low.any() else torch.zeros_like(gradient)
+                gradient = steer(gradient, exact + looks_gradient, recipe.guard_weight)
+        gradient = gaussian(gradient, recipe.smooth) if recipe.smooth else gradient
+        velocity[rows] = recipe.momentum * velocity[rows] + normalize_gradient(gradient)
+        delta[rows] = budget.project(delta[rows] + step_size.to(delta) * velocity[rows].sign(), rows)
+
+        steps[rows] += 1
+        misled_steps[rows] = torch.where((max_confidence < MISLED) & kept, misled_steps[rows] + 1, 0)
+        if on_step is not None:
+            on_step(step + 1, recipe.steps)
+        if recipe.patience:
+            rows = rows[misled_steps[rows] < recipe.patience]
+            if not len(rows):
+                break
+    return Proposal(delta, fallback, steps)
+
+
+def _start(batch: AttackBatch, budget: BatchBudget, recipe: Recipe) -> Tensor:
+    """Return the initial change: zero, or uniform noise inside the budget."""
+    originals = batch.originals
+    if not recipe.random_start:
+        return torch.zeros_like(originals)
+    noise = torch.stack([torch.rand(originals.shape[1:], generator=generator) for generator in batch.generators])
+    rows = torch.arange(len(batch), device=originals.device)
+    return budget.project((noise.to(originals) * 2 - 1) * budget.step_sizes.to(originals), rows)

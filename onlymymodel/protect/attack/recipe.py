@@ -1,0 +1,254 @@
+"""Recipes: the settings of the optimizer. Every field is a command-line flag, a TOML key and a manifest field."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal, get_args
+
+from onlymymodel.errors import UserError, did_you_mean
+from onlymymodel.protect.attack.tables import OBJECTIVES, VIEWS
+from onlymymodel.surrogates.deployments import GROUPS, expand_groups
+
+Push = Literal["label", "own"]
+Precision = Literal["float32", "bfloat16"]
+# fields that earlier versions did not have, with the values that they stand for there: left out of the JSON at these
+# values, so that the hashes of earlier recipes stay the same
+ADDED_LATER: dict[str, Any] = {"smooth": 0.0, "guard_looks": 0, "guard_weight": 2.0, "keep_through": [], "attack": ""}
+# fields that apply to an attack from outside, too
+WITH_ATTACK = ("attack", "push", "toward", "kappa", "repair_steps", "keep_through", "working_size", "seed")
+CHOICES = {"objective": tuple(OBJECTIVES), "push": get_args(Push), "precision": get_args(Precision)}
+
+
+def _setting(default: Any, help_text: str) -> Any:
+    return field(default=default, metadata={"help": help_text})
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UserError(message)
+
+
+def _check_type(name: str, value: object, default: object) -> None:
+    """Raise UserError for a value, from a run file, of another type than the default; an int is a valid float."""
+    expected = (int, float) if isinstance(default, float) else type(default)
+    if not isinstance(value, expected) or isinstance(value, bool) != isinstance(default, bool):
+        kind = "names" if isinstance(default, tuple) else type(default).__name__
+        raise UserError(f"recipe setting {name} must be {kind}, not {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"recipe setting {name} must be a finite number, not {value!r}")
+    if isinstance(value, tuple) and not all(isinstance(part, str) for part in value):
+        raise UserError(f"recipe setting {name} must be names, not {value!r}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of the optimizer; each field has its own help text.
+
+    Raises:
+        UserError: a value of another type than the default's, or out of its range.
+    """
+
+    name: str = "default"
+    objective: str = _setting(
+        "ensemble",
+        "; ".join(["what the optimizer climbs", *(f"{name}: {kind.help}" for name, kind in OBJECTIVES.items())]),
+    )
+    steps: int = _setting(60, "sign steps")
+    step_share: float = _setting(0.4, "size of a sign step, as a fraction of epsilon")
+    momentum: float = _setting(1.0, "fraction of the previous direction that is kept (mu of MI-FGSM)")
+    nesterov: bool = _setting(False, "take the gradient where the momentum leads, not at the current photo (NI-FGSM)")
+    random_start: bool = _setting(False, "start at a random point inside the budget")
+    normalize: bool = _setting(True, "divide the gradient of each surrogate by its mean magnitude")
+    views: tuple[str, ...] = _setting(
+        ("block_shuffle",), f"random views to draw from, for each surrogate and step: {', '.join(VIEWS)}"
+    )
+    copies: int = _setting(1, "views for each surrogate and step; their gradients are averaged")
+    jpeg_quality: int = _setting(
+        0, "apply JPEG of this quality or better at each step, so that the change survives it; 0: never"
+    )
+    resize_share: float = _setting(
+        0.0, "resize to this fraction of the size or more, and back, at half of the steps; 0: never"
+    )
+    smooth: float = _setting(
+        0.0,
+        "standard deviation in pixels of a Gaussian blur of each step, for low-frequency changes (TI-FGSM); 0: none",
+    )
+    push: Push = _setting(
+        "label",
+        "move surrogates away from the label of the photo where they have that class, or always from their own clean "
+        "prediction",
+    )
+    toward: str = _setting(
+        "", "target class of the authorized model, by name or index, for the surrogates; empty: untargeted"
+    )
+    guard: bool = _setting(True, "constrain the margin of the authorized model to kappa or more")
+    guard_looks: int = _setting(
+        1,
+        "random deployments of the authorized model at each step (crops, JPEG, resizing, blur) that are guarded too",
+    )
+    guard_weight: float = _setting(
+        1.0, "weight of the gradient that raises an authorized margin below kappa, beside the attack gradient"
+    )
+    kappa: float = _setting(1.0, "smallest margin of the authorized model, in logits, on the saved 8-bit pixels")
+    repair_steps: int = _setting(
+        20, "steps on the 8-bit pixels that raise the authorized margin where it is below kappa"
+    )
+    keep_through: tuple[str, ...] = _setting(
+        ("default",),
+        "deployments through which the authorized model has to read a protected photo, wherever it reads the original "
+        f"through them: names (omm evaluate --help-all), {' or '.join(GROUPS)}",
+    )
+    patience: int = _setting(0, "stop a photo once all surrogates were misled for this many steps in a row; 0: never")
+    layer: str = _setting("auto", "module whose output the feature objective changes; auto: the last feature map")
+    depth: float = _setting(
+        1.0, "with layer auto: which feature map, as a fraction of the network's depth; 1: the last"
+    )
+    feature_lambda: float = _setting(1.0, "weight of the authorized model's cross-entropy in the feature objective")
+    working_size: int = _setting(
+        512, "photos whose short side is longer are optimized at this one, and the change is scaled up"
+    )
+    precision: Precision = _setting(
+        "float32", "precision of the networks while optimizing; written files are always checked in float32"
+    )
+    attack: str = _setting(
+        "",
+        "an attack from outside this package instead of the optimizer: python:module:factory, or the name under which "
+        "an installed package offers it; needs --allow-python",
+    )
+    seed: int = _setting(0, "seed of the random views; the random numbers of a photo also depend on its bytes")
+
+    def __post_init__(self) -> None:
+        for setting in fields(self):
+            _check_type(setting.name, getattr(self, setting.name), setting.default)
+        object.__setattr__(self, "keep_through", expand_groups(self.keep_through))
+        for name in self.views:
+            if name not in VIEWS:
+                raise UserError(f"unknown view {name!r}{did_you_mean(name, VIEWS)}")
+        _require(
+            self.steps >= 0 and self.repair_steps >= 0 and self.patience >= 0,
+            "steps, repair-steps and patience must not be negative",
+        )
+        _require(self.guard_looks >= 0 and self.guard_weight >= 0, "guard-looks and guard-weight must not be negative")
+        _require(self.copies >= 1, "copies must be at least 1")
+        _require(bool(self.views), "views needs at least one name; `center` is the photo unchanged")
+        for name, allowed in CHOICES.items():
+            _require(getattr(self, name) in allowed, f"{name} must be one of {', '.join(allowed)}")
+        _require(0 <= self.jpeg_quality <= 100, "jpeg-quality must be between 0 and 100")
+        _require(0 <= self.resize_share <= 1, "resize-share must be between 0 and 1")
+        _require(0 <= self.smooth <= 32, "smooth must be between 0 and 32 pixels")
+        _require(self.working_size >= 64, "working-size must be at least 64")
+        _require(0 < self.depth <= 1, "depth must be above 0 and at most 1")
+        _require(self.step_share > 0, "step-share must be greater than 0")
+        _require(self.kappa >= 0, "kappa must not be negative")
+        _require(
+            not self.attack or self.objective == "ensemble",
+            f"attack takes the place of the objective {self.objective}: use it with the recipe default or exact",
+        )
+        _require(
+            not self.toward or OBJECTIVES[self.objective].uses_classes,
+            f"toward needs an objective that has classes, which {self.objective} has not; leave it out, or use one of "
+            f"{', '.join(name for name, kind in OBJECTIVES.items() if kind.uses_classes)}",
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values, without those of `ADDED_LATER` that have the value they stand for there."""
+        values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {key: value for key, value in values.items() if key not in ADDED_LATER or value != ADDED_LATER[key]}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Recipe":
+        """Return the recipe that `to_json` wrote, in this version or an earlier one."""
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in {**ADDED_LATER, **content}.items()
+        }
+        return cls(**values)
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of `to_json`, as 64 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+# for a closed pipeline: the guard sees the model's own preprocessing alone, which keeps nothing elsewhere
+EXACT = Recipe(name="exact", guard_looks=0, guard_weight=2.0, kappa=2.0, keep_through=("exact",))
+
+# MI-FGSM (Dong et al., CVPR 2018): N = 10, mu = 1, step = epsilon / N, on the mean loss of the surrogates; the methods
+# that build on it keep these settings, and so do the recipes
+MI_FGSM = replace(EXACT, name="ens", steps=10, step_share=0.1, normalize=False, views=("center",))
+
+RECIPES: dict[str, Recipe] = {
+    "default": Recipe(),
+    "exact": EXACT,
+    # every step goes through JPEG, and every other one through a resize
+    "robust": Recipe(name="robust", jpeg_quality=60, resize_share=0.5),
+    # for networks that read an aligned face, which a block shuffle destroys (chosen on faces that no table shows)
+    "face": Recipe(name="face", steps=30, views=("affine", "resize_pad")),
+    # Only My Model On My Data: features of the authorized model, random start; its budget is epsilon 16
+    "fmd": replace(
+        EXACT,
+        name="fmd",
+        objective="feature",
+        steps=100,
+        step_share=0.25,  # alpha 4 at epsilon 16
+        momentum=0.0,
+        random_start=True,
+        normalize=False,
+        views=("center",),
+        guard=False,
+        depth=0.4,  # the paper does not name its layer; chosen on images and a model that no table uses
+    ),
+    "ens": MI_FGSM,
+    # DI-FGSM (Xie et al., CVPR 2019): MI-FGSM whose photo is resized and padded with probability 1/2
+    "di": replace(MI_FGSM, name="di", views=("center", "resize_pad")),
+    # SI-NI-FGSM (Lin et al., ICLR 2020): m = 5 halvings of the photo, Nesterov momentum
+    "si": replace(MI_FGSM, name="si", views=("scales",), copies=5, nesterov=True),
+    # Admix (Wang et al., ICCV 2021): m1 = 5 halvings of m2 = 3 mixtures with eta = 0.2
+    "admix": replace(MI_FGSM, name="admix", views=("admix",), copies=15),
+    # BSR (Wang et al., CVPR 2024): 2x2 blocks, 24 degrees, N = 20 copies
+    "bsr": replace(MI_FGSM, name="bsr", views=("block_shuffle",), copies=20),
+    # SVRE (Xiong et al., CVPR 2022), see objective.VarianceReducedObjective
+    "svre": replace(MI_FGSM, name="svre", objective="variance_reduced"),
+    # TAP (Zhou et al., ECCV 2018), see losses.Tap
+    "tap": replace(MI_FGSM, name="tap", objective="tap", momentum=0.0),
+    # NRDM (Naseer et al., 2018): a middle feature map of the surrogates, random start, no labels
+    "nrdm": replace(
+        EXACT,
+        name="nrdm",
+        objective="surrogate_features",
+        steps=100,
+        step_share=0.25,
+        momentum=0.0,
+        random_start=True,
+        normalize=True,
+        views=("center",),
+        depth=0.5,
+    ),
+}
+
+
+def make_recipe(name: str, **changes: Any) -> Recipe:
+    """Return the recipe of that name with some fields changed.
+
+    Raises:
+        UserError: unknown recipe or field, or a value out of its range.
+    """
+    if name not in RECIPES:
+        raise UserError(f"unknown recipe {name!r}{did_you_mean(name, RECIPES)}")
+    settings = [setting.name for setting in fields(Recipe) if setting.name != "name"]
+    for key in changes:
+        if key not in settings:
+            raise UserError(f"unknown recipe setting {key!r}{did_you_mean(key, settings)}")
+    recipe = replace(RECIPES[name], **changes)
+    if recipe.attack:
+        ignored = [key for key in changes if key not in WITH_ATTACK and changes[key] != getattr(RECIPES[name], key)]
+        _require(
+            not ignored,
+            f"the attack {recipe.attack} takes the place of the optimizer, whose settings do not apply to it: leave "
+            f"out {', '.join(ignored)} (settings of the attack are given by its factory)",
+        )
+    return recipe
+
+
+# their changes go beside texture where nothing else is asked for; the published methods change every pixel as much
+OURS = ("default", "exact", "robust", "face")

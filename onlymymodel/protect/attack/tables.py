@@ -1,0 +1,72 @@
+"""The views and objectives that a recipe can name. This module does not import torch: the command line uses it."""
+
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class View:
+    """One row of `VIEWS`: a random view of a photo.
+
+    Attributes:
+        kind: `geometric` views return a sampling grid for the canvas, `intensity` views change the values of the center
+            crop; see `views.GeometricView` and `views.IntensityView`.
+        function: where it is, as `module:function`.
+    """
+
+    kind: Literal["geometric", "intensity"]
+    function: str
+
+
+@dataclass(frozen=True)
+class ObjectiveKind:
+    """One row of `OBJECTIVES`: an objective of the optimizer.
+
+    Attributes:
+        help: for the command line.
+        loss: class of the loss on each surrogate, as `module:class`; "" for the authorized model's own features (FMD).
+        ensemble: class that combines the surrogates' losses, as `module:class`.
+        uses_classes: whether the loss has a class to move away from, so that `toward` is meaningful.
+        uses_layers: whether it reads outputs of layers, and needs the networks as they are.
+    """
+
+    help: str
+    loss: str = "onlymymodel.protect.attack.losses:CrossEntropy"
+    ensemble: str = "onlymymodel.protect.attack.objective:EnsembleObjective"
+    uses_classes: bool = True
+    uses_layers: bool = False
+
+
+VIEWS = {
+    "center": View("geometric", "onlymymodel.protect.attack.views:center"),
+    "resize_pad": View("geometric", "onlymymodel.protect.attack.views:resize_pad"),
+    "affine": View("geometric", "onlymymodel.protect.attack.views:affine"),
+    "block_shuffle": View("geometric", "onlymymodel.protect.attack.views:block_shuffle"),
+    "scales": View("intensity", "onlymymodel.protect.attack.views:scales"),
+    "admix": View("intensity", "onlymymodel.protect.attack.views:admix"),
+}
+OBJECTIVES = {
+    "ensemble": ObjectiveKind("cross-entropy of the surrogates' predictions"),
+    "variance_reduced": ObjectiveKind(
+        "the same with variance reduction (SVRE)",
+        ensemble="onlymymodel.protect.attack.objective:VarianceReducedObjective",
+    ),
+    "surrogate_features": ObjectiveKind(
+        "a feature map of the surrogates (NRDM)",
+        loss="onlymymodel.protect.attack.losses:FeatureDistance",
+        uses_classes=False,
+        uses_layers=True,
+    ),
+    "tap": ObjectiveKind(
+        "cross-entropy and feature maps (TAP)", loss="onlymymodel.protect.attack.losses:Tap", uses_layers=True
+    ),
+    "feature": ObjectiveKind(
+        "the authorized model's own features (FMD)", loss="", uses_classes=False, uses_layers=True
+    ),
+}
+
+
+def resolve(reference: str) -> Any:
+    """Import and return what `module:name` refers to."""
+    return resolve_name(reference)

@@ -1,0 +1,124 @@
+"""Plan batches of photos, and protect each of them, whatever one photo in it does."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from onlymymodel.data.folder import Entry
+from onlymymodel.data.image_io import Photo, encode, probe
+from onlymymodel.errors import UserError, first_line
+from onlymymodel.protect.attack.external_run import AttackError
+from onlymymodel.protect.attack.optimizer import OnStep
+from onlymymodel.protect.context import Context, PhotoSource
+from onlymymodel.protect.photo import protect_photos, working_shape
+from onlymymodel.protect.photo_outcome import blank_record
+from onlymymodel.protect.photo_record import PhotoRecord
+
+Result = tuple[bytes | None, PhotoRecord]
+
+# beginnings of the reasons of failures that another run may not have
+NO_MEMORY, UNEXPECTED = "not enough memory for this photo", "an error of this program"
+
+_SOUND_SIDE = 64  # pixels of a photo on which nothing but the program or a model can fail
+
+log = logging.getLogger(__name__)
+
+
+def plan_batches(photos: Sequence[Entry], context: Context, batch_size: int) -> Iterator[list[Entry]]:
+    """Yield batches of equal working size, in the order of their first photos.
+
+    A photo whose header cannot be read is a batch of its own: the same error will be recorded when it is decoded.
+    """
+    groups: dict[object, list[Entry]] = {}
+    for entry in photos:
+        try:
+            header = probe(entry.path, context.max_pixels, first_frame=context.first_frame)
+        except Exception:  # noqa: BLE001 - see above
+            groups[entry.relative] = [entry]
+            continue
+        shape = working_shape(header.height, header.width, header.channels, context.recipe)
+        groups.setdefault(shape, []).append(entry)
+    for members in groups.values():
+        for start in range(0, len(members), batch_size):
+            yield members[start : start + batch_size]
+
+
+def protect_batch(
+    sources: Sequence[PhotoSource], context: Context, on_step: OnStep | None, batch_size: int
+) -> list[Result]:
+    """Protect photos; those that fail do so alone.
+
+    Photos are tried again in halves, and in smaller batches where memory does not suffice, so that an error is found to
+    be that of one photo. It becomes that photo's record, and its traceback is logged.
+
+    Raises:
+        UserError: see `protect_photos`.
+        Exception: an error that a sound photo causes too.
+    """
+    try:
+        return [_finite(result, source, context) for result, source in zip(
+            protect_photos(sources, context, on_step, batch_size), sources, strict=True
+        )]  # fmt: skip
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 - it is raised again, or becomes a record and is logged
+        out_of_memory = _is_out_of_memory(error)
+        if len(sources) == 1 and not (out_of_memory and batch_size > 1):
+            return [(None, _failure(sources[0], error, context))]
+    smaller = max(1, batch_size // 2) if out_of_memory else batch_size
+    if len(sources) == 1:
+        return protect_batch(sources, context, on_step, smaller)
+    middle = len(sources) // 2
+    return [
+        *protect_batch(sources[:middle], context, on_step, smaller),
+        *protect_batch(sources[middle:], context, on_step, smaller),
+    ]
+
+
+def _failure(source: PhotoSource, error: Exception, context: Context) -> PhotoRecord:
+    """Return the record of a photo that was tried alone and failed.
+
+    Raises:
+        Exception: the error, if it is not the photo's.
+    """
+    if _is_out_of_memory(error):
+        return blank_record(source, context, "failed", NO_MEMORY)
+    if isinstance(error, AttackError):
+        return blank_record(source, context, "failed", str(error))
+    if _fails_on_a_sound_photo(context):
+        raise error
+    log.error("a photo is left out", exc_info=error)
+    return blank_record(source, context, "failed", f"{UNEXPECTED}: {type(error).__name__}: {first_line(error)}")
+
+
+def _fails_on_a_sound_photo(context: Context) -> bool:
+    """Return whether a gray photo cannot be protected either, in one step of the optimizer."""
+    pixels = np.full((_SOUND_SIDE, _SOUND_SIDE, 3), 128, np.uint8)
+    data = encode(pixels, like=Photo(pixels, None, None, None, "PNG", ()))
+    quick = replace(context, recipe=replace(context.recipe, steps=min(1, context.recipe.steps)))
+    try:
+        protect_photos([PhotoSource(data)], quick, None, 1)
+    except AttackError:
+        return False
+    except Exception:  # noqa: BLE001 - the caller raises the error of the photo
+        return True
+    return False
+
+
+def _finite(result: Result, source: PhotoSource, context: Context) -> Result:
+    """Return a result, or a failure where its record has values that no JSON file can hold (NaN, infinity)."""
+    try:
+        json.dumps(result[1].to_json(), allow_nan=False)
+    except ValueError:
+        return None, blank_record(source, context, "failed", "a model's answer to it is not a finite number")
+    return result
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # on the CPU torch raises a plain RuntimeError
+    message = str(error.__cause__ if isinstance(error, AttackError) else error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in message

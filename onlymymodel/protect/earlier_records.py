@@ -1,0 +1,26 @@
+"""The records of earlier runs, read from the manifest when they are needed, so that memory stays small."""
+
+from pathlib import Path
+
+from onlymymodel.protect.photo_record import PhotoManifest, PhotoRecord
+
+
+class EarlierRecords:
+    """The last record of each photo in a folder, as the manifest is now; lines that are appended later are not seen.
+
+    Args:
+        folder: the output folder of a run.
+
+    Raises:
+        UserError: see `PhotoManifest.read`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._manifest = PhotoManifest(folder)
+        self._offsets = {record.source: offset for offset, record in self._manifest.read()}
+
+    def get(self, source: str) -> PhotoRecord | None:
+        """Return the last record of a photo by its path below the source; None if it has none. Raises UserError."""
+        offset = self._offsets.get(source)
+        return None if offset is None else self._manifest.read_at(offset)

@@ -1,0 +1,278 @@
+"""One run over the photos of a folder: read batches, write files, and record each photo in the manifest."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET
+
+from onlymymodel.data.atomic import refuse_links, write_atomic
+from onlymymodel.data.file_signatures import SUFFIXES
+from onlymymodel.data.folder import Entry
+from onlymymodel.data.manifest import sha256, sha256_file
+from onlymymodel.data.regular_file import max_photo_bytes, read_regular
+from onlymymodel.progress import Task, counted
+from onlymymodel.protect.batches import NO_MEMORY, UNEXPECTED, Result, plan_batches, protect_batch
+from onlymymodel.protect.context import PhotoSource
+from onlymymodel.protect.earlier_records import EarlierRecords
+from onlymymodel.protect.folder_summary import Outcome, Summary
+from onlymymodel.protect.own_outputs import own_outputs
+from onlymymodel.protect.photo_outcome import blank_record
+from onlymymodel.protect.photo_record import PhotoManifest, PhotoRecord
+from onlymymodel.protect.workers import WORKER_ENDED, WorkerPool
+
+if TYPE_CHECKING:
+    from onlymymodel.protect.folder import Job
+
+NOT_WRITTEN, NOT_REMOVED = "cannot be written", "the file of an earlier run cannot be removed"
+# failures that the photo may not have caused: the next run tries it again
+TRIED_AGAIN = (NOT_WRITTEN, NOT_REMOVED, NO_MEMORY, UNEXPECTED, WORKER_ENDED)
+
+
+@dataclass
+class Batch:
+    """The photos of one batch after they were read.
+
+    Attributes:
+        unread: photos that cannot be read, with their records.
+        own: photos that are protected files of an earlier run, with their hashes.
+        readable: the other photos.
+        finished: records of those of them that an earlier run finished.
+    """
+
+    unread: list[tuple[Entry, PhotoRecord]] = field(default_factory=list)
+    own: list[tuple[Entry, PhotoSource, str]] = field(default_factory=list)
+    readable: list[tuple[Entry, PhotoSource]] = field(default_factory=list)
+    finished: dict[PurePosixPath, PhotoRecord] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> list[PhotoSource]:
+        """What has to be computed: the whole batch unless all of it is finished, so that a resumed run is the same."""
+        unfinished = any(entry.relative not in self.finished for entry, _ in self.readable)
+        return [source for _, source in self.readable] if unfinished else []
+
+
+class FolderRun:
+    """One run over a folder.
+
+    Attributes:
+        earlier: records of earlier runs into the same folder.
+        merged: those of the folder into which shards were merged; what is finished there is not computed again.
+        own: see `own_outputs`.
+        own_found: number of photos that are among them.
+    """
+
+    def __init__(self, job: "Job", merged: Path | None = None) -> None:
+        self.job = job
+        self.manifest = PhotoManifest(job.out)
+        self.earlier = EarlierRecords(job.out)
+        self.merged = None if merged is None else EarlierRecords(merged)
+        self.own: Mapping[str, str] = {}
+        self.own_found = 0
+
+    def protect(self, entries: Sequence[Entry], progress: bool) -> Summary:
+        """Protect the photos among the entries, and record the other files that look like photos as skipped."""
+        outcomes: list[Outcome] = []
+        self.own = own_outputs(self.job.source, entries, self.job.out)
+        photos = [entry for entry in entries if entry.status == "photo"]
+        with counted("protecting", len(photos), progress=progress) as task:
+            for entry in entries:
+                if entry.status == "refused":
+                    outcomes.append(Outcome(str(entry.relative), "skipped", entry.reason or ""))
+                    self._record_refused(entry)
+            batches = map(self.read_batch, plan_batches(photos, self.job.context, self.job.batch_size))
+            for batch, results in self._compute(batches, task):
+                for record in self._record_batch(batch, results):
+                    outcomes.append(Outcome(record.source, record.status, record.reason))
+                    task.photo(record.source, record.status, record.reason, record.seconds)
+        self.manifest.drop_superseded()
+        not_photos = sum(entry.status == "not-a-photo" for entry in entries)
+        return Summary(tuple(outcomes), not_photos, self.own_found)
+
+    def _compute(self, batches: Iterator[Batch], task: Task[object]) -> Iterator[tuple[Batch, list[Result]]]:
+        """Yield each batch with the results of its sources, computed here or by workers."""
+        job, last, computed = self.job, monotonic(), 0
+        if job.workers is not None:
+            with WorkerPool(job.workers, job.context, job.batch_size) as pool:
+                for batch, results in pool.run(batches):
+                    if results:
+                        # the first batches of all workers end at about the same time
+                        shared = job.workers.count if computed < job.workers.count else 1
+                        task.worked(len(results), (monotonic() - last) / shared)
+                        computed += 1
+                        last = last if computed < job.workers.count else monotonic()
+                    yield batch, results
+            return
+        for batch in batches:
+            # bound now: the step is shown while this batch is at work
+            def on_step(step: int, steps: int, count: int = len(batch.sources)) -> None:
+                task.note(f"{count} at work, step {step}/{steps}")
+
+            results = []
+            if batch.sources:
+                last = monotonic()
+                results = protect_batch(batch.sources, job.context, on_step, job.batch_size)
+                task.worked(len(results), monotonic() - last)
+            yield batch, results
+
+    def read_batch(self, entries: Sequence[Entry]) -> Batch:
+        """Read the photos of a batch, and see which of them an earlier run finished."""
+        batch = Batch()
+        for entry in entries:
+            label = self.job.labels.get(str(entry.relative))
+            try:
+                reason = NOT_WRITTEN
+                self._check_output(entry)
+                reason = "cannot be read"
+                source = self._read(entry, label)
+            except (OSError, MemoryError) as error:
+                reason = f"{reason}: {error.strerror}" if isinstance(error, OSError) else NO_MEMORY
+                record = blank_record(PhotoSource(b"", label), self.job.context, "failed", reason)
+                batch.unread.append((entry, replace(record, source_sha256=None)))
+                continue
+            if (digest := sha256(source.data)) in self.own:
+                batch.own.append((entry, source, digest))
+            else:
+                batch.readable.append((entry, source))
+        for entry, source in batch.readable:
+            for record, folder in self._earlier_records(entry):
+                if self._holds(record, source, folder):
+                    batch.finished[entry.relative] = record
+        return batch
+
+    def _earlier_records(self, entry: Entry) -> Iterator[tuple[PhotoRecord, Path]]:
+        """Yield the records of a photo from earlier runs, and the folder that has its file."""
+        for earlier in (self.merged, self.earlier):
+            if earlier is not None and (record := earlier.get(str(entry.relative))) is not None:
+                yield record, earlier.folder
+
+    def _record_batch(self, batch: Batch, results: Sequence[Result]) -> Iterator[PhotoRecord]:
+        """Record each photo of a batch; files that an earlier run finished are not written again."""
+        for entry, record in batch.unread:
+            yield self._finish(entry, None, record)
+        for entry, source, digest in batch.own:
+            yield self._leave_own(entry, source, digest)
+        computed = iter(results)
+        for entry, _ in batch.readable:
+            result = next(computed, None)  # none where all are finished
+            if result is None or entry.relative in batch.finished:
+                yield batch.finished[entry.relative]
+            else:
+                yield self._finish(entry, *result)
+
+    def _leave_own(self, entry: Entry, source: PhotoSource, digest: str) -> PhotoRecord:
+        """Return the record of a photo that an earlier run has written, which is not protected again.
+
+        Where it has come into the place of its own original, the record of that original is kept.
+        """
+        self.own_found += 1
+        earlier = self.earlier.get(str(entry.relative))
+        output = None if earlier is None or earlier.output_sha256 != digest else earlier.output
+        if earlier is not None and output is not None and _sha256_of(output, self.job.out) == digest:
+            return earlier
+        reason = f"it is a protected photo already: {self.own[digest]}"
+        return self._finish(entry, None, blank_record(source, self.job.context, "skipped", reason))
+
+    def _check_output(self, entry: Entry) -> None:
+        """Check before anything is computed that a file of this name can be. Raises OSError."""
+        if entry.output is not None:
+            path = self.job.out / entry.output
+            refuse_links(path.parent, self.job.out)
+            with suppress(FileNotFoundError):
+                path.lstat()
+
+    def _read(self, entry: Entry, label: int | None) -> PhotoSource:
+        """Return the input of a photo. Raises OSError or MemoryError."""
+        limit = max_photo_bytes(self.job.context.max_pixels)
+        return PhotoSource(read_regular(entry.path, limit), label, _mask_of(entry, self.job.masks, limit))
+
+    def _holds(self, record: PhotoRecord, source: PhotoSource, folder: Path) -> bool:
+        """Return whether a record of an earlier run still holds: same source, mask, label and file in the folder."""
+        if record.source_sha256 != sha256(source.data):
+            return False
+        if record.status == "failed" and record.reason.startswith(TRIED_AGAIN):
+            return False
+        if self.job.context.region.kind == "mask":
+            # earlier versions recorded no region for a photo that was not protected: it had no mask, or it is
+            # protected again
+            recorded = None if record.region is None or record.region.sha256 is UNSET else record.region.sha256
+            if recorded != (None if source.mask is None else sha256(source.mask)):
+                return False
+        if (record.label if record.label_source == "given" else None) != source.label:
+            return False
+        return record.output is None or _sha256_of(record.output, folder) == record.output_sha256
+
+    def _finish(self, entry: Entry, data: bytes | None, record: PhotoRecord) -> PhotoRecord:
+        """Write the protected photo, or remove the file that an earlier run wrote for it; then write its record."""
+        record = replace(record, source=str(entry.relative))
+        earlier = self.earlier.get(record.source)
+        if data is not None and entry.output is not None:
+            try:
+                self._write(entry, self.job.out / entry.output, data)
+                record = replace(record, output=str(entry.output), output_sha256=sha256(data))
+            except OSError as error:
+                record = replace(record, status="failed", reason=f"{NOT_WRITTEN}: {error.strerror}")
+        if record.output is None and earlier is not None and earlier.output is not None:
+            try:
+                self._remove(self.job.out / earlier.output)
+            except OSError as error:
+                reason = f"{NOT_REMOVED}: {error.strerror} ({record.reason})"
+                record = replace(record, status="failed", reason=reason)
+                record = replace(record, output=earlier.output, output_sha256=earlier.output_sha256)
+        if earlier is None or replace(earlier, seconds=None) != replace(record, seconds=None):
+            self.manifest.append(record)
+        return record
+
+    def _write(self, entry: Entry, path: Path, data: bytes) -> None:
+        """Write a protected photo with the permissions of the original, in folders with those of the original's.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        refuse_links(path.parent, self.job.out)
+        folders = list(zip(path.relative_to(self.job.out).parents, entry.path.parents, strict=False))
+        for folder, original in reversed(folders[:-1]):  # the last is the destination itself
+            (self.job.out / folder).mkdir(_permissions(original, 0o700) | 0o700, exist_ok=True)
+        write_atomic(path, data, root=self.job.out, mode=_permissions(entry.path, 0o600))
+
+    def _remove(self, path: Path) -> None:
+        """Remove a file of an earlier run, so that no outdated file is shared with the folder. Raises OSError."""
+        refuse_links(path.parent, self.job.out)
+        if path.is_file() or path.is_symlink():  # a folder or a device was not written by us
+            path.unlink()
+
+    def _record_refused(self, entry: Entry) -> None:
+        record = blank_record(PhotoSource(b""), self.job.context, "skipped", entry.reason or "")
+        self._finish(entry, None, replace(record, source_sha256=None))
+
+
+def _sha256_of(output: str, folder: Path) -> str | None:
+    """Return the hash of a file below a folder; None if there is no such file, or a link leads to it."""
+    try:
+        refuse_links(folder / output, folder)
+        return sha256_file(folder / output)
+    except OSError:  # whatever it is, it is written again
+        return None
+
+
+def _permissions(path: Path, gone: int) -> int:
+    """Return the permissions of a file or folder; `gone` if it is there no more."""
+    try:
+        return path.stat().st_mode & 0o777
+    except OSError:
+        return gone
+
+
+def _mask_of(entry: Entry, masks: Path | None, max_bytes: int) -> bytes | None:
+    """Return the bytes of a photo's mask; None if it has none. Raises OSError."""
+    if masks is None or masks.is_file():
+        return None if masks is None else read_regular(masks, max_bytes)
+    folder = masks / entry.relative.parent
+    present = {path.suffix for path in folder.iterdir()} if folder.is_dir() else set()
+    # as in `scan`, suffixes may have any case; lower case first
+    suffixes = sorted((suffix for suffix in present if suffix.lower() in SUFFIXES), key=str.swapcase)
+    candidates = (folder / f"{entry.relative.stem}{suffix}" for suffix in suffixes)
+    return next((read_regular(path, max_bytes) for path in candidates if path.is_file()), None)

@@ -1,0 +1,62 @@
+"""Recognize photos that an earlier run has written, by the hashes of the manifests around them."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from onlymymodel.data.folder import Entry
+from onlymymodel.data.manifest import Manifest
+from onlymymodel.errors import UserError
+from onlymymodel.protect.photo_record import MANIFEST
+
+
+class _Written(msgspec.Struct):
+    """What is read of a record."""
+
+    output_sha256: str | None = None
+    output: str | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Written)
+
+
+def own_outputs(source: Path, entries: Iterable[Entry], out: Path) -> dict[str, str]:
+    """Return where each protected file is recorded, in words, by its SHA-256.
+
+    The manifests are those of the output folder, of the source and the folders above it, and of folders below it.
+
+    Args:
+        source: the folder that is to be protected, or one photo.
+        entries: all files below it.
+        out: the output folder.
+    """
+    found: dict[str, str] = {}
+    for place, path in _manifests(source, entries, out):
+        # a stranger's file of that name records nothing of ours
+        with suppress(UserError, OSError):
+            for number, (_, line) in enumerate(Manifest(path).lines(), start=1):
+                written = _written(path, number, line)
+                if written is not None and written.output_sha256 is not None and written.output is not None:
+                    found.setdefault(written.output_sha256, f"{written.output!r} of the {MANIFEST} {place}")
+    return found
+
+
+def _written(path: Path, number: int, line: bytes) -> _Written | None:
+    try:
+        return _DECODER.decode(line)
+    except msgspec.DecodeError:
+        fields = Manifest(path).parse(number, line) or {}
+        digest, output = fields.get("output_sha256"), fields.get("output")
+        return _Written(digest, output) if isinstance(digest, str) and isinstance(output, str) else None
+
+
+def _manifests(source: Path, entries: Iterable[Entry], out: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the paths at which manifests may be, each with its place in words that name no folder above the source."""
+    yield "in the output folder", out / MANIFEST
+    for entry in entries:
+        if entry.relative.name == MANIFEST:
+            yield f"in the source's {str(entry.relative.parent)!r}", entry.path
+    for folder in (source.resolve(), *source.resolve().parents)[0 if source.is_dir() else 1 :]:
+        yield "in the source or a folder above it", folder / MANIFEST

@@ -1,0 +1,307 @@
+"""The record of one photo, and the manifest of a protected folder with one record in each line."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from onlymymodel.data.manifest import Manifest
+from onlymymodel.errors import UserError
+from onlymymodel.protect.region import RegionRecord
+
+MANIFEST = "manifest.jsonl"
+MAX_LABEL = 1 << 31
+
+Status = Literal["protected", "already-misread", "unchanged", "skipped", "failed"]
+WRITTEN = ("protected", "already-misread")  # statuses of photos that have a file
+LabelSource = Literal["given", "authorized model's clean answer"]
+FaceState = Literal["changed", "put back", "untouched"]
+Distance = float | UnsetType | None  # unset where the budget does not bound it
+FaceBox = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelAnswers:
+    """The authorized model's answers to a photo, or to one face on it, before and after protection.
+
+    Attributes:
+        model: URI; not given for a face.
+        answer_before, answer_after: class indexes; None after protection where the face is no longer found.
+        margin_before, margin_after: logit of the label less the largest other logit.
+    """
+
+    model: str | UnsetType = UNSET
+    answer_before: int
+    margin_before: float
+    answer_after: int | None
+    margin_after: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentMargins:
+    """The authorized model's margin through one deployment; positive where it reads the photo correctly.
+
+    Attributes:
+        before: on the original. Where it is not positive, the deployment is not promised for this photo.
+        after: on the written file.
+    """
+
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurrogateAnswers:
+    """A surrogate's answers to a photo, or to one face on it, before and after protection.
+
+    Attributes:
+        model: URI.
+        pushed_from: class index that the attack pushes it away from; None where it is not attacked.
+        pushed_toward: class index that the attack pushes it toward; None for no particular class.
+        answer_before, answer_after: class indexes; None after protection where the face is no longer found.
+    """
+
+    model: str
+    pushed_from: int | None = None
+    pushed_toward: int | None = None
+    answer_before: int
+    answer_after: int | None
+
+    @property
+    def read_before(self) -> bool:
+        """Whether it reads the original."""
+        return self.answer_before == self.pushed_from
+
+    @property
+    def reads_after(self) -> bool:
+        """Whether it reads the file."""
+        return self.answer_after is not None and self.answer_after == self.pushed_from
+
+    @property
+    def misled(self) -> bool:
+        """Whether it reads the original, and not the file."""
+        return self.read_before and not self.reads_after
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceRecord:
+    """The record of one face on a photo with several.
+
+    Attributes:
+        box: on the original.
+        label: class index that the authorized model has to keep for this face.
+        label_name: name of that class.
+        authorized: None where the authorized model does not read aligned faces: its answers are those to the photo.
+        surrogates: answers of the surrogates that read aligned faces.
+        area: state of the face's area: changed; put back to the original, where the change would cost the authorized
+            model's answer; or untouched, where no surrogate is attacked.
+    """
+
+    box: FaceBox
+    label: int
+    label_name: str
+    authorized: ModelAnswers | None
+    surrogates: tuple[SurrogateAnswers, ...]
+    area: FaceState
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoRecord:
+    """The record of one photo: a line of the manifest.
+
+    Attributes:
+        source: path below the source folder; "" for a photo that was given as bytes.
+        output: path of the protected file below the output folder; None where no file was written.
+        output_sha256: of that file.
+        source_sha256: of the original's bytes; None where they could not be read.
+        status: the one outcome. `protected`: at least one surrogate that read the original no longer reads the file, or
+            no surrogate took part; `already-misread`: a file was written, but no surrogate read the original;
+            `unchanged`: nothing was written, see the reason.
+        reason: of the status, in words.
+        label: class index that the authorized model has to keep; None where it is not known.
+        label_source: where the label is from.
+        authorized, surrogates: None where no model was asked.
+        deployments: margins through the deployments that the recipe keeps, by name; unset where it keeps none, and
+            None where no model was asked.
+        faces: the faces that were protected one by one; None where the photo was protected as a whole.
+        linf: largest change of any channel of any pixel, in 8-bit steps; None, as the further figures, where no change
+            was measured.
+        psnr: in dB; None also where nothing changed.
+        ssim: see `distortion.SSIM_DEFINITION`.
+        flip: see `flip.DEFINITION`; None also in records of earlier versions.
+        luma: largest change of brightness, in 8-bit steps; unset, as color, l2 and lpips, where the budget does not
+            bound it.
+        color: largest change of color, in 8-bit steps.
+        l2: Euclidean norm of the change, in pixels of [0, 1].
+        lpips: perceptual distance.
+        steps: number of steps that the optimizer took.
+        seconds: spent on the photo.
+        region: which part of the photo could change; None for all of it.
+        recipe_sha256: hash of the recipe.
+        notes: further remarks.
+    """
+
+    source: str = ""
+    output: str | None = None
+    output_sha256: str | None = None
+    source_sha256: str | None
+    status: Status
+    reason: str
+    label: int | None
+    label_source: LabelSource
+    authorized: ModelAnswers | None = None
+    surrogates: tuple[SurrogateAnswers, ...] | None = None
+    deployments: dict[str, DeploymentMargins] | UnsetType | None = UNSET
+    faces: tuple[FaceRecord, ...] | None = None
+    linf: int | None = None
+    psnr: float | None = None
+    ssim: float | None = None
+    flip: float | None = None
+    luma: Distance = UNSET
+    color: Distance = UNSET
+    l2: Distance = UNSET
+    lpips: Distance = UNSET
+    steps: int | None = None
+    seconds: float | None = None
+    region: RegionRecord | None = None
+    recipe_sha256: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def promised(self) -> dict[str, DeploymentMargins]:
+        """The deployments through which the authorized model reads the original, and has to read the file."""
+        deployments = self.deployments or {}
+        return {name: margins for name, margins in deployments.items() if margins.before > 0}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values, those that are unset left out."""
+        fields: dict[str, Any] = msgspec.to_builtins(self)
+        return fields
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "PhotoRecord":
+        """Return the record that `to_json` gave the fields of, in this version or an earlier one.
+
+        Keys that an earlier version did not write get their defaults; unknown keys are ignored.
+
+        Raises:
+            msgspec.ValidationError: a key is missing or has a value of another type.
+        """
+        return msgspec.convert(fields, cls)
+
+
+_DECODER = msgspec.json.Decoder(PhotoRecord)
+
+
+class PhotoManifest:
+    """The records of the photos of a protected folder, in `manifest.jsonl`; written by one process at a time.
+
+    Args:
+        folder: the output folder of a run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._lines = Manifest(folder / MANIFEST)
+
+    def append(self, record: PhotoRecord) -> None:
+        """Add a line and have it on the disk before returning.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        try:
+            self._lines.append(record.to_json())
+        except OSError as error:
+            raise UserError(
+                f"{self._lines.path} cannot be written: {error.strerror}; what is protected so far stays"
+            ) from error
+
+    def drop_superseded(self) -> None:
+        """Drop every record that a later one of the same source replaces.
+
+        Raises:
+            UserError: see `append` and `load`.
+        """
+        try:
+            self._lines.drop_superseded("source")
+        except OSError as error:
+            raise UserError(f"{self._lines.path} cannot be written: {error.strerror}; its last lines count") from error
+
+    def load(self) -> list[PhotoRecord]:
+        """Return the records of all lines in file order, see `read`."""
+        return [record for _, record in self.read()]
+
+    def read(self) -> Iterator[tuple[int, PhotoRecord]]:
+        """Yield the offset and the record of each line; none where there is no file.
+
+        A torn last line, and a line without a `source`, are left out. Memory does not grow with the file.
+
+        Raises:
+            UserError: the file cannot be read; or another line is not a record, or names a file outside the folder: the
+                message names it.
+        """
+        try:
+            for number, (offset, line) in enumerate(self._lines.lines(), start=1):
+                record = self._parse(number, line)
+                if record is not None:
+                    yield offset, record
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def read_at(self, offset: int) -> PhotoRecord:
+        """Return the record of the line at an offset that `read` gave. Raises UserError as `read` does."""
+        try:
+            record = self._parse(0, self._lines.line_at(offset))
+        except OSError as error:
+            raise self._unreadable(error) from error
+        if record is None:
+            raise UserError(f"{self._lines.path} was changed by another program during the run")
+        return record
+
+    def _unreadable(self, error: OSError) -> UserError:
+        return UserError(f"{self._lines.path} cannot be read: {error.strerror}")
+
+    def _parse(self, number: int, line: bytes) -> PhotoRecord | None:
+        try:
+            record = _DECODER.decode(line)  # ten times as fast as what follows
+        except msgspec.DecodeError:  # not a record, or a name with the escape of a byte that is not UTF-8
+            fields = self._lines.parse(number, line)
+            if fields is None or "source" not in fields:
+                return None
+            try:
+                record = PhotoRecord.from_json(fields)
+            except (msgspec.ValidationError, ValueError) as error:
+                raise self._malformed(number, error) from error
+        if not record.source:
+            return None
+        try:
+            _check_values(record)
+        except ValueError as error:
+            raise self._malformed(number, error) from error
+        return record
+
+    def _malformed(self, number: int, error: Exception) -> UserError:
+        return UserError(f"{self._lines.path}, line {number} is not the record of a photo: {error}; delete that line.")
+
+    def by_source(self) -> dict[str, PhotoRecord]:
+        """Return the last record of each source, in the order in which the sources first appear. Raises as `load`."""
+        return {record.source: record for record in self.load()}
+
+
+def _check_values(record: PhotoRecord) -> None:
+    """Check that a record names files below the folders of photos and of results, and a class, as it is written here.
+
+    Raises:
+        ValueError: a path leads elsewhere, or the label cannot be the index of a class.
+    """
+    for text in filter(None, (record.source, record.output)):
+        path = Path(text)
+        if path.anchor or ".." in path.parts or "\0" in text:
+            raise ValueError(f"{text!r} leads out of the folder")
+        os.fsencode(text)
+    if record.label is not None and not 0 <= record.label < MAX_LABEL:
+        raise ValueError(f"{record.label} is no class")

@@ -1,0 +1,68 @@
+"""Predictions of every model on a photo, and on one face of it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from onlymymodel.protect.attack.guard import margin
+from onlymymodel.protect.context import Context
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions of every model on one photo.
+
+    Attributes:
+        authorized: class index that the authorized model predicts.
+        margin: the authorized model's logit of the label minus its largest other logit.
+        surrogates: class index that each surrogate predicts.
+    """
+
+    authorized: int
+    margin: float
+    surrogates: tuple[int, ...]
+
+
+@torch.inference_mode()
+def predict_photo(pixels: Tensor, label: int | None, context: Context) -> Predictions:
+    """Predict the class of one photo with every model.
+
+    Args:
+        pixels: (C,H,W) uint8 pixels of the photo.
+        label: class index whose margin is computed; the authorized model's own answer if None.
+        context: the models.
+    """
+    photo = pixels[None]
+    answer, label_margin = _answer_and_margin(context.authorized(photo), label)
+    return Predictions(answer, label_margin, tuple(int(model(photo).argmax(1)) for model in context.surrogates))
+
+
+@torch.inference_mode()
+def predict_face(
+    pixels: Tensor, landmarks: Tensor, label: int | None, photo_predictions: Predictions, context: Context
+) -> Predictions:
+    """Predict the class of one face with every model that aligns faces.
+
+    Args:
+        pixels: (C,H,W) uint8 pixels of the photo.
+        landmarks: (5,2) points (x, y) of the face, in pixels of the photo.
+        label: class index whose margin is computed; the authorized model's own answer if None.
+        photo_predictions: predictions on the photo, which are returned for the models that do not align faces.
+        context: the models.
+    """
+    photo, landmarks = pixels[None], landmarks[None]
+    answer, label_margin = photo_predictions.authorized, photo_predictions.margin
+    if context.authorized.aligns:
+        answer, label_margin = _answer_and_margin(context.authorized.at(photo, landmarks), label)
+    surrogates = tuple(
+        int(model.at(photo, landmarks).argmax(1)) if model.aligns else on_photo
+        for model, on_photo in zip(context.surrogates, photo_predictions.surrogates, strict=True)
+    )
+    return Predictions(answer, label_margin, surrogates)
+
+
+def _answer_and_margin(logits: Tensor, label: int | None) -> tuple[int, float]:
+    answer = int(logits.argmax(1))
+    labels = torch.tensor([answer if label is None else label], device=logits.device)
+    return answer, float(margin(logits, labels))

@@ -1,0 +1,51 @@
+"""A short key of everything that a prediction depends on besides the model's weights and the image."""
+
+import hashlib
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from onlymymodel.data.manifest import sha256_file
+from onlymymodel.surrogates.black_box import BlackBox, CallableBlackBox, ClassifierBlackBox
+from onlymymodel.surrogates.schemes import SCHEMES
+
+
+def cache_key(box: BlackBox) -> str:
+    """Return 16 hex digits that change whenever predictions of the same weights may change.
+
+    They cover the preprocessing, the gallery, the architecture that a weights file is loaded into, and the source
+    files of a model that the user's own code defines.
+    """
+    card = box.card
+    arch = card.uri.partition("?arch=")[2]
+    variant = getattr(box, "variant", "")  # of a network that is fed in another way than its card says
+    text = json.dumps(asdict(card.preprocess), sort_keys=True) + card.gallery + arch + _source(box) + variant
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _source(box: BlackBox) -> str:
+    """Return the sha256 over the files of `_modules`, empty if there are none. Their imports are not followed."""
+    lines = []
+    for name in sorted(_modules(box)):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is not None and Path(file).is_file():
+            lines.append(f"{name} {sha256_file(Path(file))}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest() if lines else ""
+
+
+def _modules(box: BlackBox) -> set[str]:
+    """Return the names of the modules that define a model of the user's own code.
+
+    These are the modules of its factory, of its class or function, and of the classes of its network. The set is empty
+    for all other models: their hashes and options identify the network.
+    """
+    if isinstance(box, CallableBlackBox):
+        return {getattr(box.function, "__module__", None) or ""}
+    if isinstance(box, ClassifierBlackBox):
+        scheme, _, rest = box.card.uri.partition(":")
+        if scheme in SCHEMES and not SCHEMES[scheme].runs_code:
+            return set()
+        return {rest.partition(":")[0], *(type(layer).__module__ for layer in box.classifier.net.modules())}
+    module = type(box).__module__
+    return set() if module.startswith("onlymymodel.") else {module}

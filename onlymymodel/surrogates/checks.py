@@ -1,0 +1,118 @@
+"""Quick checks of models before a long run, for the most common mistakes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from onlymymodel.errors import UserError, first_line
+from onlymymodel.surrogates.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """Result of one check.
+
+    Attributes:
+        check: short name of the property that was checked.
+        passed: whether the model has it.
+        advice: what is wrong and what to do, in one sentence; empty if it passed.
+    """
+
+    check: str
+    passed: bool
+    advice: str = ""
+
+
+def check_model(model: Classifier) -> list[CheckResult]:
+    """Check a model on two random photos, a bright and a dark one.
+
+    Checks: eval mode, a batch of two, finite logits, determinism, independence of the rest of the batch, logits rather
+    than probabilities, different logits for different photos, and a gradient that reaches the pixels.
+    """
+    training = any(module.training for module in model.modules())
+    eval_mode = _result("eval mode", not training, "some of its layers are in training mode; call eval()")
+    preprocess = model.card.preprocess
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.rand(2, 3, preprocess.height, preprocess.width, generator=generator)
+    pixels = (pixels * torch.tensor([1.0, 0.4]).view(2, 1, 1, 1)).to(model.mean.device).requires_grad_()
+    try:
+        # with gradients both times: without them some attention layers use another kernel with other last digits
+        logits, repeated, single = model(pixels), model(pixels).detach(), model(pixels[:1]).detach()
+    except (RuntimeError, ValueError, IndexError) as error:
+        return [eval_mode, CheckResult("batch of two", False, f"it fails on a batch of two: {first_line(error)}")]
+    if logits.shape != (2, model.card.classes):
+        return [eval_mode, CheckResult("batch of two", False, f"it gives {tuple(logits.shape)} for a batch of two")]
+    finite = bool(torch.isfinite(logits).all())
+    return [
+        eval_mode,
+        CheckResult("batch of two", True),
+        _result("finite logits", finite, "its logits are NaN or infinite; check its weights and its precision"),
+        _result(
+            "deterministic", not finite or torch.equal(logits, repeated), "it gives different logits for the same photo"
+        ),
+        _result(
+            "batch independent",
+            not finite or _close(logits[:1], single),
+            "its logits for a photo depend on the other photos of the batch",
+        ),
+        _result("logits", not _probabilities(logits), "it gives probabilities, not logits; remove its softmax"),
+        _result(
+            "input dependent",
+            not finite or not torch.equal(logits[0], logits[1]),
+            "it gives the same logits for two different photos",
+        ),
+        _result(
+            "gradient", _has_gradient(logits, pixels), "its gradient does not reach the pixels; it can judge, not guide"
+        ),
+    ]
+
+
+def check_models(authorized: Classifier, surrogates: Sequence[Classifier]) -> None:
+    """Refuse a run that cannot work, before the first photo.
+
+    Raises:
+        UserError: a model fails a check of `check_model`, or a surrogate has the weights of the authorized model or of
+            another surrogate.
+    """
+    for role, model in (("authorized model", authorized), *(("surrogate", model) for model in surrogates)):
+        failed = [result.advice for result in check_model(model) if not result.passed]
+        if failed:
+            raise UserError(f"{role} {model.card.uri} cannot be used: {'; '.join(failed)}")
+    for surrogate in surrogates:
+        if surrogate.card.same_weights(authorized.card):
+            raise UserError(
+                f"surrogate {surrogate.card.uri} is the authorized model itself (the same weights): "
+                "it cannot be misled and kept right at once"
+            )
+    for first, second in combinations((model.card for model in surrogates), 2):
+        if first.same_weights(second):
+            raise UserError(f"surrogate {second.uri} is named twice: {first.uri} has the same weights")
+
+
+def _result(check: str, passed: bool, advice: str) -> CheckResult:
+    return CheckResult(check, passed, "" if passed else advice)
+
+
+def _close(batched: Tensor, single: Tensor) -> bool:
+    """Return whether logits are equal up to the arithmetic of another batch size (TF32 on GPUs: three digits)."""
+    return bool((batched - single).abs().amax() <= 0.01 * batched.abs().amax())
+
+
+def _probabilities(logits: Tensor) -> bool:
+    rows = logits.detach()
+    return bool(
+        ((rows >= 0) & (rows <= 1)).all() and torch.allclose(rows.sum(1), torch.ones_like(rows[:, 0]), atol=1e-3)
+    )
+
+
+def _has_gradient(logits: Tensor, pixels: Tensor) -> bool:
+    if not logits.requires_grad:
+        return False
+    spread = logits.logsumexp(1).sum() + logits.amax(1).sum()
+    (gradient,) = torch.autograd.grad(spread, pixels, allow_unused=True)
+    return gradient is not None and bool(
+        torch.isfinite(gradient).all() and (gradient.flatten(1).abs().amax(1) > 0).all()
+    )

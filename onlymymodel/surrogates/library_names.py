@@ -1,0 +1,67 @@
+"""Names of weights in timm and torchvision; errors suggest near ones."""
+
+from typing import Any
+
+import timm
+import torchvision
+
+from onlymymodel.errors import UserError, did_you_mean
+from onlymymodel.surrogates.uri import ModelUri
+
+
+def timm_tags(uri: ModelUri, name: str) -> list[str]:
+    """Return timm's names, with tags, of the weights for the architecture of `name`, which may have a tag itself.
+
+    Raises:
+        UserError: timm has no such architecture, or no such weights.
+    """
+    architecture, _, tag = name.partition(".")
+    architectures = timm.list_models()
+    if architecture not in architectures:
+        raise UserError(f"model {uri.text!r}: timm has no {architecture!r}{did_you_mean(architecture, architectures)}")
+    tags: list[str] = timm.list_pretrained(f"{architecture}.*")
+    if tag and name not in tags:
+        raise UserError(
+            f"model {uri.text!r}: timm has no such weights" + (did_you_mean(name, tags) if tags else " for it")
+        )
+    return tags
+
+
+def timm_record(uri: ModelUri) -> Any:
+    """Return timm's own record of the weights that `timm:architecture.tag` names.
+
+    Raises:
+        UserError: an unknown name, or a name without a tag.
+    """
+    tags = timm_tags(uri, uri.rest)
+    if uri.rest not in tags:
+        examples = ", ".join(f"timm:{tag}" for tag in tags[:5]) + (", ..." if len(tags) > 5 else "")
+        raise UserError(
+            f"model {uri.text!r}: " + (f"say which weights: {examples}" if tags else "timm has no weights for it")
+        )
+    return timm.get_pretrained_cfg(uri.rest)
+
+
+def torchvision_tags(uri: ModelUri, name: str) -> Any:
+    """Return the enumeration of torchvision's weights for an image classifier.
+
+    Raises:
+        UserError: torchvision has no classifier of this name.
+    """
+    classifiers = torchvision.models.list_models(module=torchvision.models)
+    if name not in classifiers:
+        raise UserError(f"model {uri.text!r}: torchvision has no {name!r}{did_you_mean(name, classifiers)}")
+    return torchvision.models.get_model_weights(name)
+
+
+def torchvision_record(uri: ModelUri) -> Any:
+    """Return torchvision's own record of the weights that `torchvision:name@WEIGHTS` names.
+
+    Raises:
+        UserError: an unknown name, or unknown weights.
+    """
+    name, _, tag = uri.rest.partition("@")
+    weights = torchvision_tags(uri, name)
+    if tag not in weights.__members__:
+        raise UserError(f"model {uri.text!r}: write {name}@ and one of {', '.join(weights.__members__)}")
+    return weights[tag]

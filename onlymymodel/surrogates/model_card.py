@@ -1,0 +1,147 @@
+"""Model cards: the origin, the classes and the input format of a model.
+
+Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Fit = Literal["crop", "squash", "squash-crop", "align"]
+Interpolation = Literal["bicubic", "bilinear", "nearest"]
+NO_WEIGHTS = {"", hashlib.sha256().hexdigest()}  # hashes of nothing, which networks without parameters share
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Preprocessing of a model's input, from the weights' own record.
+
+    Attributes:
+        height, width: input size of the network, in pixels.
+        crop_pct: share of the resized photo's side that the center crop keeps (timm's meaning); the photo is
+            resized so that it just covers (height, width) / crop_pct.
+        fit: `crop` keeps the aspect ratio and cuts the center out; `squash` resizes the whole photo, without a
+            crop; `squash-crop` resizes the whole photo to (height, width) / crop_pct and cuts the center out;
+            `align` finds the largest face and brings its eyes, nose and mouth to ArcFace's template.
+        interpolation: of the resize, always antialiased, as in Pillow.
+        mean, std: per RGB channel, for pixels in [0, 1].
+    """
+
+    height: int = 224
+    width: int = 224
+    crop_pct: float = 0.875
+    fit: Fit = "crop"
+    interpolation: Interpolation = "bicubic"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @property
+    def resize_key(self) -> Preprocess:
+        """Equal for models that can share one resized canvas: all but the normalization."""
+        return replace(self, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+    def canvas_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size of the canvas onto which a photo of (height, width) is resized."""
+        if self.fit in ("squash", "align"):
+            return self.height, self.width
+        cover_h, cover_w = int(self.height / self.crop_pct + 1e-6), int(self.width / self.crop_pct + 1e-6)
+        if self.fit == "squash-crop":
+            return cover_h, cover_w
+        scale = max(cover_h / height, cover_w / width)
+        return max(int(height * scale + 1e-6), cover_h), max(int(width * scale + 1e-6), cover_w)
+
+    def canvas(self, pixels: Tensor, landmarks: Tensor | None = None) -> Tensor:
+        """Resize photos to the canvas from which the crop is cut.
+
+        Args:
+            pixels: (B,C,H,W) in [0,1], or uint8, C 1 or 3.
+            landmarks: (B,5,2) of the faces for the fit `align`, see `alignment.align_faces`; detected if None.
+
+        Returns:
+            (B,3,h,w) in [0,1].
+        """
+        if self.fit == "align":
+            from onlymymodel.surrogates.alignment import align_faces
+
+            return align_faces(pixels, self.height, self.width, landmarks).clamp(0, 1).expand(-1, 3, -1, -1)
+        from onlymymodel.surrogates.resize import resize
+
+        size = self.canvas_size(pixels.shape[-2], pixels.shape[-1])
+        return resize(pixels, size, self.interpolation).clamp(0, 1).expand(-1, 3, -1, -1)
+
+    def crop_box(self, canvas_height: int, canvas_width: int) -> tuple[int, int]:
+        """Return top and left of the center crop on the canvas."""
+        return round((canvas_height - self.height) / 2), round((canvas_width - self.width) / 2)
+
+    def center(self, canvas: Tensor) -> Tensor:
+        """Cut the (B,3,height,width) center crop out of a canvas."""
+        top, left = self.crop_box(canvas.shape[-2], canvas.shape[-1])
+        return canvas[..., top : top + self.height, left : left + self.width]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Origin, classes and preprocessing of a model.
+
+    Attributes:
+        uri: what the user wrote to name it, without folders of this machine.
+        sha256: of the weights' file, or of the parameters themselves where they come from no file.
+        classes: number of logits.
+        preprocess: see `Preprocess`.
+        task: `classification`, `identity`, `emotion`, ...; see `class_mapping.map_classes` for what it decides.
+        labels: class names in index order; empty when not known.
+        family: architecture family, e.g. `resnet`.
+        parent: declared origin of the weights; models of one parent are not independent of one another.
+        licence: as declared by the source, empty when not known.
+        gallery: sha256 of the gallery's photos and threshold, for an embedder with a gallery; else empty.
+        weights: their `fingerprint`, which identifies them in any file; empty where they have none.
+    """
+
+    uri: str
+    sha256: str
+    classes: int
+    preprocess: Preprocess
+    task: str = "classification"
+    labels: tuple[str, ...] = ()
+    family: str = ""
+    parent: str = ""
+    licence: str = ""
+    gallery: str = ""
+    weights: str = ""
+
+    @property
+    def stranger(self) -> int | None:
+        """Class index for people outside the gallery; None for a model without a gallery."""
+        return self.classes - 1 if self.gallery else None
+
+    def name_of(self, index: int) -> str:
+        """Return the class name, or the index as text when names are not known."""
+        return self.labels[index] if 0 <= index < len(self.labels) else str(index)
+
+    def same_weights(self, other: ModelCard) -> bool:
+        """Return whether both models are known to have the same weights."""
+        return bool({self.sha256, self.weights} & {other.sha256, other.weights} - NO_WEIGHTS)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all fields but the class names (the hash implies them); `weights` only where they are known."""
+        fields = asdict(self)
+        del fields["labels"]
+        if not self.weights:
+            del fields["weights"]
+        return fields
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> ModelCard:
+        """Return the card that `to_json` wrote, without class names.
+
+        Raises:
+            msgspec.ValidationError: a field is missing or has a value of another type.
+        """
+        return msgspec.convert(fields, cls)

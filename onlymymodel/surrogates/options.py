@@ -1,0 +1,171 @@
+"""Apply the options of a model URI: over what the weights' own record says, or in place of it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+from onlymymodel.data.regular_file import is_file
+from onlymymodel.errors import UserError
+from onlymymodel.surrogates.model_card import Fit, Interpolation, ModelCard, Preprocess
+from onlymymodel.surrogates.uri import ModelUri
+
+MAX_SIDE = 4096  # of a model's input: a larger one would take all memory
+MAX_CLASSES = 1_000_000
+
+
+def number(uri: ModelUri, key: str, text: str, kind: type[int] | type[float]) -> float:
+    """Return an option's value as a number.
+
+    Raises:
+        UserError: it is not a number.
+    """
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise UserError(f"model {uri.text!r}: {key} must be a number, not {text!r}") from error
+
+
+def declared_classes(uri: ModelUri) -> int | None:
+    """Return the number of classes that `classes`, or else the label file, declares; None where neither is given.
+
+    Raises:
+        UserError: see `check_classes`.
+    """
+    if "classes" in uri.options:
+        classes = int(number(uri, "classes", uri.options["classes"], int))
+    elif "labels" in uri.options:
+        classes = len(_read_names(uri, uri.options["labels"]))
+    else:
+        return None
+    check_classes(uri, classes)
+    return classes
+
+
+def check_classes(uri: ModelUri, classes: int) -> None:
+    """Check a number of classes before a layer of that size is made.
+
+    Raises:
+        UserError: it is less than two or more than MAX_CLASSES.
+    """
+    if classes < 2:
+        raise UserError(f"model {uri.text!r}: a classifier has at least 2 classes, not {classes}")
+    if classes > MAX_CLASSES:
+        raise UserError(f"model {uri.text!r}: {classes} classes are too many: the limit is {MAX_CLASSES:,}")
+
+
+def require_gallery(uri: ModelUri) -> None:
+    """Refuse a URI that declares a recognizer of people without saying which people: embeddings are not logits.
+
+    Raises:
+        UserError: `task=identity` without a gallery, and without the classes or labels of a classifier of people.
+    """
+    if uri.options.get("task") == "identity" and not {"gallery", "classes", "labels"} & uri.options.keys():
+        raise UserError(
+            f"model {uri.text!r} is to recognize people: add gallery=FOLDER, a folder with one folder of photos for "
+            "each person, or labels=FILE or classes=N if the model is already a classifier of people"
+        )
+
+
+def refuse_features(uri: ModelUri) -> None:
+    """Refuse features in place of logits: the largest of them is no class.
+
+    Raises:
+        UserError: the URI has no gallery, and does not declare classes.
+    """
+    # `classes` of a checkpoint only says how the network is built
+    declared = {"gallery", "labels", *(["classes"] if uri.scheme != "checkpoint" else [])}
+    if not declared & uri.options.keys():
+        raise UserError(
+            f"model {uri.text!r} gives features, not the logits of a classifier: add gallery=FOLDER, a folder with one "
+            "folder of photos for each person, or labels=FILE if its outputs are classes"
+        )
+
+
+def override_preprocess(record: Preprocess, uri: ModelUri) -> Preprocess:
+    """Return the weights' record with the fields that the URI's options override.
+
+    Raises:
+        UserError: an option is malformed or out of its range, or the input is too large.
+    """
+    changes = {key: read(uri, key, uri.options[key]) for key, read in _READERS.items() if key in uri.options}
+    if "size" in uri.options:
+        changes["height"], changes["width"] = _read_size(uri, uri.options["size"])
+    preprocess = replace(record, **changes)  # type: ignore[arg-type]
+    if max(preprocess.height, preprocess.width) > MAX_SIDE * preprocess.crop_pct:
+        raise UserError(
+            f"model {uri.text!r}: its input of {preprocess.height}x{preprocess.width} pixels (size), cut from a photo "
+            f"by crop_pct {preprocess.crop_pct:g}, is too large: the limit is {MAX_SIDE} pixels a side before the cut"
+        )
+    return preprocess
+
+
+def override_card(card: ModelCard, uri: ModelUri) -> ModelCard:
+    """Return the card with the task, family, parent, licence and labels that the URI's options declare.
+
+    Raises:
+        UserError: `classes` or the label file disagree with the number of logits.
+    """
+    options = uri.options
+    declared = {key: options[key] for key in ("task", "family", "parent", "licence") if key in options}
+    card = replace(card, **declared)  # type: ignore[arg-type]
+    # the outputs of an embedder in a file are not the people of its gallery
+    counted = "classes" in options and not (card.gallery and uri.scheme == "checkpoint")
+    if counted and number(uri, "classes", options["classes"], int) != card.classes:
+        raise UserError(f"model {uri.text!r} gives {card.classes} classes, not {options['classes']}")
+    if "labels" in options:
+        card = replace(card, labels=_read_names(uri, options["labels"]))
+    if (card.labels or "labels" in options) and len(card.labels) != card.classes:
+        raise UserError(f"model {uri.text!r} has {card.classes} classes but {len(card.labels)} class names")
+    return card
+
+
+def _read_size(uri: ModelUri, text: str) -> tuple[int, int]:
+    sides = [int(number(uri, "size", part, int)) for part in text.split("x")]
+    if len(sides) > 2 or min(sides) < 1:
+        raise UserError(f"model {uri.text!r}: size is a side or HEIGHTxWIDTH, such as 224 or 112x96")
+    return sides[0], sides[-1]
+
+
+def _read_crop_pct(uri: ModelUri, key: str, text: str) -> float:
+    share = number(uri, key, text, float)
+    if not 0 < share <= 1:
+        raise UserError(f"model {uri.text!r}: crop_pct must lie in (0, 1]")
+    return share
+
+
+def _read_choice(uri: ModelUri, key: str, text: str) -> str:
+    allowed = get_args(Fit if key == "fit" else Interpolation)
+    if text not in allowed:
+        raise UserError(f"model {uri.text!r}: {key} must be one of {', '.join(allowed)}")
+    return text
+
+
+def _read_channels(uri: ModelUri, key: str, text: str) -> tuple[float, ...]:
+    values = tuple(number(uri, key, part, float) for part in text.split(","))
+    if len(values) != 3:
+        raise UserError(f"model {uri.text!r}: {key} needs three numbers, such as {key}=0.5,0.5,0.5")
+    if not all(math.isfinite(value) and (value > 0 or key == "mean") for value in values):
+        raise UserError(f"model {uri.text!r}: {key} must be finite" + (" and above 0" if key == "std" else ""))
+    return values
+
+
+_READERS: dict[str, Callable[[ModelUri, str, str], object]] = {
+    "crop_pct": _read_crop_pct,
+    "fit": _read_choice,
+    "interpolation": _read_choice,
+    "mean": _read_channels,
+    "std": _read_channels,
+}
+
+
+def _read_names(uri: ModelUri, name: str) -> tuple[str, ...]:
+    path = Path(name).expanduser()
+    if not is_file(path):
+        raise UserError(f"model {uri.text!r}: there is no label file {name!r}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"model {uri.text!r}: label file {name!r} is not UTF-8 text") from error
+    return tuple(line.strip() for line in text.splitlines() if line.strip())

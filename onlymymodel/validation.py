@@ -1,0 +1,65 @@
+"""Check the keys and values of run files and forms; errors name the key and its valid values."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin
+
+import msgspec
+
+from onlymymodel.errors import UserError, did_you_mean
+from onlymymodel.surrogates.uri import redacted
+
+NAMES: dict[object, str] = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
+
+
+def converted(
+    values: Mapping[str, Any],
+    types: Mapping[str, Any],
+    place: str = "",
+    where: str = "",
+    *,
+    labels: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return the values, each converted to its type.
+
+    Args:
+        values: values as read from TOML or JSON.
+        types: type of each key. Errors describe the valid values by its `msgspec.Meta`, or by the type.
+        place, where: text before and after the key in an error.
+        labels: names of keys in an error, if they differ from the keys.
+
+    Raises:
+        UserError: a value of another type or out of its range.
+    """
+    result = {}
+    for key, value in values.items():
+        try:
+            result[key] = msgspec.convert(value, types[key])
+        except msgspec.ValidationError as error:
+            name = (labels or {}).get(key, key)
+            raise UserError(
+                f"{place}{name}{where} must be {_wanted(types[key])}, not {redacted(repr(value))}"
+            ) from error
+    return result
+
+
+def check_keys(values: Mapping[str, Any], known: Mapping[str, Any], place: str, where: str = "") -> None:
+    """Refuse an unknown key; the error names the nearest known keys.
+
+    Raises:
+        UserError: a key is unknown.
+    """
+    for key in values:
+        if key not in known:
+            raise UserError(f"{place}unknown key {key!r}{where}{did_you_mean(key, known)}")
+
+
+def _wanted(kind: Any) -> str:
+    """Return a description of the values of a type."""
+    parts = [part for part in (get_args(kind) or (kind,)) if part is not type(None)]
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(str, parts))}"
+    for part in (kind, *parts):
+        for meta in getattr(part, "__metadata__", ()):
+            if isinstance(meta, msgspec.Meta) and meta.description:
+                return meta.description
+    return NAMES[parts[0]] if parts[0] in NAMES else _wanted(parts[0])

@@ -1,0 +1,244 @@
+"""omm audit and omm protect-representation, from the command line to the files they write."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from toys import small_cnn
+
+from onlymymodel.cli.audit import LAYOUTS as DESCRIPTIONS
+from onlymymodel.cli.main import main
+from onlymymodel.data.portraits import render
+from onlymymodel.evaluate.audits.gradients.matching import Attack
+from onlymymodel.evaluate.audits.gradients.reports import gradient_reports
+from onlymymodel.evaluate.audits.networks import label_by_network
+from onlymymodel.evaluate.audits.pictures import folder_pictures
+from onlymymodel.evaluate.audits.representation.export import load
+from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.load import load_model
+
+QUIET = ["--quiet", "--seed", "1"]
+
+
+def reports(folder: Path) -> list[dict[str, Any]]:
+    """Return the reports of a written audit, after checks of its files, controls and assumptions."""
+    content = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
+    assert {"audit.html", "audit.md"} <= {path.name for path in folder.iterdir()}
+    assert content["command"].startswith("omm ")
+    assert all(report["controls"] and report["assumptions"] for report in content["reports"])
+    return list(content["reports"])
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """CLASS/PERSON/photo: two expressions of four people."""
+    source = tmp_path / "photos"
+    for person in range(4):
+        for emotion in range(2):
+            folder = source / f"feeling-{emotion}" / f"person-{person}"
+            folder.mkdir(parents=True)
+            for seed in range(2):
+                Image.fromarray(render(person, emotion, seed, 48)).save(folder / f"{seed}.png")
+    return source
+
+
+@pytest.mark.slow
+def test_gradients_of_a_small_network_at_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--pictures", "digits", "--size", "16", "--limit", "2", "--attacks", "idlg", "--defenses", "none"]
+    assert main(["audit", "gradients", "--out", str(tmp_path), *words, *QUIET]) == 0
+    (report,) = reports(tmp_path)
+    assert [row["name"] for row in report["rows"]] == ["digit 0", "digit 1"]
+    assert report["summary"]["labels_found"] == 1
+    printed = capsys.readouterr().out
+    assert printed.index("Assumed:") < printed.index("mean_psnr")
+
+
+LAYOUTS = pytest.mark.parametrize("layout", ["{0}-{1}.png", "person-{0}/{1}.png"])  # flat, and a folder a person
+
+
+def photos_of(people: Sequence[int], folder: Path, layout: str, seed: int = 0) -> Path:
+    """Two photos of each of the portraits' identities."""
+    for person in people:
+        for number in range(2):
+            file = folder / layout.format(person, number)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(render(person, number, seed, 48)).save(file)
+    return folder
+
+
+def sixteen() -> Classifier:
+    """Sixteen classes, of which every photo is of the ninth or the tenth, as `python:test_audit_commands:sixteen`."""
+    model = small_cnn(0, 16)
+    model.net[-1].bias[8:10] = 9.0  # type: ignore[index]
+    return model
+
+
+def two() -> Classifier:
+    """Two classes, as `python:test_audit_commands:two`."""
+    return small_cnn(0, 2)
+
+
+NAMED = ["--model", "python:test_audit_commands:sixteen", "--allow-python", "--size", "16"]
+
+
+@pytest.mark.slow
+def test_gradients_of_a_named_model_are_of_its_own_classes(tmp_path: Path) -> None:
+    source = photos_of([3, 4], tmp_path / "photos", "{0}-{1}.png")
+    words = [*NAMED, "--limit", "2", "--attacks", "idlg"]
+    assert main(["audit", "gradients", str(source), "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
+    (report,) = reports(tmp_path / "a")
+    assert len(report["rows"]) == 2
+    assert report["summary"]["labels_found"] == 1
+
+
+@pytest.mark.slow
+@LAYOUTS
+def test_a_bundled_model_of_sixteen_classes_labels_photos_itself(layout: str, tmp_path: Path) -> None:
+    model = load_model("zoo:identity-residual")
+    pictures_read = folder_pictures(photos_of([12, 13], tmp_path, layout), 32)
+    pictures = label_by_network(model, pictures_read)
+    assert pictures.classes == model.card.classes == 16
+    assert torch.equal(pictures.labels, model(pictures_read.pixels).argmax(1))
+    assert (pictures.labels >= pictures_read.classes).any()
+    attack = Attack("a few steps", "cosine", "adam", steps=2, step_size=0.1)
+    (report,) = gradient_reports(model, pictures.take([0, 2]), attacks=[attack], predictors=False, progress=False)
+    assert "a linear classifier instead, in closed form" in [control.name for control in report.controls]
+
+
+@pytest.mark.slow
+def test_gradients_of_protected_photos_are_compared_with_the_originals(photos: Path, tmp_path: Path) -> None:
+    protected = tmp_path / "protected"
+    models = ["--authorized", "zoo:identity-plain", "--surrogate", "zoo:identity-residual"]
+    words = ["--recipe", "exact", "--steps", "2", "--kappa", "0", "--quiet"]
+    assert main(["protect", str(photos), "--out", str(protected), *models, *words]) in (0, 1)
+    words = ["--protected", str(protected), "--size", "16", "--limit", "2", "--attacks", "inverting"]
+    assert main(["audit", "gradients", str(photos), "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
+    (report,) = reports(tmp_path / "a")
+    assert "mean_psnr_to_original" in report["summary"]
+    assert "the protected picture itself" in [control["name"] for control in report["controls"]]
+
+
+@pytest.mark.slow
+def test_layers_of_a_named_model_on_given_photos(photos: Path, tmp_path: Path) -> None:
+    words = ["--model", "zoo:emotion-plain", "--most-layers", "2", "--steps", "3", "--size", "16"]
+    assert main(["audit", "intermediate", str(photos), "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
+    (report,) = reports(tmp_path / "a")
+    assert len(report["rows"]) == 2
+
+
+def test_weights_of_a_network_that_was_trained_on_the_photos(photos: Path, tmp_path: Path) -> None:
+    others = tmp_path / "others"
+    for emotion in range(2):
+        (others / f"feeling-{emotion}").mkdir(parents=True)
+        Image.fromarray(render(6, emotion, 9, 48)).save(others / f"feeling-{emotion}" / "0.png")
+    words = ["--network", "mlp", "--others", str(others), "--steps", "2", "--epochs", "2", "--size", "16"]
+    assert main(["audit", "weights", str(photos), "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
+    (report,) = reports(tmp_path / "a")
+    assert report["rows"][0]["name"] == "all classes"
+
+
+@pytest.mark.parametrize("people", [1, 2])
+@LAYOUTS
+def test_weights_of_a_named_model_find_classes_in_its_answers(layout: str, people: int, tmp_path: Path) -> None:
+    sides = [photos_of(range(people), tmp_path / side, layout, seed) for seed, side in enumerate(("members", "others"))]
+    members, others = map(str, sides)
+    words = [*NAMED, "--others", others, "--steps", "1"]
+    assert main(["audit", "weights", members, "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
+    (report,) = reports(tmp_path / "a")
+    answers = set(sixteen()(folder_pictures(sides[0], 16).pixels).argmax(1).tolist())
+    assert {row["name"] for row in report["rows"][1:]} <= {f"class {label}" for label in answers}
+    assert "the network's own answers" in report["assumptions"][0]
+    assert report["settings"]["training"] == {}  # its answers are right by definition
+
+
+@pytest.mark.slow
+def test_weights_of_a_named_model_go_by_a_folder_for_each_class(photos: Path, tmp_path: Path) -> None:
+    model = ["--model", "python:test_audit_commands:two", "--allow-python", "--size", "16"]
+    words = [*model, "--others", str(photos), "--steps", "1"]
+    assert main(["audit", "weights", str(photos), "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
+    (report,) = reports(tmp_path / "a")
+    assert [row["name"] for row in report["rows"]] == ["all classes", "class 0", "class 1"]
+    assert not any("own answers" in sentence for sentence in report["assumptions"])
+    right = (two()(folder_pictures(photos, 16).pixels).argmax(1) == torch.arange(16) // 8).double().mean().item()
+    assert report["settings"]["training"]["accuracy_training"] == right
+
+
+@pytest.mark.slow
+def test_a_representation_is_trained_exported_and_judged_on_other_people(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["--size", "16", "--steps", "4", "--public", "0.5"]
+    assert main(["protect-representation", str(photos), "--out", str(out), *words, *QUIET]) == 0
+    (report,) = reports(out)
+    assert len(report["rows"]) == 8  # two of the four people
+    assert load(out).classes == 2
+    assert report["settings"]["people"] == 2
+
+
+def test_a_folder_by_class_and_person_gives_labels_and_groups(photos: Path) -> None:
+    pictures = folder_pictures(photos, 16)
+    assert pictures.classes == 2
+    assert torch.equal(pictures.labels, torch.tensor([0] * 8 + [1] * 8))
+    assert torch.equal(pictures.groups, torch.tensor([0, 0, 1, 1, 2, 2, 3, 3] * 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["audit", "representation"], "sort PHOTOS as CLASS/PERSON/photo"),
+        (["audit", "gradients", "--attacks", "dgl"], "did you mean"),
+        (["audit", "gradients", "--defenses", "noise:much"], "noise"),
+        (["audit", "weights", "--model", "zoo:emotion-plain"], "--others FOLDER"),
+        (["audit", "intermediate", "--model", "zoo:nothing"], "no bundled model"),
+    ],
+)
+def test_mistakes_are_reported_in_one_sentence(
+    words: list[str], message: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = photos / "feeling-0"  # people are its classes
+    assert main([*words, str(source), "--out", str(tmp_path / "a"), "--size", "16", *QUIET]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["gradients"], "sort PHOTOS as CLASS/photo with two classes or more, or name a --model"),
+        (["intermediate"], "sort PHOTOS as CLASS/photo with two classes or more, or name a --model"),
+        (["intermediate", *NAMED], "sort them as PERSON/photo or CLASS/PERSON/photo"),
+        (["weights"], "sort PHOTOS as CLASS/photo with two classes or more, or name a --model"),
+        (["representation"], "sort PHOTOS as CLASS/PERSON/photo"),
+    ],
+)
+def test_a_flat_folder_is_refused_with_the_layout_that_is_needed(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = photos_of([0, 1, 2], tmp_path / "photos", "{0}-{1}.png")
+    assert main(["audit", *words, str(source), "--out", str(tmp_path / "a"), "--size", "16", *QUIET]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [*(["audit", name] for name in DESCRIPTIONS), ["protect-representation"]])
+def test_an_output_folder_that_cannot_be_written_is_reported_before_the_work(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    nowhere = str(tmp_path / "nowhere")  # photos are the first thing that the work needs
+    for out, message in (("file", "is a file; it must be a folder"), ("file/a", "cannot be written to")):
+        assert main([*command, nowhere, "--out", str(tmp_path / out)]) == 2
+        assert message in capsys.readouterr().err
+    assert main([*command, nowhere, "--out", str(tmp_path / "new" / "a")]) == 2
+    assert "nowhere does not exist" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", DESCRIPTIONS)
+def test_help_describes_the_layout(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["audit", name, "--help"])
+    assert DESCRIPTIONS[name] in capsys.readouterr().out

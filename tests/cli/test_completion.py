@@ -1,0 +1,46 @@
+"""Shell completion, in a real shell."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from onlymymodel.cli.completion import SHELLS
+from onlymymodel.cli.main import main
+
+ASK = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _shtab_omm; printf "%s\\n" "${COMPREPLY[@]}"'
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from onlymymodel.cli.completion import completion
+
+    path = tmp_path_factory.mktemp("completion") / "omm.bash"
+    path.write_text(completion("bash"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("omm eva", {"evaluate"}),
+        ("omm protect --dry", {"--dry-run"}),
+        ("omm audit grad", {"gradients"}),
+        ("omm audit gradients --att", {"--attacks"}),
+        ("omm protect --strength l", {"low"}),
+    ],
+)
+def test_words_are_completed(script: Path, words: str, completed: set[str]) -> None:
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("NO BASH: completion was not tried in a shell")
+    done = subprocess.run([bash, "-c", ASK, "bash", str(script), *words.split()], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert set(done.stdout.split()) == completed
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_every_shell_has_a_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    assert "protect" in capsys.readouterr().out

@@ -1,0 +1,143 @@
+"""Audit of representations: its adversary is independent of the defense, and bounded by what is released."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from onlymymodel.errors import UserError
+from onlymymodel.evaluate.audits.options import RepresentationSettings
+from onlymymodel.evaluate.audits.pictures import Pictures, portrait_pictures
+from onlymymodel.evaluate.audits.report import AuditRow, audit_release
+from onlymymodel.evaluate.audits.representation.audit import (
+    MEAN_PICTURE,
+    MEASURES,
+    RepresentationAdversary,
+    RepresentationRelease,
+    representation_reports,
+)
+from onlymymodel.evaluate.audits.representation.defense import (
+    Representation,
+    train_representation,
+)
+from onlymymodel.evaluate.audits.representation.face_similarity import FaceSimilarity
+from onlymymodel.evaluate.audits.representation.networks import task_head
+from onlymymodel.evaluate.audits.representation.plot import privacy_plot
+from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.load import load_model
+
+SETTINGS = RepresentationSettings(noise=0.0, steps=4, batch=8, dimension=16, seed=3)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Pictures:
+    return portrait_pictures(64, 16)
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Classifier:
+    return load_model("zoo:identity-residual")
+
+
+def trained(pictures: Pictures, settings: RepresentationSettings) -> Representation:
+    return train_representation(
+        pictures.pixels, pictures.labels, classes=pictures.classes, settings=settings, progress=False
+    )
+
+
+def adversary_for(public: Pictures, embedder: Classifier, steps: int = 3) -> RepresentationAdversary:
+    undefended = trained(public, replace(SETTINGS, weight=0.0))
+    return RepresentationAdversary(public, undefended, FaceSimilarity.centered_on(embedder, public.pixels), steps)
+
+
+def test_audit_leaves_the_encoder_unchanged_and_reports_every_picture(pictures: Pictures, embedder: Classifier) -> None:
+    public, private = pictures.split_by_group(0.7)
+    assert not set(public.groups.tolist()) & set(private.groups.tolist())
+    adversary, defense = adversary_for(public, embedder), trained(public, SETTINGS)
+    before = {name: value.clone() for name, value in defense.encoder.state_dict().items()}
+    report = audit_release(RepresentationRelease(defense, private), adversary, progress=False)
+    assert all(torch.equal(value, before[name]) for name, value in defense.encoder.state_dict().items())
+    assert [row.name for row in report.rows] == list(private.names)
+    assert [control.name for control in report.controls] == [
+        MEAN_PICTURE,
+        "somebody else's picture",
+        "lambda 0, no noise",
+        "the pixels themselves",
+    ]
+    json.dumps(report.to_json(), allow_nan=False)
+    read = defense.classify(defense.release(private.pixels))
+    assert report.summary["accuracy"] == pytest.approx((read == private.labels).double().mean().item())
+    better = max(float(report.summary[key] or 0) for key in ("psnr_convolutional", "psnr_ridge"))
+    assert report.summary["psnr"] == pytest.approx(better)
+
+
+def test_adversary_needs_its_own_seed_and_other_people(pictures: Pictures, embedder: Classifier) -> None:
+    public, private = pictures.split_by_group(0.7)
+    adversary, defense = adversary_for(public, embedder), trained(public, SETTINGS)
+    with pytest.raises(UserError, match="another one"):
+        replace(adversary, seed=SETTINGS.seed).findings(RepresentationRelease(defense, private), progress=False)
+    with pytest.raises(UserError, match="split them by person"):
+        adversary.findings(RepresentationRelease(defense, pictures), progress=False)
+
+
+@pytest.mark.slow
+def test_curve_of_a_single_private_picture(pictures: Pictures, embedder: Classifier) -> None:
+    public, private = pictures.split_by_group(0.9)
+    reports = representation_reports(
+        public, private.take([0]), [0.0, 1.0], embedder=embedder, settings=SETTINGS, decoder_steps=2, progress=False
+    )
+    assert [report.release for report in reports] == ["representation, lambda 0", "representation, lambda 1"]
+    assert reports[0].controls == reports[1].controls
+    json.dumps([report.to_json() for report in reports], allow_nan=False)
+    svg = privacy_plot(reports)
+    assert "<svg" in svg
+    assert svg == privacy_plot(reports)
+    assert svg.count("stroke-dasharray") == 2 * 3  # two controls and chance, in the plot and in its legend
+    assert any(sentence.startswith("accuracy_by_chance: ") for sentence in reports[0].assumptions)
+    # without noise lambda 0 is the control of that name
+    undefended = next(control for control in reports[0].controls if control.name == "lambda 0, no noise")
+    assert all(undefended.values[key] == pytest.approx(reports[0].rows[0].values[key]) for key in MEASURES)
+
+
+@pytest.mark.slow
+def test_error_of_decoders_is_bounded_by_the_null_space_of_the_encoder(embedder: Classifier) -> None:
+    """Pictures of independent numbers, an encoder that keeps 32 of 64 directions: the other half cannot come back,
+    and the ridge regression gets the first half."""
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(64, 64, generator=generator)).Q
+    parts = 0.03 * torch.randn(600, 64, generator=generator)
+    pixels = (0.5 + parts @ basis.T).clamp(0, 1).unflatten(1, (1, 8, 8))
+    labels, groups = torch.arange(600) % 2, torch.arange(600)
+    both = Pictures(pixels, labels, groups, tuple(map(str, range(600))), 2)
+    public, private = both.take(range(500)), both.take(range(500, 600))
+    linear = nn.Linear(64, 32, bias=False).requires_grad_(False)
+    linear.weight.copy_(basis.T[:32])
+    encoder = nn.Sequential(nn.Flatten(), linear)
+    defense = Representation(encoder, task_head(32, 2), SETTINGS, 1, 8, 2, cap=1.0)
+    adversary = RepresentationAdversary(public, defense, FaceSimilarity.centered_on(embedder, public.pixels), steps=60)
+    rows = adversary.findings(RepresentationRelease(defense, private), progress=False).rows
+    hidden = parts[500:, 32:].square().sum().item() / (100 * 64)
+    for decoder in ("convolutional", "ridge"):
+        error = sum(10 ** (-float(row.values[f"psnr_{decoder}"] or 0) / 10) for row in rows) / 100
+        assert error > 0.97 * hidden  # 3200 numbers: a deviation of 2.5 %
+        if decoder == "ridge":
+            assert error < 1.25 * hidden  # of all the error, none but the penalty's in the row space
+
+
+def test_summary_of_the_task_equals_hand_computed_values(pictures: Pictures, embedder: Classifier) -> None:
+    def row(name: int, true: int, read: int) -> AuditRow:
+        figures = dict.fromkeys((*MEASURES, "psnr_convolutional", "psnr_ridge"), 0.5)
+        return AuditRow(str(name), {**figures, "class": true, "class_read": read})
+
+    pairs = [(1, 1)] * 5 + [(0, 0)] * 3 + [(0, 1)] * 2 + [(1, 0)]
+    controls = [AuditRow(MEAN_PICTURE, {"ssim": 0.25}), AuditRow("the pixels themselves", {"ssim": 0.75})]
+    summary = adversary_for(pictures, embedder).summary(
+        [row(index, *pair) for index, pair in enumerate(pairs)], controls
+    )
+    assert summary["mcc"] == pytest.approx((5 * 3 - 2 * 1) / math.sqrt(7 * 6 * 5 * 4))
+    assert summary["accuracy"] == pytest.approx(8 / 11)
+    assert summary["accuracy_by_chance"] == pytest.approx(6 / 11)  # always class 1
+    assert summary["recovered"] == pytest.approx(0.5)

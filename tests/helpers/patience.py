@@ -1,0 +1,15 @@
+"""How long tests wait for a state. Idle machines take a fraction of a second; busy ones must not fail a test."""
+
+import time
+from collections.abc import Callable
+
+PATIENCE = 60.0  # seconds for one step, such as an answer or a change of a page
+RUN_PATIENCE = 300.0  # seconds for a run that computes, or a process that imports torch
+
+
+def wait_until(is_so: Callable[[], bool], patience: float = PATIENCE) -> None:
+    """Wait until a condition holds; fail if it does not in time."""
+    end = time.monotonic() + patience
+    while not is_so():
+        assert time.monotonic() < end, f"not within {patience:g} seconds"
+        time.sleep(0.01)

@@ -1,0 +1,61 @@
+"""Contexts that worker processes make; `make_...(device)` are pickled by their names."""
+
+import os
+import signal
+from dataclasses import replace
+
+import torch
+from hostile import CONTEXT
+from torch import Tensor
+from toys import Linear, classifier, linear, theirs
+
+from onlymymodel.errors import UserError
+from onlymymodel.protect.context import Context
+
+POISON = 250  # gray value of a photo that ends the process of the model that sees it
+
+
+class _Poisoned(Linear):
+    def forward(self, pixels: Tensor) -> Tensor:
+        if bool((pixels.amin((1, 2, 3)) > 0.9).any()):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(pixels)
+
+
+def make(device: str) -> Context:  # noqa: ARG001
+    """The context of `hostile.protect`."""
+    return CONTEXT
+
+
+def make_poisoned(device: str) -> Context:  # noqa: ARG001
+    """A context whose surrogate is `theirs`, and dies of a bright photo."""
+    net = theirs().net
+    assert isinstance(net, Linear)
+    poisoned = classifier(_Poisoned(net.weights.data, net.bias.data), 3, "poisoned")
+    return replace(CONTEXT, surrogates=(poisoned,))
+
+
+def make_other(device: str) -> Context:  # noqa: ARG001
+    """A context with another surrogate."""
+    return replace(CONTEXT, surrogates=(linear(seed=99, classes=3, scale=0.1),))
+
+
+def make_none(device: str) -> Context:
+    """Fail as a model does that cannot be loaded."""
+    raise UserError(f"there is no model on {device}")
+
+
+def make_broken(device: str) -> Context:  # noqa: ARG001
+    """Fail on every photo."""
+
+    class Broken(Linear):
+        def forward(self, pixels: Tensor) -> Tensor:
+            raise RuntimeError(f"a bug, whatever the {len(pixels)} photos")
+
+    return replace(CONTEXT, surrogates=(classifier(Broken(torch.zeros(3, 768), torch.zeros(3)), 3, "broken"),))
+
+
+def make_dead(device: str) -> Context:  # noqa: ARG001
+    """Die while the models are loaded."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError

@@ -1,0 +1,381 @@
+"""Settings of a run: from run files, from flags over them, and back to a run file."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onlymymodel.cli.given import settings_given
+from onlymymodel.cli.main import build_parser
+from onlymymodel.cli.tune import to_toml
+from onlymymodel.data.image_io import MAX_PIXELS
+from onlymymodel.errors import UserError
+from onlymymodel.protect.attack.recipe import ADDED_LATER, OURS, RECIPES, make_recipe
+from onlymymodel.protect.budget.budget import Budget
+from onlymymodel.protect.budget.strengths import STRENGTHS
+from onlymymodel.settings import PHOTO_DEFAULTS, RunSettings
+from onlymymodel.settings_file import read_run_file
+from onlymymodel.settings_partial import PartialSettings
+from onlymymodel.surrogates.uri import parse_uri
+
+MODELS = 'authorized = "zoo:a"\nsurrogates = ["zoo:b"]\n'
+
+
+def read(folder: Path, text: str) -> PartialSettings:
+    (folder / "run.toml").write_text(text, encoding="utf-8")
+    return read_run_file(folder / "run.toml")
+
+
+def protect(folder: Path, text: str, *flags: str) -> RunSettings:
+    """The settings of `omm protect` with flags over a run file."""
+    (folder / "run.toml").write_text(text, encoding="utf-8")
+    words = ["protect", "photos", "--out", "out", "--run", str(folder / "run.toml"), *flags]
+    return settings_given(build_parser().parse_args(words)).complete()
+
+
+WHOLE = """
+authorized = "mine"
+surrogates = ["vit", "zoo:identity-plain"]
+heldout = ["judge"]
+epsilon = 8
+
+[models]
+mine = "checkpoint:mine.safetensors?arch=timm:resnet50"
+vit = { uri = "timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k", family = "vit" }
+judge = { uri = "onnx:deep/judge.onnx?size=112", mean = [0.5, 0.5, 0.25], parent = "A & B", crop_pct = 1 }
+
+[recipe]
+name = "default"
+steps = 30
+views = ["center", "jpeg"]
+"""
+
+
+def test_a_run_file_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    run = read(tmp_path / "runs", WHOLE)
+    assert run.authorized == "checkpoint:runs/mine.safetensors?arch=timm:resnet50"
+    assert run.surrogates == ("timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k?family=vit", "zoo:identity-plain")
+    assert run.recipe == {"name": "default", "steps": 30, "views": ("center", "jpeg")}
+    assert (run.epsilon, run.strength) == (8, None)
+    (judge,) = map(parse_uri, run.heldout)
+    assert judge.rest == "runs/deep/judge.onnx"
+    assert judge.options == {"size": "112", "mean": "0.5,0.5,0.25", "parent": "A & B", "crop_pct": "1"}
+
+
+@pytest.mark.parametrize("place", ["runs", ".", "runs/deep"])
+def test_files_are_relative_to_the_run_file_in_any_current_folder(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs" / "deep").mkdir(parents=True)
+    (tmp_path / "runs" / "deep" / "judge.onnx").touch()
+    (tmp_path / "runs" / "names.txt").touch()
+    monkeypatch.chdir(tmp_path / place)
+    run = read(tmp_path / "runs", 'heldout = ["onnx:deep/judge.onnx?labels=names.txt"]')
+    judge = parse_uri(run.heldout[0])
+    assert judge.file().samefile(tmp_path / "runs" / "deep" / "judge.onnx")
+    assert Path(judge.options["labels"]).samefile(tmp_path / "runs" / "names.txt")
+
+
+def test_an_empty_run_file_gives_nothing(tmp_path: Path) -> None:
+    assert read(tmp_path, "") == PartialSettings()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("authorized = ", "is not TOML"),
+        ('authorised = "zoo:a"', "unknown key 'authorised'; did you mean 'authorized'"),
+        (
+            'authorized = "mime"\n[models]\nmine = "zoo:a"',
+            "there is no model 'mime' under [models]; did you mean 'mine'?",
+        ),
+        ('authorized = "zo:a"', "unknown scheme 'zo'; did you mean 'zoo'"),
+        ("authorized = 3", "authorized must be the name or URI of a model, not 3"),
+        ('surrogates = "zoo:a"', "surrogates must be a list of names or URIs of models, not 'zoo:a'"),
+        ("surrogates = [3]", "surrogates must be a list of names or URIs of models, not [3]"),
+        ('models = "zoo:a"', "models must be a table, not 'zoo:a'"),
+        ("recipe = 3", "recipe must be a table, not 3"),
+        ('authorized = "a"\n[models]\na = { family = "x" }', "model 'a' must be a URI, or a table with a uri"),
+        ("[models]\na = 3", "model 'a' must be a URI"),
+        ('surrogates = ["a"]\n[models]\na = { uri = "zoo:a", famly = "x" }', "did you mean 'family'"),
+        ('surrogates = ["a"]\n[models]\na = { uri = "zoo:a?size=3", size = 4 }', "option 'size' is given twice"),
+        ('authorized = "zoo:a"\nheldout = ["zoo:a"]', "model 'zoo:a' is named twice; a model can have only one role"),
+        ('surrogates = ["a", "b"]\n[models]\na = "onnx:x.onnx"\nb = "onnx:./y/../x.onnx"', "only one role"),
+        ('epsilon = "8"', "epsilon must be a number, not '8'"),
+        ("[budget]\nsim = 0.9", "unknown key 'sim' under [budget]; did you mean 'ssim'"),
+        ('[budget]\nshape = "round"', "shape under [budget] must be one of even, texture, not 'round'"),
+        ("strength = 3", "strength must be a text, not 3"),
+        ("[budget]\nlinf = 8", "linf is epsilon, at the top"),
+        ('[budget]\nssim = "0.9"', "ssim under [budget] must be a number, not '0.9'"),
+        ("budget = 3", "budget must be a table, not 3"),
+        ("epsilon = true", "epsilon must be a number, not True"),
+        (
+            'authorized = "plian"',
+            "there is no model 'plian': write its URI, or name it under [models] (omm models lists the kinds)",
+        ),
+        ('authorized = "mine"\n[models]\nmine = "a.onnx"', "model 'a.onnx' has no scheme; did you mean 'onnx:a.onnx'"),
+        ("keep-makernotes = true", "unknown key 'keep-makernotes'; did you mean 'keep_makernotes'"),
+        ("keep_makernotes = 1", "keep_makernotes must be true or false, not 1"),
+        ("exclude = 3", "exclude must be a list of globs, not 3"),
+        ('metadata = "all"', "metadata must be one of keep, no-location, none, not 'all'"),
+        ("strip_metadata = true", 'strip_metadata was replaced: write metadata = "none" for true'),
+        ("max_pixels = 0", "max_pixels must be a whole number from 1, not 0"),
+        ("max_pixels = 4e7", "max_pixels must be a whole number from 1, not 40000000.0"),
+        ("max_pixels = true", "max_pixels must be a whole number from 1, not True"),
+        ('format = "jpeg"', "format must be one of png, webp, not 'jpeg'"),
+        ('faces = ["all"]', "faces must be one of all, largest, not ['all']"),
+        ("no_face = false", "no_face must be one of skip, image, not False"),
+        ("region = 3", "region must be image, face, or the path of a mask or of a folder of masks, not 3"),
+        ('region = ""', "region must be image, face, or the path of a mask or of a folder of masks, not ''"),
+    ],
+)
+def test_mistakes_are_named(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        read(tmp_path, text)
+    assert message in str(caught.value)
+    assert "run.toml" in str(caught.value) or "unknown" in message or "did you mean" in message or "twice" in message
+
+
+@pytest.mark.parametrize("flag", ["--strip-metadata", "--no-strip-metadata"])
+def test_a_flag_of_an_earlier_version_names_its_replacement(flag: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{flag} was replaced by --metadata"):
+        protect(tmp_path, MODELS, flag)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_bytes(b"a = '\xff'")
+    for name, message in (
+        ("absent.toml", "there is no run file"),
+        (".", "cannot be read"),
+        ("run.toml", "TOML"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read_run_file(tmp_path / name)
+
+
+def test_a_run_file_holds_all_settings_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "left.png").touch()
+    monkeypatch.chdir(tmp_path)
+    settings = RunSettings(
+        "checkpoint:a b/mine.safetensors?arch=timm:resnet50",
+        ("zoo:identity-plain", "https://example.org/v2/models/net?classes=10"),
+        ("onnx:judge.onnx?labels=names 100%26.txt",),
+        Budget(9.25 / 255, ssim=0.9, l2=3.0, lpips=0.05, shape="texture", luma=3 / 255),
+        make_recipe("robust", kappa=0.5, views=("center", "scales"), toward='"a"\x7f\n'),
+        "left.png",
+        "image",
+        "largest",
+        "webp",
+        metadata="no-location",
+        max_pixels=40_000_000,
+        keep_makernotes=True,
+        first_frame=True,
+        exclude=("*.gif",),
+    )
+    written = settings.to_toml(Path())
+    assert protect(tmp_path, written) == settings
+    assert settings.to_toml(Path()) == written
+    (tmp_path / "deep").mkdir()
+    assert protect(tmp_path / "deep", settings.to_toml(tmp_path / "deep")) == settings
+    assert protect(tmp_path / "deep", settings.to_toml(None)) == settings  # absolute paths, relative again when read
+
+
+@pytest.mark.parametrize("folder", [Path(), None])
+def test_a_run_file_holds_no_secret_of_a_server(folder: Path | None, tmp_path: Path) -> None:
+    written = RunSettings("zoo:a", ("zoo:b",), ("https://h/v2/models/net?classes=10&key=s3cret",)).to_toml(folder)
+    assert "classes=10&key=***" in written
+    assert "s3cret" not in written
+    with pytest.raises(UserError, match="give the whole URI again"):
+        protect(tmp_path, written)
+
+
+def test_a_secret_is_in_no_error_about_a_run_file(tmp_path: Path) -> None:
+    url = "https://h/v2/models/net?key=s3cret"
+    for text in (f'heldout = "{url}"', f'[models]\na = {{url = "{url}"}}', f'heldout = ["{url}", "{url}"]'):
+        with pytest.raises(UserError) as caught:
+            protect(tmp_path, text)
+        assert "s3cret" not in str(caught.value)
+
+
+def test_defaults_are_left_out_of_a_run_file_except_the_recipe(tmp_path: Path) -> None:
+    settings = RunSettings("zoo:a", ("zoo:b",))
+    assert set(read(tmp_path, settings.to_toml(tmp_path)).recipe) == {*settings.recipe.to_json(), *ADDED_LATER}
+    assert settings.to_toml(tmp_path).partition("[budget]")[0] == (
+        'authorized = "zoo:a"\nsurrogates = [\n    "zoo:b",\n]\nheldout = []\nepsilon = 16\n\n'
+    )
+
+
+def test_another_recipe_replaces_the_whole_recipe_of_the_run_file(tmp_path: Path) -> None:
+    """A tuning writes every setting down, and a flag must not be recorded over the settings of another recipe."""
+    tuned = make_recipe("default", steps=7, kappa=0.5)
+    written = to_toml(RunSettings("zoo:a", ("zoo:b",), recipe=tuned), tmp_path)
+    assert protect(tmp_path, written).recipe == protect(tmp_path, written, "--recipe", "default").recipe == tuned
+    assert protect(tmp_path, written, "--recipe", "robust").recipe == RECIPES["robust"]
+    changed = protect(tmp_path, written, "--recipe", "robust", "--steps", "3").recipe
+    assert changed == make_recipe("robust", steps=3)
+
+
+def test_settings_of_no_named_recipe_apply_to_any(tmp_path: Path) -> None:
+    written = MODELS + "[recipe]\nsteps = 7"
+    assert protect(tmp_path, written).recipe == make_recipe("default", steps=7)
+    assert protect(tmp_path, written, "--recipe", "robust").recipe == make_recipe("robust", steps=7)
+
+
+LOW, MEDIUM, HIGH = (Budget.from_json(STRENGTHS[name].bounds) for name in ("low", "medium", "high"))
+BALL = Budget(16 / 255)  # the budget of the published methods
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "budget"),
+    [
+        ("", [], MEDIUM),
+        ('strength = "low"', [], LOW),
+        ("[budget]\nssim = 0.9", [], replace(BALL, ssim=0.9, shape="texture")),
+        ("", ["--l2", "3"], replace(BALL, l2=3.0, shape="texture")),
+        ("", ["--shape", "even"], replace(MEDIUM, shape="even")),
+        ("epsilon = 3", [], Budget(3 / 255, shape="texture")),
+        ("epsilon = 3", ["--l2", "3"], Budget(3 / 255, l2=3.0, shape="texture")),
+        ("epsilon = 3", ["--shape", "even"], Budget(3 / 255)),
+        ('strength = "low"', ["--epsilon", "5"], Budget(5 / 255, shape="texture")),
+        ('strength = "low"\nepsilon = 3', ["--epsilon", "5"], Budget(5 / 255, shape="texture")),
+        ("epsilon = 3", ["--strength", "high"], HIGH),
+        ('strength = "high"', ["--flip", "0.05"], replace(HIGH, flip=0.05)),
+        ("", ["--recipe", "fmd"], BALL),
+        ("", ["--recipe", "ens", "--ssim", "0.9"], replace(BALL, ssim=0.9)),
+        ("", ["--recipe", "ens", "--epsilon", "4"], Budget(4 / 255)),
+        ("", ["--recipe", "ens", "--strength", "low"], LOW),
+    ],
+)
+def test_the_budget_is_the_flags_over_the_run_files_over_the_recipes(
+    text: str, flags: list[str], budget: Budget, tmp_path: Path
+) -> None:
+    settings = protect(tmp_path, MODELS + text, *flags)
+    assert settings.budget == budget
+    assert read(tmp_path, settings.to_toml(tmp_path)).complete().budget == budget
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_only_the_published_methods_change_every_pixel_as_much(recipe: str, tmp_path: Path) -> None:
+    assert protect(tmp_path, MODELS, "--recipe", recipe).budget == (MEDIUM if recipe in OURS else BALL)
+
+
+def test_a_stronger_change_is_more_visible_by_every_measure() -> None:
+    low, medium, high = STRENGTHS.values()
+    assert low.ssim > medium.ssim > high.ssim
+    assert low.flip < medium.flip < high.flip
+
+
+def test_bounds_are_flags_over_the_run_file_one_by_one(tmp_path: Path) -> None:
+    text = MODELS + "epsilon = 3\n[budget]\nssim = 0.9\nluma = 2"
+    assert protect(tmp_path, text, "--ssim", "0.8", "--l2", "3").budget == Budget(
+        3 / 255, 3, ssim=0.8, luma=2 / 255, shape="texture"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('strength = "low"\nepsilon = 3', "strength 'low' and epsilon 3 are both given; give one"),
+        ('strength = "hgih"', "unknown strength 'hgih'; did you mean 'high'?"),
+        ("[budget]\nssim = 2", "ssim must be between 0 and 1"),
+        ('[recipe]\nname = "defualt"', "did you mean 'default'"),
+        ("[recipe]\nstesp = 2", "did you mean 'steps'"),
+        ('exclude = ["a", "."]', "exclude: '.' is no glob"),
+        ('metadata = "none"\nkeep_makernotes = true', "metadata none and keep_makernotes are both given; give one"),
+    ],
+)
+def test_settings_that_are_not_valid_are_named(text: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=sentence):
+        protect(tmp_path, MODELS + text)
+
+
+def test_models_are_the_flags_over_the_run_files(tmp_path: Path) -> None:
+    settings = protect(
+        tmp_path, MODELS + 'heldout = ["zoo:c"]', "--surrogate", "zoo:d", "zoo:e", "--surrogate", "zoo:f"
+    )
+    assert settings.models == ("zoo:a", "zoo:d", "zoo:e", "zoo:f", "zoo:c")
+    assert protect(tmp_path, MODELS, "--authorized", "zoo:x", "--heldout", "zoo:y").models == (
+        "zoo:x",
+        "zoo:b",
+        "zoo:y",
+    )
+
+
+OTHER: dict[str, Any] = {
+    "region": "face",
+    "no_face": "image",
+    "faces": "largest",
+    "format": "webp",
+    "metadata": "no-location",
+    "max_pixels": 40_000_000,
+    "keep_makernotes": True,
+    "first_frame": True,
+    "exclude": ("*.gif", "drafts/*"),
+}
+FLAGS = {
+    "region": ["--region", "image"],
+    "no_face": ["--no-face", "skip"],
+    "faces": ["--faces", "all"],
+    "format": ["--format", "png"],
+    "metadata": ["--metadata", "keep"],
+    "max_pixels": ["--max-pixels", str(MAX_PIXELS)],
+    "keep_makernotes": ["--no-keep-makernotes"],
+    "first_frame": ["--no-first-frame"],
+}
+
+
+def test_photo_settings_are_flags_over_the_run_file_over_the_defaults(tmp_path: Path) -> None:
+    usual = RunSettings("zoo:a", ("zoo:b",))
+    assert set(OTHER) == {*FLAGS, "exclude"} == set(PHOTO_DEFAULTS)
+    other = replace(usual, **OTHER)
+    written = other.to_toml(tmp_path)
+    assert protect(tmp_path, MODELS) == usual
+    assert protect(tmp_path, written) == other
+    for name, flags in FLAGS.items():
+        assert protect(tmp_path, written, *flags) == replace(other, **{name: getattr(usual, name)})
+    flagged = protect(
+        tmp_path, written, "--exclude", "a", "--exclude", "b", *(w for flags in FLAGS.values() for w in flags)
+    )
+    assert flagged == replace(usual, exclude=("a", "b"))
+
+
+@pytest.mark.parametrize("name", ["masks", "face"])
+def test_masks_are_relative_to_the_run_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of masks may even have the name of a region."""
+    runs = tmp_path / "runs"
+    (runs / name).mkdir(parents=True)
+    for here in (tmp_path, runs, runs / name):
+        monkeypatch.chdir(here)
+        settings = protect(runs, f'{MODELS}region = "./{name}"')
+        assert settings.masks is not None
+        assert settings.masks.samefile(runs / name)
+        written = settings.to_toml(tmp_path)
+        assert f'region = "runs/{name}"' in written.splitlines()
+        assert protect(tmp_path, written) == settings
+
+
+def test_a_mask_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    settings = protect(tmp_path, MODELS + 'region = "fase"')
+    with pytest.raises(UserError, match=r"the region .* is image, face, or .*; there is no .*fase$"):
+        _ = settings.masks
+
+
+def test_settings_of_python_load_a_checked_context_and_the_held_out_models() -> None:
+    settings = RunSettings("python:toys:mine", ("python:toys:theirs",), ("python:toys:others",), Budget(4 / 255))
+    context, heldout = settings.load(allow_python=True)
+    assert (context.authorized.card.uri, context.budget) == ("python:toys:mine", Budget(4 / 255))
+    assert [model.card.uri for model in context.surrogates] == ["python:toys:theirs"]
+    assert [model.card.uri for model in heldout] == ["python:toys:others"]
+    changes: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"surrogates": ()}, "--surrogate URI"),
+        ({"surrogates": ("python:toys:mine",)}, "the authorized model itself"),
+        ({"surrogates": ("python:toys:blind",)}, "NaN"),
+        ({"heldout": ("python:toys:theirs",)}, "took part"),
+        ({"region": "nowhere"}, "there is no nowhere"),
+    )
+    for change, sentence in changes:
+        with pytest.raises(UserError, match=sentence):
+            replace(settings, **change).load(allow_python=True)
