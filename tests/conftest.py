@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # the tests' tensors are small: a second thread makes them no faster, and far slower where other programs run
 torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
+# servers of tests are on this machine, also where a proxy leads to the network
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 PHOTOS = 16
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -61,4 +61,4 @@ def test_a_folder_that_cannot_be_written_is_reported_in_one_sentence(
 ) -> None:
     (tmp_path / "file").write_text("")
     assert main(["demo", "--out", str(tmp_path / "file" / "out"), "--device", "cpu", "--quiet"]) == 2
-    assert "cannot be written: Not a directory; finished work is kept" in capsys.readouterr().err
+    assert f"cannot be written to: {tmp_path / 'file'} allows no new files" in capsys.readouterr().err

@@ -76,8 +76,9 @@ def test_several_folders_are_several_runs(photos: Path, tmp_path: Path) -> None:
     results = read_results(tmp_path / "e" / "results.json")
     assert [(run.name, run.epsilon) for run in results.runs] == [("p8", 8.0), ("p16", 16.0)]
     for run, folder in zip(results.runs, folders, strict=True):
-        expected = [PhotoManifest(folder).by_source()[name].linf for name in results.photos]
-        assert [distortion.linf or None for distortion in run.distortion] == [value or None for value in expected]
+        records = [PhotoManifest(folder).by_source()[name] for name in results.photos]
+        expected = [0 if record.output is None else record.linf for record in records]
+        assert [distortion.linf for distortion in run.distortion] == expected
 
 
 @pytest.mark.slow

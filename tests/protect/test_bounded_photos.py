@@ -135,7 +135,7 @@ def test_a_run_resumes_with_equal_bounds_only(photos: Path, tmp_path: Path, caps
     assert protect(photos, out, "--ssim", "0.95") in (0, 1)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert protect(photos, out, "--ssim", "0.94") == 2
-    assert "other models or settings" in capsys.readouterr().err
+    assert "was made with other settings (ssim 0.95 there, 0.94 here)" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -40,6 +40,7 @@ FULL = PhotoRecord(
     linf=16,
     psnr=30.0,
     ssim=0.95,
+    flip=0.05,
     luma=3.5,
     l2=2.0,
     steps=4,
@@ -74,7 +75,7 @@ def test_the_line_has_the_keys_of_every_version_in_their_order(tmp_path: Path) -
     (line,) = Manifest(tmp_path / MANIFEST).load()
     assert list(line) == [
         "source", "output", "output_sha256", "source_sha256", "status", "reason", "label", "label_source", "authorized",
-        "surrogates", "faces", "linf", "psnr", "ssim", "luma", "l2", "steps", "seconds", "region", "recipe_sha256",
+        "surrogates", "faces", "linf", "psnr", "ssim", "flip", "luma", "l2", "steps", "seconds", "region", "recipe_sha256",
         "notes",
     ]  # fmt: skip
     assert line["region"] == {"kind": "face", "boxes": [[0, 1, 31, 42]]}
