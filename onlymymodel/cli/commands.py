@@ -56,6 +56,16 @@ COMMANDS = {
         ),
         progress=False,
     ),
+    "status": Command(
+        "say what a run has done so far, and when it will end",
+        ("--last", "--json"),
+        (
+            ("from another terminal, while omm protect is at work", "omm status protected"),
+            ("with the last ten photos", "omm status protected --last 10"),
+            ("for a script", "omm status protected --json"),
+        ),
+        progress=False,
+    ),
     "verify": Command(
         "check the protected files of a folder again",
         ("--source", "--without-originals", "--authorized", "--surrogate", "--authorized-only", "--public-key",

@@ -15,6 +15,7 @@ from onlymymodel.protect.attack.targets import target_class_of_each
 from onlymymodel.protect.context import Context
 from onlymymodel.protect.folder_run import FolderRun
 from onlymymodel.protect.folder_summary import Summary
+from onlymymodel.protect.photo_record import MANIFEST
 from onlymymodel.protect.shards import Shard, find_shards
 from onlymymodel.protect.workers import WorkerSettings
 from onlymymodel.runtime import configure
@@ -87,7 +88,8 @@ def protect_folder(job: Job, *, progress: bool = True) -> Summary:
         merged = job.out
         _write_run_record(job)
         job = _in_folder_of_shard(job, job.shard)
-    with lock_folder(job.out):
+    photos = sum(entry.status != "not-a-photo" for entry in entries)
+    with lock_folder(job.out, photos=photos, offset=_size(job.out / MANIFEST)):
         _write_run_record(job)
         remove_partials(job.out)
         return FolderRun(job, merged).protect(entries, progress)
@@ -107,6 +109,11 @@ def _in_folder_of_shard(job: Job, shard: Shard) -> Job:
 
     authorized, surrogates = moved(job.uris["authorized"]), [moved(uri) for uri in job.uris["surrogates"]]
     return replace(job, out=folder, uris={**job.uris, "authorized": authorized, "surrogates": surrogates})
+
+
+def _size(path: Path) -> int:
+    """Return the number of bytes of a file; 0 if there is none."""
+    return path.stat(follow_symlinks=False).st_size if path.exists() else 0
 
 
 def relative_path(path: Path, folder: Path) -> str:
