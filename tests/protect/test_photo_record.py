@@ -75,8 +75,8 @@ def test_the_line_has_the_keys_of_every_version_in_their_order(tmp_path: Path) -
     (line,) = Manifest(tmp_path / MANIFEST).load()
     assert list(line) == [
         "source", "output", "output_sha256", "source_sha256", "status", "reason", "label", "label_source", "authorized",
-        "surrogates", "faces", "linf", "psnr", "ssim", "flip", "luma", "l2", "steps", "seconds", "region", "recipe_sha256",
-        "notes",
+        "surrogates", "faces", "linf", "psnr", "ssim", "flip", "luma", "l2", "steps", "seconds", "region",
+        "recipe_sha256", "notes",
     ]  # fmt: skip
     assert line["region"] == {"kind": "face", "boxes": [[0, 1, 31, 42]]}
     assert list(line["authorized"]) == ["model", "answer_before", "margin_before", "answer_after", "margin_after"]
