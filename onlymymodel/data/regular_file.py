@@ -7,6 +7,7 @@ import os
 import stat
 from io import BufferedReader
 from pathlib import Path
+from typing import Protocol
 
 # O_BINARY exists on Windows only; the others do not exist there
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
@@ -18,17 +19,44 @@ _CHUNK = 1 << 20  # bytes of a file that grows that are read at once
 _BYTES_PER_PIXEL, _BYTES_BESIDE_PIXELS = 8, 64 << 20
 
 
-def open_regular(path: Path, *, follow_links: bool = True) -> BufferedReader:
+class StoredFile(Protocol):
+    """A file in a remote store, which is opened as a regular file of this machine is."""
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+
+    @property
+    def suffix(self) -> str:
+        """The end of its name, from the last dot."""
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+
+    def open(self) -> BufferedReader:
+        """Open it for reading; only what is read is transferred. Raises OSError."""
+
+    def read_all(self) -> bytes:
+        """Return all bytes. Raises OSError."""
+
+
+Readable = Path | StoredFile
+
+
+def open_regular(path: Readable, *, follow_links: bool = True) -> BufferedReader:
     """Open a regular file for reading, without waiting for anything.
 
     Args:
-        path: of the file.
+        path: of the file, or a file in a store.
         follow_links: whether `path` itself may be a symbolic link.
 
     Raises:
         OSError: it is a folder, a pipe, a socket or a device, or a link that may not be followed; or it cannot be
             opened.
     """
+    if not isinstance(path, Path):
+        return path.open()
     descriptor = os.open(path, _READ | _NO_WAIT | (0 if follow_links else NO_LINK))
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -39,17 +67,21 @@ def open_regular(path: Path, *, follow_links: bool = True) -> BufferedReader:
         raise
 
 
-def read_regular(path: Path, max_bytes: int | None = None, *, follow_links: bool = True) -> bytes:
+def read_regular(path: Readable, max_bytes: int | None = None, *, follow_links: bool = True) -> bytes:
     """Return the bytes of a regular file, whose size is checked before memory is taken.
 
     Args:
-        path: of the file.
+        path: of the file, or a file in a store.
         max_bytes: largest size; any if None.
         follow_links: see `open_regular`.
 
     Raises:
         OSError: see `open_regular`; or the file is larger than `max_bytes`.
     """
+    if not isinstance(path, Path):
+        if max_bytes is not None and path.size > max_bytes:
+            raise OSError(errno.EFBIG, f"{path.size:,} bytes, the limit is {max_bytes:,}", path.name)
+        return path.read_all()
     with open_regular(path, follow_links=follow_links) as file:
         size = os.fstat(file.fileno()).st_size
         parts = list[bytes]()

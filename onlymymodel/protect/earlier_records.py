@@ -1,23 +1,22 @@
 """The records of earlier runs, read from the manifest when they are needed, so that memory stays small."""
 
-from pathlib import Path
-
+from onlymymodel.data.store import Store
 from onlymymodel.protect.photo_record import PhotoManifest, PhotoRecord
 
 
 class EarlierRecords:
-    """The last record of each photo in a folder, as the manifest is now; lines that are appended later are not seen.
+    """The last record of each photo in a store, as the manifest is now; lines that are appended later are not seen.
 
     Args:
-        folder: the output folder of a run.
+        store: the results of a run.
 
     Raises:
         UserError: see `PhotoManifest.read`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._manifest = PhotoManifest(folder)
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._manifest = PhotoManifest(store.records)
         self._offsets = {record.source: offset for offset, record in self._manifest.read()}
 
     def get(self, source: str) -> PhotoRecord | None:

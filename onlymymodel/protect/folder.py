@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from onlymymodel.data.atomic import remove_partials
 from onlymymodel.data.folder import Entry, check_destination, scan
-from onlymymodel.data.folder_lock import lock_folder
+from onlymymodel.data.store import LocalStore, Store
 from onlymymodel.errors import UserError
 from onlymymodel.protect import run_record
 from onlymymodel.protect.attack.targets import target_class_of_each
@@ -41,6 +40,7 @@ class Job:
         only: paths below the source of the photos to protect; other files are ignored. All photos if None.
         workers: processes that compute; None to compute in this one. The written bytes do not depend on it.
         shard: the part of the photos to protect, in a folder of its own in `out`, see `merge_shards`; all if None.
+        results: the store of the protected photos, whose records are in `out`; the folder `out` if None.
     """
 
     source: Path
@@ -53,6 +53,12 @@ class Job:
     only: Collection[str] | None = None
     workers: WorkerSettings | None = None
     shard: Shard | None = None
+    results: Store | None = None
+
+    @property
+    def store(self) -> Store:
+        """Where the protected photos are written."""
+        return LocalStore(self.out) if self.results is None else self.results
 
     def entries(self) -> list[Entry]:
         """Return every file below the source that the run is about. Raises UserError, see `scan`."""
@@ -73,7 +79,7 @@ def protect_folder(job: Job, *, progress: bool = True) -> Summary:
 
     Raises:
         UserError: before the first photo, see `scan`, `check_destination`, `target_class_of_each`,
-            `Budget.check_available`, `lock_folder` and `run_record.write`; `out` has shards that are not merged, and
+            `Budget.check_available`, `Store.lock` and `run_record.write`; `out` has shards that are not merged, and
             none is asked for; or later, if the manifest cannot be written, which ends the run.
     """
     configure()
@@ -85,13 +91,13 @@ def protect_folder(job: Job, *, progress: bool = True) -> Summary:
         raise UserError(f"{job.out} has shards that are not merged: omm merge {job.out}")
     merged = None
     if job.shard is not None:
-        merged = job.out
+        merged = job.store
         _write_run_record(job)
         job = _in_folder_of_shard(job, job.shard)
     photos = sum(entry.status != "not-a-photo" for entry in entries)
-    with lock_folder(job.out, photos=photos, offset=_size(job.out / MANIFEST)):
+    with job.store.lock(photos=photos, offset=_size(job.out / MANIFEST)):
         _write_run_record(job)
-        remove_partials(job.out)
+        job.store.remove_partials()
         return FolderRun(job, merged).protect(entries, progress)
 
 
@@ -108,7 +114,10 @@ def _in_folder_of_shard(job: Job, shard: Shard) -> Job:
         return parse_uri(uri, job.out).relative_to(folder)
 
     authorized, surrogates = moved(job.uris["authorized"]), [moved(uri) for uri in job.uris["surrogates"]]
-    return replace(job, out=folder, uris={**job.uris, "authorized": authorized, "surrogates": surrogates})
+    results = job.store.below(folder.name, folder)
+    return replace(
+        job, out=folder, results=results, uris={**job.uris, "authorized": authorized, "surrogates": surrogates}
+    )
 
 
 def _size(path: Path) -> int:

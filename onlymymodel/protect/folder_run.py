@@ -1,7 +1,6 @@
 """One run over the photos of a folder: read batches, write files, and record each photo in the manifest."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from time import monotonic
@@ -9,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from onlymymodel.data.atomic import refuse_links, write_atomic
 from onlymymodel.data.file_signatures import SUFFIXES
 from onlymymodel.data.folder import Entry
-from onlymymodel.data.manifest import sha256, sha256_file
+from onlymymodel.data.manifest import sha256
 from onlymymodel.data.regular_file import max_photo_bytes, read_regular
+from onlymymodel.data.store import Store
 from onlymymodel.progress import Task, counted
 from onlymymodel.protect.batches import NO_MEMORY, UNEXPECTED, Result, plan_batches, protect_batch
 from onlymymodel.protect.context import PhotoSource
@@ -60,15 +59,16 @@ class FolderRun:
 
     Attributes:
         earlier: records of earlier runs into the same folder.
-        merged: those of the folder into which shards were merged; what is finished there is not computed again.
+        merged: those of the store into which shards were merged; what is finished there is not computed again.
         own: see `own_outputs`.
         own_found: number of photos that are among them.
     """
 
-    def __init__(self, job: "Job", merged: Path | None = None) -> None:
+    def __init__(self, job: "Job", merged: Store | None = None) -> None:
         self.job = job
+        self.store = job.store
         self.manifest = PhotoManifest(job.out)
-        self.earlier = EarlierRecords(job.out)
+        self.earlier = EarlierRecords(self.store)
         self.merged = None if merged is None else EarlierRecords(merged)
         self.own: Mapping[str, str] = {}
         self.own_found = 0
@@ -88,7 +88,9 @@ class FolderRun:
                 for record in self._record_batch(batch, results):
                     outcomes.append(Outcome(record.source, record.status, record.reason))
                     task.photo(record.source, record.status, record.reason, record.seconds)
+                self.store.save_records()
         self.manifest.drop_superseded()
+        self.store.save_records()
         not_photos = sum(entry.status == "not-a-photo" for entry in entries)
         return Summary(tuple(outcomes), not_photos, self.own_found)
 
@@ -125,7 +127,8 @@ class FolderRun:
             label = self.job.labels.get(str(entry.relative))
             try:
                 reason = NOT_WRITTEN
-                self._check_output(entry)
+                if entry.output is not None:
+                    self.store.check(str(entry.output))
                 reason = "cannot be read"
                 source = self._read(entry, label)
             except (OSError, MemoryError) as error:
@@ -138,16 +141,16 @@ class FolderRun:
             else:
                 batch.readable.append((entry, source))
         for entry, source in batch.readable:
-            for record, folder in self._earlier_records(entry):
-                if self._holds(record, source, folder):
+            for record, store in self._earlier_records(entry):
+                if self._holds(record, source, store):
                     batch.finished[entry.relative] = record
         return batch
 
-    def _earlier_records(self, entry: Entry) -> Iterator[tuple[PhotoRecord, Path]]:
-        """Yield the records of a photo from earlier runs, and the folder that has its file."""
+    def _earlier_records(self, entry: Entry) -> Iterator[tuple[PhotoRecord, Store]]:
+        """Yield the records of a photo from earlier runs, and the store that has its file."""
         for earlier in (self.merged, self.earlier):
             if earlier is not None and (record := earlier.get(str(entry.relative))) is not None:
-                yield record, earlier.folder
+                yield record, earlier.store
 
     def _record_batch(self, batch: Batch, results: Sequence[Result]) -> Iterator[PhotoRecord]:
         """Record each photo of a batch; files that an earlier run finished are not written again."""
@@ -171,26 +174,18 @@ class FolderRun:
         self.own_found += 1
         earlier = self.earlier.get(str(entry.relative))
         output = None if earlier is None or earlier.output_sha256 != digest else earlier.output
-        if earlier is not None and output is not None and _sha256_of(output, self.job.out) == digest:
+        if earlier is not None and output is not None and self.store.holds(output, digest):
             return earlier
         reason = f"it is a protected photo already: {self.own[digest]}"
         return self._finish(entry, None, blank_record(source, self.job.context, "skipped", reason))
-
-    def _check_output(self, entry: Entry) -> None:
-        """Check before anything is computed that a file of this name can be. Raises OSError."""
-        if entry.output is not None:
-            path = self.job.out / entry.output
-            refuse_links(path.parent, self.job.out)
-            with suppress(FileNotFoundError):
-                path.lstat()
 
     def _read(self, entry: Entry, label: int | None) -> PhotoSource:
         """Return the input of a photo. Raises OSError or MemoryError."""
         limit = max_photo_bytes(self.job.context.max_pixels)
         return PhotoSource(read_regular(entry.path, limit), label, _mask_of(entry, self.job.masks, limit))
 
-    def _holds(self, record: PhotoRecord, source: PhotoSource, folder: Path) -> bool:
-        """Return whether a record of an earlier run still holds: same source, mask, label and file in the folder."""
+    def _holds(self, record: PhotoRecord, source: PhotoSource, store: Store) -> bool:
+        """Return whether a record of an earlier run still holds: same source, mask, label and file in the store."""
         if record.source_sha256 != sha256(source.data):
             return False
         if record.status == "failed" and record.reason.startswith(TRIED_AGAIN):
@@ -203,7 +198,7 @@ class FolderRun:
                 return False
         if (record.label if record.label_source == "given" else None) != source.label:
             return False
-        return record.output is None or _sha256_of(record.output, folder) == record.output_sha256
+        return record.output is None or store.holds(record.output, record.output_sha256)
 
     def _finish(self, entry: Entry, data: bytes | None, record: PhotoRecord) -> PhotoRecord:
         """Write the protected photo, or remove the file that an earlier run wrote for it; then write its record."""
@@ -211,13 +206,13 @@ class FolderRun:
         earlier = self.earlier.get(record.source)
         if data is not None and entry.output is not None:
             try:
-                self._write(entry, self.job.out / entry.output, data)
+                self.store.write(str(entry.output), data, entry.path)
                 record = replace(record, output=str(entry.output), output_sha256=sha256(data))
             except OSError as error:
                 record = replace(record, status="failed", reason=f"{NOT_WRITTEN}: {error.strerror}")
         if record.output is None and earlier is not None and earlier.output is not None:
             try:
-                self._remove(self.job.out / earlier.output)
+                self.store.remove(earlier.output)
             except OSError as error:
                 reason = f"{NOT_REMOVED}: {error.strerror} ({record.reason})"
                 record = replace(record, status="failed", reason=reason)
@@ -226,44 +221,9 @@ class FolderRun:
             self.manifest.append(record)
         return record
 
-    def _write(self, entry: Entry, path: Path, data: bytes) -> None:
-        """Write a protected photo with the permissions of the original, in folders with those of the original's.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        refuse_links(path.parent, self.job.out)
-        folders = list(zip(path.relative_to(self.job.out).parents, entry.path.parents, strict=False))
-        for folder, original in reversed(folders[:-1]):  # the last is the destination itself
-            (self.job.out / folder).mkdir(_permissions(original, 0o700) | 0o700, exist_ok=True)
-        write_atomic(path, data, root=self.job.out, mode=_permissions(entry.path, 0o600))
-
-    def _remove(self, path: Path) -> None:
-        """Remove a file of an earlier run, so that no outdated file is shared with the folder. Raises OSError."""
-        refuse_links(path.parent, self.job.out)
-        if path.is_file() or path.is_symlink():  # a folder or a device was not written by us
-            path.unlink()
-
     def _record_refused(self, entry: Entry) -> None:
         record = blank_record(PhotoSource(b""), self.job.context, "skipped", entry.reason or "")
         self._finish(entry, None, replace(record, source_sha256=None))
-
-
-def _sha256_of(output: str, folder: Path) -> str | None:
-    """Return the hash of a file below a folder; None if there is no such file, or a link leads to it."""
-    try:
-        refuse_links(folder / output, folder)
-        return sha256_file(folder / output)
-    except OSError:  # whatever it is, it is written again
-        return None
-
-
-def _permissions(path: Path, gone: int) -> int:
-    """Return the permissions of a file or folder; `gone` if it is there no more."""
-    try:
-        return path.stat().st_mode & 0o777
-    except OSError:
-        return gone
 
 
 def _mask_of(entry: Entry, masks: Path | None, max_bytes: int) -> bytes | None:

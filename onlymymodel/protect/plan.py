@@ -118,7 +118,9 @@ def _run(job: Job) -> FolderRun:
     """Return the run, which is not started; that of a shard is in the folder of the shard."""
     if job.shard is None:
         return FolderRun(job)
-    return FolderRun(replace(job, out=job.shard.folder(job.out)), job.out)
+    folder = job.shard.folder(job.out)
+    results = job.store.below(folder.name, folder)
+    return FolderRun(replace(job, out=folder, results=results), job.store)
 
 
 def _pixels(entry: Entry, job: Job) -> int:

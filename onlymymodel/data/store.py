@@ -1,0 +1,143 @@
+"""Where the results of a run are: a small interface, and its implementation for a folder of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from onlymymodel.data.atomic import leads_through_link, refuse_links, remove_partials, write_atomic
+from onlymymodel.data.folder_lock import lock_folder
+from onlymymodel.data.manifest import sha256_file
+from onlymymodel.data.regular_file import Readable, read_regular
+
+
+class Store(Protocol):
+    """The folder of a run's results. Names are paths below it, with forward slashes.
+
+    Records (`run.json`, the manifest, `seal.json`) are read and written in the folder `records`; what changed there is
+    in the store once `save_records` returns. Results are written to the store itself.
+    """
+
+    @property
+    def records(self) -> Path:
+        """A folder of this machine with the records: that of the results, or a copy of a remote store's."""
+
+    def lock(self, *, photos: int, offset: int) -> AbstractContextManager[None]:
+        """Hold the store, so that no other run writes into it. Raises UserError where one does.
+
+        Args:
+            photos: number of photos that the run is about, for `omm status`.
+            offset: end of the manifest of earlier runs.
+        """
+
+    def below(self, name: str, records: Path) -> Store:
+        """Return a folder of the store as a store of its own, whose records are in another folder."""
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all files, in order. Raises OSError."""
+
+    def check(self, name: str) -> None:
+        """Check, before a result is computed, that a file of this name can be. Raises OSError."""
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """Return the content of a file, which no link leads to. Raises OSError, also for a larger file."""
+
+    def holds(self, name: str, sha256: str | None) -> bool:
+        """Return whether there is a file of this name and content."""
+
+    def write(self, name: str, data: bytes, original: Readable) -> None:
+        """Write a result, completely or not at all, as private as its original. Raises OSError."""
+
+    def remove(self, name: str) -> None:
+        """Remove a result of an earlier run, if it is there. Raises OSError."""
+
+    def remove_partials(self) -> None:
+        """Remove what a killed run left half-written. Raises OSError."""
+
+    def save_records(self) -> None:
+        """Bring records to the store, after each batch and at the end. Raises UserError."""
+
+
+@dataclass(frozen=True)
+class LocalStore:
+    """A folder of this machine.
+
+    Attributes:
+        records: the folder.
+    """
+
+    records: Path
+
+    def lock(self, *, photos: int, offset: int) -> AbstractContextManager[None]:
+        """Hold the folder, see `lock_folder`."""
+        return lock_folder(self.records, photos=photos, offset=offset)
+
+    def below(self, name: str, records: Path) -> LocalStore:  # noqa: ARG002 - a folder has its records in itself
+        """Return a folder of the folder."""
+        return LocalStore(self.records / name)
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all files, in order."""
+        for path in sorted(self.records.rglob("*")):
+            if path.is_file():
+                yield path.relative_to(self.records).as_posix()
+
+    def check(self, name: str) -> None:
+        """Check that no folder of the path is a link, and that the system accepts its name. Raises OSError."""
+        path = self.records / name
+        refuse_links(path.parent, self.records)
+        with suppress(FileNotFoundError):
+            path.lstat()
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """Return the content of a regular file, which no link leads to. Raises OSError."""
+        refuse_links(self.records / name, self.records)
+        return read_regular(self.records / name, max_bytes)
+
+    def holds(self, name: str, sha256: str | None) -> bool:
+        """Return whether there is a regular file of this name and content, which no link leads to."""
+        try:
+            return not leads_through_link(self.records / name, self.records) and (
+                sha256_file(self.records / name) == sha256
+            )
+        except OSError:  # whatever it is, it is written again
+            return False
+
+    def write(self, name: str, data: bytes, original: Readable) -> None:
+        """Write a file with the permissions of the original, in folders with those of the original's. Raises OSError.
+
+        Where these are not known, only the owner may read them.
+        """
+        path = self.records / name
+        refuse_links(path.parent, self.records)
+        folders = PurePosixPath(name).parents[:-1]  # the last is the store itself
+        for depth, folder in reversed(list(enumerate(folders))):
+            mode = _permissions(original.parents[depth], 0o700) if isinstance(original, Path) else 0o700
+            (self.records / folder).mkdir(mode | 0o700, exist_ok=True)
+        mode = _permissions(original, 0o600) if isinstance(original, Path) else 0o600
+        write_atomic(path, data, root=self.records, mode=mode)
+
+    def remove(self, name: str) -> None:
+        """Remove a file or a link; a folder or a device was not written by a run and stays. Raises OSError."""
+        path = self.records / name
+        refuse_links(path.parent, self.records)
+        if path.is_file() or path.is_symlink():
+            path.unlink()
+
+    def remove_partials(self) -> None:
+        """Remove half-written files, see `atomic.remove_partials`. Raises OSError."""
+        remove_partials(self.records)
+
+    def save_records(self) -> None:
+        """Do nothing: they are written where they are."""
+
+
+def _permissions(path: Path, gone: int) -> int:
+    """Return the permissions of a file or folder; `gone` if it is there no more."""
+    try:
+        return path.stat().st_mode & 0o777
+    except OSError:
+        return gone
