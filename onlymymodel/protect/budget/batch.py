@@ -22,6 +22,7 @@ class BatchBudget:
 
     def __init__(self, budgets: Sequence[Budget], originals: Tensor, mask: Tensor | None = None) -> None:
         self.budgets, self.originals, self.mask = budgets, originals, mask
+        self._prepared = [budget.prepare(original[None]) for budget, original in zip(budgets, originals, strict=True)]
         self.step_sizes = torch.cat([budgets[row].step_size(*self._photo(row)) for row in range(len(originals))])
 
     def project(self, delta: Tensor, rows: Tensor) -> Tensor:
@@ -32,7 +33,7 @@ class BatchBudget:
             rows: (N,) rows of the photos in the batch.
         """
         inside = [
-            self.budgets[row].project(change[None], *self._photo(row))
+            self.budgets[row].project(change[None], *self._photo(row), prepared=self._prepared[row])
             for row, change in zip(rows.tolist(), delta, strict=True)
         ]
         return torch.cat(inside)

@@ -6,19 +6,17 @@ so that the change stays inside every other bound.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pkgutil import resolve_name
-from statistics import fmean
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from onlymymodel.protect.budget import distortion, flip
+from onlymymodel.protect.budget import distortion, flip, ssim
 from onlymymodel.protect.budget import lpips as perceptual
-from onlymymodel.protect.budget.filters import gaussian
 from onlymymodel.protect.budget.kinds import BOUNDS
 
 
@@ -59,6 +57,14 @@ class Bound(ABC):
             delta: (C,H,W) change.
             original: (C,H,W) photo in [0,1].
         """
+
+    def prepared(self, original: Tensor) -> Self:  # noqa: ARG002 - most bounds compute little of the photo alone
+        """Return a bound that has computed what it needs of a photo, for many changes of this photo alone.
+
+        Args:
+            original: (C,H,W) photo in [0,1].
+        """
+        return self
 
     def max_scale(self, delta: Tensor, original: Tensor) -> float:
         """Return the largest factor from 0 to 1 by which delta may be multiplied so that the photo stays inside.
@@ -152,8 +158,13 @@ class Psnr(Bound):
 
 @dataclass(frozen=True)
 class Ssim(Bound):
-    """Least structural similarity; see `distortion.SSIM_DEFINITION`."""
+    """Least structural similarity; see `distortion.SSIM_DEFINITION`.
 
+    Args:
+        moments: of the photo for which the bound is `prepared`.
+    """
+
+    moments: list[ssim.Moments] | None = field(default=None, repr=False, compare=False)
     name: ClassVar[str] = "ssim"
 
     @property
@@ -166,19 +177,23 @@ class Ssim(Bound):
         return distortion.ssim(protected, original)
 
     def distance_along(self, delta: Tensor, original: Tensor) -> Callable[[float], float]:
-        """Return Wang et al., TIP 2004, eq. 13.
+        """See `ssim.similarity_along`."""
+        return ssim.similarity_along(delta, self.moments or ssim.moments_of(original))
 
-        All local moments of original + scale * delta are polynomials in scale, so the filters run only once.
-        """
-        # one channel at a time, as in `distortion.ssim`
-        channels = [_ssim_along(*pair) for pair in zip(delta, original, strict=True)]
-        return lambda scale: fmean(similarity(scale) for similarity in channels)
+    def prepared(self, original: Tensor) -> Self:
+        """See `Bound`."""
+        return replace(self, moments=ssim.moments_of(original))
 
 
 @dataclass(frozen=True)
 class Flip(Bound):
-    """Largest FLIP; see `onlymymodel.protect.budget.flip`."""
+    """Largest FLIP; see `onlymymodel.protect.budget.flip`.
 
+    Args:
+        measure: measures the distance from the photo for which the bound is `prepared`.
+    """
+
+    measure: Callable[[Tensor], float] | None = field(default=None, repr=False, compare=False)
     name: ClassVar[str] = "flip"
     halvings: ClassVar[int] = 6
     power: ClassVar[float] = 0.8  # FLIP grows about as this power of the change
@@ -195,8 +210,12 @@ class Flip(Bound):
 
     def distance_along(self, delta: Tensor, original: Tensor) -> Callable[[float], float]:
         """See `Bound`; each call filters the photo again."""
-        distance = flip.distance_from(original)
+        distance = self.measure or flip.distance_from(original)
         return lambda scale: distance(original + scale * delta)
+
+    def prepared(self, original: Tensor) -> Self:
+        """See `Bound`."""
+        return replace(self, measure=flip.distance_from(original))
 
     def max_scale(self, delta: Tensor, original: Tensor) -> float:
         """Return a factor at which FLIP is close to the limit, found from the power by which it grows.
@@ -248,6 +267,14 @@ class Lpips(Bound):
         perceptual.distance_from(photo)(photo)
 
 
+def max_scale(bounds: Iterable[Bound], delta: Tensor, original: Tensor) -> float:
+    """Return the largest factor from 0 to 1 by which a change is inside all bounds; see `Bound.max_scale`."""
+    scale = 1.0
+    for bound in bounds:
+        scale *= bound.max_scale(scale * delta, original)
+    return scale
+
+
 def max_fitting_scale(fits: Callable[[float], bool], *, halvings: int) -> float:
     """Return the largest factor from 0 to 1 that fits, found by bisection.
 
@@ -262,27 +289,3 @@ def max_fitting_scale(fits: Callable[[float], bool], *, halvings: int) -> float:
         middle = (inside + outside) / 2
         inside, outside = (middle, outside) if fits(middle) else (inside, middle)
     return inside
-
-
-def _ssim_along(delta: Tensor, original: Tensor) -> Callable[[float], float]:
-    """Return the SSIM of one (H,W) channel x and x + scale * delta as a function of scale."""
-    margin = distortion.SSIM_WINDOW // 2
-
-    def local_mean(plane: Tensor) -> Tensor:
-        return gaussian(plane[None, None], distortion.SSIM_SIGMA)[0, 0, margin:-margin, margin:-margin]
-
-    mean, delta_mean = local_mean(original), local_mean(delta)
-    variance = local_mean(original.square()) - mean.square()
-    covariance = local_mean(original * delta) - mean * delta_mean
-    delta_variance = local_mean(delta.square()) - delta_mean.square()
-    c1, c2 = 0.01**2, 0.03**2
-
-    def similarity(scale: float) -> float:
-        moved_mean = mean + scale * delta_mean
-        moved_covariance = variance + scale * covariance
-        moved_variance = variance + 2 * scale * covariance + scale**2 * delta_variance
-        numerator = (2 * mean * moved_mean + c1) * (2 * moved_covariance + c2)
-        denominator = (mean.square() + moved_mean.square() + c1) * (variance + moved_variance + c2)
-        return float((numerator / denominator).mean())
-
-    return similarity

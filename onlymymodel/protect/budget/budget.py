@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from onlymymodel.data.strips import map_rows
-from onlymymodel.protect.budget.bounds import Bound, bound_class
+from onlymymodel.protect.budget.bounds import Bound, bound_class, max_scale
 from onlymymodel.protect.budget.color import DEFINITION as COLOR_DEFINITION
 from onlymymodel.protect.budget.color import clamp_color, largest_color_change
 from onlymymodel.protect.budget.distortion import largest_change
@@ -20,6 +20,7 @@ from onlymymodel.protect.budget.kinds import BOUNDS, EVEN, LINF, Shape, check_li
 from onlymymodel.protect.budget.luma import DEFINITION as LUMA_DEFINITION
 from onlymymodel.protect.budget.luma import clamp_luma, largest_luma_change
 from onlymymodel.protect.budget.pixel_limits import PixelLimits
+from onlymymodel.protect.budget.prepared import Prepared
 from onlymymodel.protect.budget.texture import REACH, texture_mask
 
 LEVEL_TOLERANCE = 1e-2  # in 8-bit levels: a texture mask is computed in floats, which differ between machines
@@ -131,11 +132,21 @@ class Budget:
 
     def max_change(self, original: Tensor) -> Tensor:
         """Return how far each pixel of (B,C,H,W) photos in [0,1] may move: (B,1,H,W), or (B,1,1,1) if even."""
-        if self.shape == "even":
-            return torch.full((len(original), 1, 1, 1), self.linf).to(original)
         return self.linf * self._fraction(original)
 
-    def project(self, delta: Tensor, original: Tensor, mask: Tensor | None = None, *, whole: bool = False) -> Tensor:
+    def prepare(self, original: Tensor) -> Prepared:
+        """Return what `project` needs of a (1,C,H,W) photo in [0,1], for many changes of it."""
+        return Prepared(self._fraction(original), tuple(bound.prepared(original[0]) for bound in self.bounds))
+
+    def project(
+        self,
+        delta: Tensor,
+        original: Tensor,
+        mask: Tensor | None = None,
+        *,
+        whole: bool = False,
+        prepared: Prepared | None = None,
+    ) -> Tensor:
         """Project changes into the budget: to the nearest point for linf, l2 and PSNR each, else by shrinking.
 
         Args:
@@ -143,33 +154,29 @@ class Budget:
             original: (B,C,H,W) in [0,1].
             mask: (B,1,H,W) of 0 and 1; where it is 0 nothing may change.
             whole: count linf in whole 8-bit levels.
+            prepared: what `prepare` gives for `original`, where B is 1.
 
         Returns:
             delta within `max_change` such that original + delta lies in [0,1] and every bound holds. No row depends on
             another.
         """
 
-        def clamp(delta: Tensor, original: Tensor, mask: Tensor | None) -> Tensor:
+        def clamp(delta: Tensor, original: Tensor, mask: Tensor | None, fraction: Tensor | None) -> Tensor:
             delta = delta if mask is None else delta * mask
-            return self._clamp(torch.clamp(delta, -original, 1 - original), original, whole)
+            fraction = self._fraction(original) if fraction is None else fraction
+            return self._clamp(torch.clamp(delta, -original, 1 - original), original, fraction, whole)
 
-        delta = map_rows(clamp, delta, original, mask, halo=self.reach)
-        if self.bounds:
+        fraction, bounds = prepared or (None, self.bounds)
+        delta = map_rows(clamp, delta, original, mask, fraction, halo=self.reach)
+        if bounds:
             for change, photo in zip(delta, original, strict=True):
-                change *= self.max_scale(change, photo)
+                change *= max_scale(bounds, change, photo)
         return delta
 
     @property
     def reach(self) -> int:
         """How many rows away from a pixel its limits depend on the photo."""
         return 0 if self.shape == "even" else REACH
-
-    def max_scale(self, delta: Tensor, original: Tensor) -> float:
-        """Return the largest factor from 0 to 1 by which (C,H,W) delta is inside all bounds on the photo as a whole."""
-        scale = 1.0
-        for bound in self.bounds:
-            scale *= bound.max_scale(scale * delta, original)
-        return scale
 
     def step_size(self, original: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return how far each pixel moves where all move as far as the budget lets them.
@@ -274,12 +281,11 @@ class Budget:
 
         return leaves
 
-    def _clamp(self, delta: Tensor, original: Tensor, whole: bool) -> Tensor:
+    def _clamp(self, delta: Tensor, original: Tensor, fraction: Tensor, whole: bool) -> Tensor:
         """Clamp each pixel of (B,C,H,W) changes to linf, luma and color."""
         if self.shape == "even" and self.luma is None and self.color is None:
             linf = self.levels / 255 if whole else self.linf
             return delta.clamp(-linf, linf)
-        fraction = self._fraction(original)
         max_change = self.linf * fraction
         max_change = (max_change * 255 + LEVEL_TOLERANCE / 100).floor() / 255 if whole else max_change
         delta = torch.minimum(torch.maximum(delta, -max_change), max_change)

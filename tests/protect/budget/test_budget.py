@@ -14,6 +14,7 @@ from onlymymodel.protect.attack.optimizer import optimize
 from onlymymodel.protect.attack.quantize import project_to_uint8
 from onlymymodel.protect.attack.recipe import make_recipe
 from onlymymodel.protect.attack.uint8 import to_float, to_uint8
+from onlymymodel.protect.budget.batch import BatchBudget
 from onlymymodel.protect.budget.bounds import L2, Psnr, Ssim, max_fitting_scale
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.distortion import ssim
@@ -273,3 +274,11 @@ def test_json_round_trip() -> None:
 def test_limits_out_of_range_are_refused(changes_: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Budget(**changes_)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("budget", [*BOUNDED, Budget(16 / 255, ssim=0.95, flip=0.05, color=8 / 255, shape="texture")])
+def test_what_a_batch_computes_of_its_photos_once_changes_nothing(budget: Budget) -> None:
+    original = to_float(portraits(3))
+    delta, batch = changes(original)[:2], BatchBudget([budget] * 3, original)
+    for _ in range(2):  # what is prepared is used again
+        assert torch.equal(batch.project(delta, torch.tensor([2, 0])), budget.project(delta, original[[2, 0]]))
