@@ -38,7 +38,7 @@ COMMANDS = {
         (
             ("photos of things and places, by settings that are bundled",
              "omm protect photos --out protected --preset photos"),
-            ("for a model of your own; the surrogates stand in for models that you do not know",
+            ("for a model of your own; the stand-ins take the place of models that you do not know",
              f"omm protect photos --out protected {ONE_OWN} --surrogate {THREE}"),
             ("say what would be done, how long it takes and how much memory it needs",
              "omm protect photos --out protected --preset photos --dry-run"),

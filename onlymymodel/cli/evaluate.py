@@ -20,7 +20,7 @@ def add_flags(parser: Parser) -> None:
     channels = "\n".join(f"  {channel.name:9} {channel.meaning}" for channel in CHANNELS.values())
     deployments = "\n".join(f"  {deployment.name:15} {deployment.meaning}" for deployment in DEPLOYMENTS.values())
     parser.description = (
-        "Query the authorized model, the surrogates and held-out models about originals and protected files, and\n"
+        "Query the authorized model, the stand-ins and the judges about originals and protected files, and\n"
         "write results.json, results.csv, results.md and report.html to DIR. Answers are cached: a run that was\n"
         "stopped continues without repeating a query."
     )
@@ -39,15 +39,15 @@ def add_flags(parser: Parser) -> None:
     models = parser.add_argument_group("models, by their URIs (see omm models)")
     recorded = "by default as recorded in the first protected folder"
     models.add_argument("--authorized", metavar="URI", help=f"the model that must still read the photos; {recorded}")
-    models.add_argument("--surrogate", help=f"models that were used to protect them; {recorded}", **SEVERAL)
-    models.add_argument("--heldout", help="models that were not used to protect them, as evidence", **SEVERAL)
+    models.add_argument("--surrogate", help=f"stand-ins that were used to protect them; {recorded}", **SEVERAL)
+    models.add_argument("--heldout", help="judges: models that were not used to protect them, as evidence", **SEVERAL)
     add_gallery(models)
     how = parser.add_argument_group("measurements")
     through = f"{', '.join(CHANNELS)}, or all (png)"
     how.add_argument("--channels", nargs="+", default=["png"], metavar="NAME", help=through)
     ways = "also read the files as a model may be deployed; all ways if no name is given (--help-all has the names)"
     how.add_argument("--deployments", nargs="*", metavar="NAME", help=ways)
-    adapt = "also evaluate the held-out models that have gradients after further training on protected photos"
+    adapt = "also evaluate the judges that have gradients after further training on protected photos"
     how.add_argument("--adapt", action="store_true", help=adapt)
     how.add_argument("--lpips", action="store_true", help="measure LPIPS too (pip install 'onlymymodel[lpips]')")
     add_machine(parser)
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     results = evaluate_folders(evaluation, arguments.out, command=command, device=device)
     output.say(to_text(results))
     if not settings.heldout:
-        output.say("no held-out model took part: these results say nothing about unknown models (--heldout URI ...)")
+        output.say("no judge took part: these results say nothing about unknown models (--heldout URI ...)")
     output.say(f"\nfigures, tables and pictures: {arguments.out / PAGE} and the files beside it")
     if results.failures:
         count, where = len(results.failures), arguments.out / RESULTS

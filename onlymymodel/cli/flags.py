@@ -26,8 +26,10 @@ def add_models(group: Any, written: str = "") -> None:
         written: what the command writes for held-out models, appended to the help text of `--heldout`.
     """
     group.add_argument("--authorized", metavar="URI", help="the model that must still read the photos")
-    group.add_argument("--surrogate", help="models that stand in for unknown models", **SEVERAL)
-    judges = "models that only evaluate the written files, as evidence for unknown models"
+    group.add_argument(
+        "--surrogate", help="stand-ins (surrogates) for unknown models, misled while a photo is changed", **SEVERAL
+    )
+    judges = "judges (held-out): models that only read the written files, as evidence"
     group.add_argument("--heldout", help=f"{judges}{written}", **SEVERAL)
     add_gallery(group)
 

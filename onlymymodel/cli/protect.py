@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
     if shard is not None:
         counts = summary.counts
         output.say(f"shard {shard}: {counts['protected']} of {counts.total()} photos protected")
-        then = "; omm evaluate then asks the held-out models" if heldout else ""
+        then = "; omm evaluate then asks the judges" if heldout else ""
         output.say(f"when all shards are done: omm merge {arguments.out}{then}")
         output.add(out=arguments.out, shard=str(shard), **summary_fields(summary))
         return 0 if summary.all_protected else 1

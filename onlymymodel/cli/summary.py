@@ -12,7 +12,7 @@ from onlymymodel.protect.photo_record import MANIFEST
 NAMED = 10  # photos of one status, or else reasons, that are named
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 ALREADY_MISREAD = (
-    "written, but no surrogate reads the original, so nothing shows that the change misleads a model; name surrogates "
+    "written, but no stand-in reads the original, so nothing shows that the change misleads a model; name stand-ins "
     "that read these photos"
 )
 

@@ -35,8 +35,8 @@ def add_flags(parser: Parser) -> None:
         "A run that was stopped continues without repeating a computation or a query."
     )
     parser.details = (
-        "The --heldout models judge, since the change is fitted to the surrogates, whose answers are no evidence.\n"
-        "Without --heldout the last --surrogate is set aside as the judge; it is a surrogate again in run.toml."
+        "The judges (--heldout) decide, since the change is fitted to the stand-ins, whose answers are no evidence.\n"
+        "Without --heldout the last --surrogate is set aside as the judge; it is a stand-in again in run.toml."
     )
     parser.add_argument("photos", type=Path, metavar="PHOTOS", help="a folder of photos, or one photo; never changed")
     photos = parser.add_argument_group("photos")
@@ -55,7 +55,7 @@ def add_flags(parser: Parser) -> None:
 
 
 def _add_target(group: Any) -> None:
-    read = "largest share of the photos that held-out models may read, in the files as written (0.1)"
+    read = "largest share of the photos that judges may read, in the files as written (0.1)"
     group.add_argument("--target-heldout", type=float, default=0.1, metavar="SHARE", help=read)
     kept = "least share that the authorized model keeps of the photos that it reads when clean (0.99)"
     group.add_argument("--target-kept", type=float, default=0.99, metavar="SHARE", help=kept)
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings, set_aside = with_judge(checked.settings.complete())
     tuning = _tuning(arguments, settings, target, checked)
     if set_aside:
-        log.warning("no held-out model was given: the surrogate %s is set aside as the judge", redacted(set_aside))
+        log.warning("no judge was given: the stand-in %s is set aside as the judge", redacted(set_aside))
     if arguments.per_image:
         previous_highest(tuning)  # refuses a folder of other settings before anything is computed
     frontier = tune(tuning)
@@ -155,8 +155,8 @@ def check_judge(surrogates: Sequence[str], heldout: Sequence[str]) -> None:
     """
     if not heldout and len(surrogates) < 2:
         raise UserError(
-            "name a held-out model that judges: --heldout URI; the change is fitted to the surrogates, so their "
-            "answers are no evidence (of two or more surrogates the last one would be set aside as the judge)"
+            "name a judge: --heldout URI; the change is fitted to the stand-ins, so their "
+            "answers are no evidence (of two or more stand-ins the last one would be set aside as the judge)"
         )
 
 

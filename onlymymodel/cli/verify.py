@@ -16,7 +16,7 @@ def add_flags(parser: Parser) -> None:
     """Add the flags."""
     parser.description = (
         "Check DST again: the seal, that no line, file or original is missing, and every file: unchanged bytes, the\n"
-        "answer of the authorized model, surrogates that are misled as recorded, a difference from the original, and\n"
+        "answer of the authorized model, stand-ins that are misled as recorded, a difference from the original, and\n"
         "the budget. It says what was checked, what was not, and what is proven or only claimed."
     )
     parser.add_argument("out", type=Path, metavar="DST", help="folder written by omm protect")
@@ -24,9 +24,9 @@ def add_flags(parser: Parser) -> None:
     without = "leave out what needs the originals; otherwise missing originals are faults"
     parser.add_argument("--without-originals", action="store_true", help=without)
     parser.add_argument("--authorized", metavar="URI", help="the authorized model, if it was moved")
-    moved = "the surrogates, if they were moved; by default those of the run, as far as they can be loaded"
+    moved = "the stand-ins, if they were moved; by default those of the run, as far as they can be loaded"
     parser.add_argument("--surrogate", help=moved, **SEVERAL)
-    parser.add_argument("--authorized-only", action="store_true", help="do not ask the surrogates")
+    parser.add_argument("--authorized-only", action="store_true", help="do not ask the stand-ins")
     key = "the key that has to have signed the seal (PEM, Ed25519); needs onlymymodel[sign]"
     parser.add_argument("--public-key", type=Path, metavar="FILE", help=key)
     add_machine(parser)

@@ -22,7 +22,7 @@ def unmoved_runs(results: Results) -> list[tuple[str, str]]:
             sentences.append(
                 (
                     run.name,
-                    f"THE HELD-OUT MODELS DID NOT MOVE: they read {percent(clean.share)} of the originals (95 % "
+                    f"THE JUDGES DID NOT MOVE: they read {percent(clean.share)} of the originals (95 % "
                     f"interval {percent(clean.low)} to {percent(clean.high)}) and {percent(after.share)} of the "
                     "protected files; nothing shows that these files are protected from models that took no part",
                 )

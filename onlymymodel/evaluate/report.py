@@ -16,7 +16,7 @@ from onlymymodel.evaluate.recorded_margins import summarize_margins
 from onlymymodel.evaluate.report_headline import least_deployment
 from onlymymodel.evaluate.report_photos import OPEN, lead_photo, photo_cards
 from onlymymodel.evaluate.report_settings import settings_tables
-from onlymymodel.evaluate.results import Results, Role
+from onlymymodel.evaluate.results import ROLE_WORDS, Results, Role
 from onlymymodel.evaluate.text import encodable, percent
 from onlymymodel.surrogates.deployments import DEPLOYMENTS
 
@@ -30,7 +30,6 @@ GROUPS: tuple[tuple[Role, str, str], ...] = (
     ("held-out", "Judges", "held-out models, which took no part in the protection; these are the evidence"),
     ("surrogate", "Stand-ins", "surrogates, which stood in for unknown models; no evidence about others"),
 )
-WORDS: dict[Role, str] = {"authorized": "authorized", "held-out": "judge", "surrogate": "stand-in"}
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def _plots(results: Results) -> Iterator[ReportPlot]:
 def _template() -> jinja2.Template:
     jinja = template_environment()
     jinja.globals |= {"tables": tables, "face_tables": face_tables, "distortion_table": distortion_table}
-    jinja.globals |= {"heat_steps": heat_steps, "open": OPEN, "words": WORDS}
+    jinja.globals |= {"heat_steps": heat_steps, "open": OPEN, "words": ROLE_WORDS}
     jinja.globals["meanings"] = {name: deployment.meaning for name, deployment in DEPLOYMENTS.items()}
     jinja.filters |= {
         "percent": percent,

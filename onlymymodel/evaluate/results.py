@@ -14,6 +14,8 @@ CLEAN = "clean"  # the version of a photo before any protection
 AS_WRITTEN = "png"  # the channel that changes nothing
 
 Role = Literal["authorized", "surrogate", "held-out"]
+# the words for people
+ROLE_WORDS: dict[Role, str] = {"authorized": "authorized", "held-out": "judge", "surrogate": "stand-in"}
 Answer = int | None  # a class index, or None where the model failed
 
 

@@ -34,7 +34,7 @@ def summary_shares(results: Results, versions: Sequence[str], channel: str) -> l
     """Return the rows that matter most for one channel: (name, share for each version)."""
     kept = [results.authorized.score(version, channel).kept for version in versions]
     means = [results.heldout_mean(version, channel) for version in versions]
-    return [("authorized, kept", kept), *([("mean of held-out", means)] if results.independent() else [])]
+    return [("authorized, kept", kept), *([("mean of judges", means)] if results.independent() else [])]
 
 
 def count_missing(results: Results) -> int:

@@ -7,7 +7,7 @@ from onlymymodel.evaluate import face_tables
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
 from onlymymodel.evaluate.heldout_effect import unmoved_runs
 from onlymymodel.evaluate.recorded_margins import summarize_margins
-from onlymymodel.evaluate.results import AS_WRITTEN, Results, Row
+from onlymymodel.evaluate.results import AS_WRITTEN, ROLE_WORDS, Results, Row
 from onlymymodel.evaluate.score import Proportion
 from onlymymodel.evaluate.tables import count_missing, footnote_marks, footnotes, summary_shares
 from onlymymodel.evaluate.text import percent, percent_or_none, replace_unprintable, shorten
@@ -20,7 +20,7 @@ OWN_MARK, EXCLUDED_MARK = "*", "!"
 def to_text(results: Results) -> str:
     """Return a table for the terminal, at most 100 columns wide, without control characters."""
     names = [
-        f"{row.role:10} {replace_unprintable(row.model)}{footnote_marks(row, OWN_MARK, EXCLUDED_MARK)}"
+        f"{ROLE_WORDS[row.role]:10} {replace_unprintable(row.model)}{footnote_marks(row, OWN_MARK, EXCLUDED_MARK)}"
         for row in results.rows
     ]
     width = min(max(map(len, [*names, " " * 36])), 49)

@@ -16,7 +16,7 @@ from onlymymodel.surrogates import zoo
 THEIRS = ["--authorized", "python:toys:mine", "--surrogate", "python:toys:theirs", "--allow-python"]
 JUDGED = ["--heldout", "python:toys:others"]
 QUICK = ["--steps", "2", "--step-share", "1", "--views", "center", "--kappa", "0.5", "--quiet", "--device", "cpu"]
-DID_NOT_MOVE = "out: THE HELD-OUT MODELS DID NOT MOVE: they read "
+DID_NOT_MOVE = "out: THE JUDGES DID NOT MOVE: they read "
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_a_photo_that_surrogates_misread_when_clean_is_written_and_counted_apart
     assert protect(photos, *JUDGED) == 1
     printed = capsys.readouterr().out
     assert "1 of 2 photos protected" in printed
-    assert "1 already-misread: written, but no surrogate reads the original" in printed
+    assert "1 already-misread: written, but no stand-in reads the original" in printed
     records = PhotoManifest(tmp_path / "out").by_source()
     assert {name: record.status for name, record in records.items()} == {
         "misread.png": "already-misread", "read.png": "protected",
@@ -64,7 +64,7 @@ def test_judges_that_read_as_much_as_before_are_named_loudly(
     assert main([*words, "--out", str(tmp_path / "e"), "--quiet", "--device", "cpu"]) == 0
     assert DID_NOT_MOVE in capsys.readouterr().out
     for name in ("results.md", "report.html"):
-        assert "THE HELD-OUT MODELS DID NOT MOVE" in (tmp_path / "e" / name).read_text(encoding="utf-8")
+        assert "THE JUDGES DID NOT MOVE" in (tmp_path / "e" / name).read_text(encoding="utf-8")
 
 
 def test_a_bundled_model_is_refused_where_it_knows_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -215,7 +215,7 @@ def test_missing_held_out_models_are_reported(photos: Path, tmp_path: Path, caps
     protected = protect(photos, tmp_path / "p", "--epsilon", "16")
     words = ["evaluate", "--original", str(photos), "--protected", str(protected), "--out", str(tmp_path / "e")]
     assert main([*words, *HELD_OUT[2:]]) == 0
-    assert "no held-out model took part" in capsys.readouterr().out
+    assert "no judge took part" in capsys.readouterr().out
 
 
 @pytest.mark.slow

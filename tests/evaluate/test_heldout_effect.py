@@ -36,7 +36,7 @@ def test_the_sentence_has_the_figures() -> None:
     ((run, sentence),) = unmoved_runs(results(10, 10))
     assert run == "run"
     assert sentence.startswith(
-        "THE HELD-OUT MODELS DID NOT MOVE: they read 50.0% of the originals (95 % interval 29.9% to 70.1%) and 50.0% "
+        "THE JUDGES DID NOT MOVE: they read 50.0% of the originals (95 % interval 29.9% to 70.1%) and 50.0% "
         "of the protected files; "
     )
 

@@ -228,10 +228,10 @@ def test_plots_have_descriptions() -> None:
     toy = toy_results()
     assert describe_accuracy_by_epsilon(toy) == (
         "Share read right by the largest allowed change. Authorized, kept: 100.0% at 0/255, 100.0% at 8/255, "
-        "75.0% at 16/255; mean of held-out: 100.0% at 0/255, 62.5% at 8/255, 25.0% at 16/255."
+        "75.0% at 16/255; mean of judges: 100.0% at 0/255, 62.5% at 8/255, 25.0% at 16/255."
     )
-    assert describe_accuracy_by_epsilon(_two_recipes()).count("mean of held-out") == 2
+    assert describe_accuracy_by_epsilon(_two_recipes()).count("mean of judges") == 2
     assert "plain: Authorized" in describe_accuracy_by_epsilon(_two_recipes())
     assert describe_accuracy_by_channel(toy, "eps16").endswith(
-        "Authorized, kept: 75.0% through resize50; mean of held-out: 50.0% through resize50."
+        "Authorized, kept: 75.0% through resize50; mean of judges: 50.0% through resize50."
     )

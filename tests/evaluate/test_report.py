@@ -242,7 +242,7 @@ def test_plots_are_shown_with_descriptions(page: Page) -> None:
         "Share read right of eps8 by channel",
         "Share read right of eps16 by channel",
     ]
-    assert "mean of held-out: 62.5% through png" in images[1]["alt"]
+    assert "mean of judges: 62.5% through png" in images[1]["alt"]
     assert len(page.all("source")) == 3
     assert "image/svg" not in toy_page(alone(toy_results())).text
 

@@ -91,16 +91,16 @@ def test_markdown_shows_share_interval_and_counts() -> None:
     assert (authorized[1], kept[1]) == ("authorized", "kept")
     assert kept[2:] == ["100.0% [51.0-100.0] (4/4)", "100.0% [51.0-100.0] (4/4)", "75.0% [30.1-95.4] (3/4)"]
     # of 4, judge: 1 right and 1 failed; far: 2 right and 1 with nothing to be measured by; the cousin is not counted
-    assert _cells(markdown, " | mean of held-out") == [["", "mean of held-out", "100.0%", "62.5%", "25.0%"]]
+    assert _cells(markdown, " | mean of judges") == [["", "mean of judges", "100.0%", "62.5%", "25.0%"]]
 
 
 def test_markdown_shows_channels_only_where_there_are_several() -> None:
     toy = toy_results()
     markdown = to_markdown(toy)
     assert markdown.count("through other channels") == 2
-    assert _cells(markdown, "mean of held-out") == [
-        ["mean of held-out", "62.5%", "62.5%", "62.5%"],
-        ["mean of held-out", "25.0%", "25.0%", "50.0%"],
+    assert _cells(markdown, "mean of judges") == [
+        ["mean of judges", "62.5%", "62.5%", "62.5%"],
+        ["mean of judges", "25.0%", "25.0%", "50.0%"],
     ]
     assert _cells(markdown, "authorized, kept")[1] == ["authorized, kept", "75.0%", "75.0%", "75.0%"]
     assert "through other channels" not in to_markdown(alone(toy))
@@ -118,7 +118,7 @@ def test_markdown_explains_its_figures() -> None:
     clean = to_markdown(replace(toy_results(), rows=toy_results().rows[:3], failures=()))
     assert "Every model answered every time." in clean
     assert "†" not in clean
-    assert "mean of held-out" not in clean
+    assert "mean of judges" not in clean
 
 
 def test_markdown_tables_keep_their_columns_for_any_name() -> None:
@@ -175,9 +175,9 @@ def test_text_fits_the_terminal_and_shows_every_version() -> None:
 
 def test_text_shows_the_figures() -> None:
     lines = [line.split() for line in to_text(toy_results()).splitlines()]
-    assert ["held-out", "zoo:judge", "100.0%", "[51-100]", "25.0%", "[5-70]", "0.0%", "[0-49]"] in lines
-    assert ["mean", "of", "held-out", "100.0%", "62.5%", "25.0%"] in lines
-    assert ["mean", "of", "held-out,", "resize50", "100.0%", "62.5%", "50.0%"] in lines
+    assert ["judge", "zoo:judge", "100.0%", "[51-100]", "25.0%", "[5-70]", "0.0%", "[0-49]"] in lines
+    assert ["mean", "of", "judges", "100.0%", "62.5%", "25.0%"] in lines
+    assert ["mean", "of", "judges,", "resize50", "100.0%", "62.5%", "50.0%"] in lines
     assert ["authorized,", "kept", "100.0%", "100.0%", "75.0%"] in lines
     assert "15 answers are missing" in to_text(toy_results())
     assert count_missing(toy_results()) == 15

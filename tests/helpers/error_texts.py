@@ -93,7 +93,7 @@ def prepared() -> Iterator[None]:
         try:
             for name in ("photos", "empty", "full", "earlier"):
                 Path(name).mkdir()
-            Path("photos/cat.png").write_bytes((ROOT / "docs" / "portrait.png").read_bytes())
+            Path("photos/cat.png").write_bytes((ROOT / "docs" / "picture.png").read_bytes())
             Path("full/notes.txt").write_text("mine")
             Path("notes.txt").write_text("name;class\ncat.png;281\n")
             Path("others.csv").write_text("file,label\ndog.png,3\n")
