@@ -35,6 +35,7 @@ def _line(row: Row, version: str, channel: str, run: Run | None) -> dict[str, Va
         "model": row.model,
         "role": row.role,
         "family": row.family,
+        "kind": row.kind,
         "truth": row.truth,
         "remark": row.exclusion,
         "version": version,

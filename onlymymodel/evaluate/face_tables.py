@@ -1,4 +1,4 @@
-"""Figures of the models that have a gallery of people, for every table."""
+"""Figures of the models that have a gallery of people, or originals in its place, for every table."""
 
 import math
 from collections.abc import Callable
@@ -12,9 +12,11 @@ NOTE = (
     "any cosine. TAR at a FAR: the cosine to the right person is above the smallest threshold that at most this share "
     "of the cosines of clean photos to other people exceeds; protected photos do not move it. No longer matched: of "
     "the photos named correctly when clean, at the model's own threshold, those that are now named otherwise. A "
-    "missing answer is neither nearest nor accepted, and counts as still matched."
+    "missing answer is neither nearest nor accepted, and counts as still matched. An embedder without a gallery "
+    "compares a photo with the clean originals of all photos; the right one is the photo's own."
 )
 OWN_NOTE = "does not know the labels: the right person is the one that it named in the clean photo"
+LEFT_OUT = ("show nobody of its gallery", "have no answer when clean")  # of a gallery, of an embedder
 NAMES = ("rank-1", *(f"TAR at FAR {far:g}" for far in FARS), "no longer matched")
 SHARES = ("rank1", *(f"tar_{far:g}" for far in FARS), "lost")
 COLUMNS = (
@@ -25,7 +27,7 @@ COLUMNS = (
 
 
 def rows_with_gallery(results: Results) -> list[Row]:
-    """Return the rows of the models that have a gallery."""
+    """Return the rows of the models that have a gallery, or originals in its place."""
     return [row for row in results.rows if row.matches is not None]
 
 
@@ -67,10 +69,10 @@ def notes(results: Results, quote: Callable[[str], str]) -> list[str]:
 def _facts(row: Row, matches: GalleryMatches) -> list[str]:
     left_out = matches.persons.count(None)
     return [
-        f"names a person at a cosine of {matches.threshold:.3f}",
+        f"{'finds an original' if row.kind == 'embedder' else 'names a person'} at a cosine of {matches.threshold:.3f}",
         *(_threshold_fact(limit, matches.impostors) for limit in matches.limits),
-        *([OWN_NOTE] if row.truth == "own" else []),
-        *([f"{left_out} of {len(matches.persons)} photos show nobody of its gallery"] if left_out else []),
+        *([OWN_NOTE] if row.truth == "own" and row.kind != "embedder" else []),
+        *([f"{left_out} of {len(matches.persons)} photos {LEFT_OUT[row.kind == 'embedder']}"] if left_out else []),
     ]
 
 

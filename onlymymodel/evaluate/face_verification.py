@@ -23,6 +23,7 @@ DEFINITION = {
     "a missing answer is not right",
     "no longer matched": "share of the photos named right at the model's own threshold when clean that it names "
     "otherwise now; a missing answer is still matched",
+    "originals": "an embedder without a gallery has the clean originals of the photos in the place of people",
     "left out": "photos whose label is nobody in the gallery. Where a model does not know the labels, the person whom "
     "it named in the clean photo is the right one, and photos in which it named nobody are left out",
 }

@@ -9,6 +9,7 @@ from onlymymodel.evaluate.face_verification import GalleryMatches, VerificationS
 from onlymymodel.evaluate.recorded_margins import RecordedMargins
 from onlymymodel.evaluate.score import Proportion, Score
 from onlymymodel.protect.budget.distortion import Distortion
+from onlymymodel.surrogates.model_card import Kind
 
 CLEAN = "clean"  # the version of a photo before any protection
 AS_WRITTEN = "png"  # the channel that changes nothing
@@ -61,7 +62,8 @@ class Row:
         exclusion: reason why a held-out model is not independent and excluded from every mean; "" where it counts.
         names: names of the classes that occur, by index.
         unmapped: classes that occur, by the authorized model's names, that match no class of this model.
-        matches: gallery matches of an embedder with a gallery; None for any other model.
+        matches: matches of an embedder with its gallery, or with the originals of the photos; None for another model.
+        kind: what the model compares photos with, see `ModelCard.kind`.
     """
 
     model: str
@@ -76,6 +78,7 @@ class Row:
     names: Mapping[int, str] = field(default_factory=dict)
     unmapped: tuple[str, ...] = ()
     matches: GalleryMatches | None = None
+    kind: Kind = "classes"
 
     def score(self, version: str, channel: str = AS_WRITTEN) -> Score:
         """Return the score of one version through one channel."""

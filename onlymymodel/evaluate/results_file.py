@@ -84,13 +84,15 @@ def _score_to_json(row: Row, version: str, channel: str) -> dict[str, Any]:
 
 
 def _row_to_json(row: Row) -> dict[str, Any]:
-    """Return JSON values, without `matches` where there are none.
+    """Return JSON values, without `matches` where there are none, and without the usual kind.
 
     `msgspec.to_builtins` is no choice here: it leaves out defaults of a row that was read.
     """
     content = _rename(asdict(row), "exclusion", EXCLUSION_KEY)
     if row.matches is None:
         del content["matches"]
+    if row.kind == "classes":
+        del content["kind"]
     return content
 
 

@@ -4,12 +4,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from onlymymodel.evaluate.results import Results, Row
+from onlymymodel.surrogates.model_card import Kind
 
 SHOWN_REASONS = 5
 OWN_NOTE = (
     "has other classes than the authorized model: an answer is right if it equals the answer to the clean photo; "
     "where that one is missing, later ones count as missing too"
 )
+# what the answers of a model are, by its kind
+KINDS: dict[Kind, str] = {
+    "people": "names the person of its gallery whom the photo shows",
+    "words": "names the text that is nearest to the photo",
+    "embedder": "has no classes; it reads a photo if it finds the photo's own original among those of all photos",
+}
 UNMAPPED_NOTE = "has no class for some labels; their photos are left out of its figures"
 EXCLUDED_NOTE = "not independent and excluded from every mean"
 MEAN_NOTE = (
@@ -59,12 +66,14 @@ def failure_reasons(results: Results, quote: Callable[[str], str]) -> list[str]:
 
 def footnote_marks(row: Row, own: str, excluded: str) -> str:
     """Return the marks behind a model's name."""
-    return (own if row.truth == "own" else "") + (excluded if row.exclusion else "")
+    return (own if row.truth == "own" and row.kind != "embedder" else "") + (excluded if row.exclusion else "")
 
 
 def footnotes(results: Results, own: str, excluded: str, quote: Callable[[str], str]) -> list[str]:
     """Return the meanings of the marks that occur."""
-    own_notes = [f"{own} {OWN_NOTE}"] if any(row.truth == "own" for row in results.rows) else []
+    is_own = any(row.truth == "own" and row.kind != "embedder" for row in results.rows)
+    own_notes = [f"{own} {OWN_NOTE}"] if is_own else []
+    own_notes += [f"{quote(row.model)}: {KINDS[row.kind]}" for row in results.rows if row.kind in KINDS]
     excluded_notes = [
         f"{excluded} {quote(row.model)} is {EXCLUDED_NOTE}: {quote(row.exclusion)}"
         for row in results.rows

@@ -15,6 +15,7 @@ from onlymymodel.surrogates.deployments import DEPLOYMENTS
 
 TERMINAL, CELL = 100, 17  # columns
 OWN_MARK, EXCLUDED_MARK = "*", "!"
+HEADS = ("identity", "originals")  # of the figures of a model with a gallery, and of an embedder
 
 
 def to_text(results: Results) -> str:
@@ -64,7 +65,7 @@ def _block(results: Results, versions: Sequence[str], names: Sequence[str], widt
 
 def _recognition(row: Row, versions: Sequence[str], width: int) -> list[str]:
     """Return a line for each figure of a model with a gallery."""
-    lines = [shorten(f"identity: {replace_unprintable(row.model)}", width, "...")]
+    lines = [shorten(f"{HEADS[row.kind == 'embedder']}: {replace_unprintable(row.model)}", width, "...")]
     by_version = [face_tables.proportions(row, version) for version in versions]
     for name, proportions in zip(face_tables.NAMES, zip(*by_version, strict=True), strict=True):
         lines.append(_line(f"  {name}", [_cell(proportion) for proportion in proportions], width))

@@ -94,6 +94,8 @@ def verify_folder(
         originals = None
     elif originals is not None:
         faults += unlisted_originals(originals, records.values(), run.exclude)
+    if originals is None:
+        asked = asked.without_originals()
     without_source = 0
     for record in (task := track(protected, "checking", progress=progress)):
         original = None

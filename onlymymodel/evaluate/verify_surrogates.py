@@ -13,6 +13,7 @@ from onlymymodel.protect.attack.uint8 import to_float
 from onlymymodel.protect.photo_record import PhotoRecord, SurrogateAnswers
 from onlymymodel.protect.run_record import RunRecord
 from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.heads import Look, answer_logits
 from onlymymodel.surrogates.load import load_model
 
 
@@ -29,6 +30,16 @@ class AskedSurrogates:
     models: Mapping[int, Classifier]
     total: int
     missing: tuple[str, ...] = ()
+
+    def without_originals(self) -> "AskedSurrogates":
+        """Return those that can be asked about files whose originals are not available: embedders cannot."""
+        classes = {index: model for index, model in self.models.items() if not model.card.embeds}
+        unasked = [
+            f"surrogate {model.card.uri}: it is asked beside the originals"
+            for index, model in self.models.items()
+            if index not in classes
+        ]
+        return AskedSurrogates(classes, self.total, (*self.missing, *unasked))
 
 
 def load_surrogates(out: Path, run: RunRecord, *, allow_python: bool, device: str) -> AskedSurrogates:
@@ -90,6 +101,7 @@ def surrogate_faults(
         asked: the models.
         tolerance: in logits, within which a reading may differ from the recorded one.
     """
+    asked = asked.without_originals() if clean is None else asked
     answers = record.surrogates or ()
     if len(answers) != asked.total:
         yield f"its line has answers of {len(answers)} surrogates, run.json has {asked.total}"
@@ -102,10 +114,12 @@ def surrogate_faults(
         if not 0 <= answer.pushed_from < model.card.classes:
             yield f"surrogate {answer.model} has no class {answer.pushed_from}"
             continue
-        after = _margin(model, pixels, answer)
+        after = _margin(model, pixels, answer, clean)
         if after > tolerance and not answer.reads_after:
             yield f"surrogate {answer.model} reads it, and is recorded as misled"
-        misled = misled or (after <= tolerance and (clean is None or _margin(model, clean, answer) >= -tolerance))
+        misled = misled or (
+            after <= tolerance and (clean is None or _margin(model, clean, answer, clean) >= -tolerance)
+        )
     # another face may be the one that they are misled on
     complete = len(asked.models) == asked.total > 0 and not record.faces
     if record.status == "protected" and complete and not misled:
@@ -113,7 +127,8 @@ def surrogate_faults(
 
 
 @torch.inference_mode()
-def _margin(model: Classifier, pixels: Tensor, answer: SurrogateAnswers) -> float:
+def _margin(model: Classifier, pixels: Tensor, answer: SurrogateAnswers, clean: Tensor | None) -> float:
     """Return by how much the class that the attack pushes from leads; negative where another class does."""
-    logits = model(to_float(pixels)[None])
+    original = None if clean is None else Look(to_float(clean)[None])
+    logits = answer_logits(model, Look(to_float(pixels)[None]), original)
     return float(margin(logits, torch.tensor([answer.pushed_from], device=logits.device)))

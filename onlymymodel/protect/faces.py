@@ -11,6 +11,7 @@ from torch import Tensor
 from onlymymodel.protect.context import Context
 from onlymymodel.protect.photo_record import FaceBox
 from onlymymodel.protect.predictions import Predictions, predict_face
+from onlymymodel.surrogates.heads import Look
 
 MAX_FACES = 20  # largest number of faces that are protected on one photo
 SAME_FACE_IOU = 0.3  # least intersection over union of two boxes of the same face
@@ -66,12 +67,13 @@ def find_photo_faces(
 
 
 def predict_faces(
-    pixels: Tensor, faces: Sequence[PhotoFace], photo_predictions: Predictions, context: Context
+    pixels: Tensor, original: Tensor, faces: Sequence[PhotoFace], photo_predictions: Predictions, context: Context
 ) -> list[Predictions | None]:
     """Predict the class of each face on another version of the photo.
 
     Args:
         pixels: (C,H,W) uint8 pixels of the other version.
+        original: (C,H,W) uint8 pixels of the original.
         faces: faces of the original.
         photo_predictions: predictions on the other version.
         context: models and settings.
@@ -81,7 +83,11 @@ def predict_faces(
     """
     landmarks = find_same_faces(pixels, [face.box for face in faces])
     return [
-        None if points is None else predict_face(pixels, points, face.label, photo_predictions, context)
+        None
+        if points is None
+        else predict_face(
+            pixels, points, face.label, photo_predictions, context, Look(original[None], face.landmarks[None])
+        )
         for face, points in zip(faces, landmarks, strict=True)
     ]
 

@@ -194,8 +194,8 @@ def _encode_and_judge(job: PhotoJob, seconds_so_far: float, context: Context) ->
         while True:
             data = _encode(job, context)
             written = to_tensor(decode(data, max_pixels=context.max_pixels).pixels).to(context.device)
-            after = predict_photo(written, job.label, context)
-            faces_after = predict_faces(written, job.faces, after, context)
+            after = predict_photo(written, job.label, context, job.original)
+            faces_after = predict_faces(written, job.original, job.faces, after, context)
             deployments = deployment_margins(job, written, context)
             to_restore = _rows_to_restore(job, written, after, faces_after, deployments, context)
             if not to_restore:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from onlymymodel.protect.attack.guard import margin
 from onlymymodel.protect.context import Context
+from onlymymodel.surrogates.heads import Look, answer_logits
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Predictions:
     Attributes:
         authorized: class index that the authorized model predicts.
         margin: the authorized model's logit of the label minus its largest other logit.
-        surrogates: class index that each surrogate predicts.
+        surrogates: class index that each surrogate predicts, see `answer_logits`.
     """
 
     authorized: int
@@ -25,22 +26,29 @@ class Predictions:
 
 
 @torch.inference_mode()
-def predict_photo(pixels: Tensor, label: int | None, context: Context) -> Predictions:
+def predict_photo(pixels: Tensor, label: int | None, context: Context, original: Tensor | None = None) -> Predictions:
     """Predict the class of one photo with every model.
 
     Args:
         pixels: (C,H,W) uint8 pixels of the photo.
         label: class index whose margin is computed; the authorized model's own answer if None.
         context: the models.
+        original: (C,H,W) uint8 pixels of its original, beside which embedders are asked; None for the original itself.
     """
-    photo = pixels[None]
+    photo, beside = pixels[None], None if original is None else Look(original[None])
     answer, label_margin = _answer_and_margin(context.authorized(photo), label)
-    return Predictions(answer, label_margin, tuple(int(model(photo).argmax(1)) for model in context.surrogates))
+    surrogates = (answer_logits(model, Look(photo), beside) for model in context.surrogates)
+    return Predictions(answer, label_margin, tuple(int(logits.argmax(1)) for logits in surrogates))
 
 
 @torch.inference_mode()
 def predict_face(
-    pixels: Tensor, landmarks: Tensor, label: int | None, photo_predictions: Predictions, context: Context
+    pixels: Tensor,
+    landmarks: Tensor,
+    label: int | None,
+    photo_predictions: Predictions,
+    context: Context,
+    original: Look | None = None,
 ) -> Predictions:
     """Predict the class of one face with every model that aligns faces.
 
@@ -50,13 +58,14 @@ def predict_face(
         label: class index whose margin is computed; the authorized model's own answer if None.
         photo_predictions: predictions on the photo, which are returned for the models that do not align faces.
         context: the models.
+        original: the face in the original, beside which embedders are asked; None for the original itself.
     """
-    photo, landmarks = pixels[None], landmarks[None]
+    look = Look(pixels[None], landmarks[None])
     answer, label_margin = photo_predictions.authorized, photo_predictions.margin
     if context.authorized.aligns:
-        answer, label_margin = _answer_and_margin(context.authorized.at(photo, landmarks), label)
+        answer, label_margin = _answer_and_margin(context.authorized.at(*look), label)
     surrogates = tuple(
-        int(model.at(photo, landmarks).argmax(1)) if model.aligns else on_photo
+        int(answer_logits(model, look, original).argmax(1)) if model.aligns else on_photo
         for model, on_photo in zip(context.surrogates, photo_predictions.surrogates, strict=True)
     )
     return Predictions(answer, label_margin, surrogates)

@@ -94,13 +94,13 @@ def query(model: BlackBox, image: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _to_scores(prediction: ArrayLike, card: ModelCard) -> NDArray[np.float32]:
     """Return the prediction for one image as (classes,) finite scores.
 
-    A class index becomes one-hot, except for a model with a gallery, whose scores are needed as cosines.
+    A class index becomes one-hot, except where the scores themselves are needed, see `ModelCard.needs_scores`.
     """
     try:
         array = np.asarray(prediction)
     except (TypeError, ValueError, RuntimeError) as error:
         raise BlackBoxError(f"model {card.uri}: its answer is not numbers ({error})") from error
-    if array.ndim == 0 and array.dtype.kind in "iu" and 0 <= int(array) < card.classes and not card.gallery:
+    if array.ndim == 0 and array.dtype.kind in "iu" and 0 <= int(array) < card.classes and not card.needs_scores:
         return one_hot(int(array), card.classes)
     description = repr(prediction) if array.ndim == 0 else f"shape {array.shape} of {array.dtype}"
     if array.shape == (card.classes,) and array.dtype.kind in "iuf":
@@ -109,7 +109,7 @@ def _to_scores(prediction: ArrayLike, card: ModelCard) -> NDArray[np.float32]:
         if np.isfinite(scores).all():
             return scores
         description = "scores that are not finite"
-    index = "" if card.gallery else f"or a class index from 0 to {card.classes - 1} "
+    index = "" if card.needs_scores else f"or a class index from 0 to {card.classes - 1} "
     raise BlackBoxError(f"model {card.uri} answers {description}, where {card.classes} finite scores {index}are needed")
 
 

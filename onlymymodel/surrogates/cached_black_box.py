@@ -51,8 +51,8 @@ class CachedBlackBox:
         return int(self._query_and_store(key, image).argmax()) if cached is None else cached
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """See `BlackBox.predict`: the scores of a model with a gallery, one-hot scores of any other."""
-        predict_one = self._scores if self.card.gallery else self._one_hot
+        """See `BlackBox.predict`: scores where the card needs them, one-hot scores of any other model."""
+        predict_one = self._scores if self.card.needs_scores else self._one_hot
         rows = [predict_one(image) for image in images]
         return np.stack(rows) if rows else np.zeros((0, self.card.classes), np.float32)
 
@@ -66,11 +66,11 @@ class CachedBlackBox:
         return self._query_and_store(key, image) if cached is None else cached
 
     def _query_and_store(self, key: str, image: NDArray[np.uint8]) -> Scores:
-        """Return the scores that the box gives; they are stored if the model has a gallery, else the class index."""
+        """Return the scores that the box gives; they are stored if the card needs them, else the class index."""
         scores = self._query(key, image)
         if self.is_cached:
             answer = int(scores.argmax())
-            self.cache.add_answer(self.card, self.view, key, answer, scores if self.card.gallery else None)
+            self.cache.add_answer(self.card, self.view, key, answer, scores if self.card.needs_scores else None)
         return scores
 
     def _query(self, key: str, image: NDArray[np.uint8]) -> Scores:

@@ -12,15 +12,19 @@ from torch import Tensor, nn
 
 from onlymymodel.data.manifest import sha256_file
 from onlymymodel.errors import UserError
+from onlymymodel.surrogates.clip import clip_loaded, untrained_clip
 from onlymymodel.surrogates.loaded import Loaded
 from onlymymodel.surrogates.onnx_weights import MAX_WEIGHTS
 from onlymymodel.surrogates.options import check_classes, number
-from onlymymodel.surrogates.pretrained import untrained
+from onlymymodel.surrogates.pretrained import untrained, without_last_layer
+from onlymymodel.surrogates.schemes import READING_OPTIONS
 from onlymymodel.surrogates.uri import ModelUri
 
 
 def load_checkpoint(uri: ModelUri) -> Loaded:
     """Load `checkpoint:file?arch=library:name&classes=N`; N is 1000 by default, 0 for an embedder without last layer.
+
+    `arch=clip:NAME` needs no number of classes.
 
     Raises:
         UserError: no such file, a file that is too large or holds no plain state dict, or one of another architecture.
@@ -28,11 +32,20 @@ def load_checkpoint(uri: ModelUri) -> Loaded:
     path = uri.file()
     _check_size(uri, path)
     classes = int(number(uri, "classes", uri.options.get("classes", "1000"), int))
-    if not (classes == 0 and "gallery" in uri.options):
+    if uri.options.get("arch", "").startswith("clip:"):
+        return _load_clip(uri, path)
+    if not (classes == 0 and ("gallery" in uri.options or uri.options.get("task") == "embedding")):
         check_classes(uri, classes)
     loaded = untrained(uri, classes)
     _fill(uri, loaded.net, _read_state(uri, path))
-    return replace(loaded, sha256=sha256_file(path))
+    return without_last_layer(uri, replace(loaded, sha256=sha256_file(path)))
+
+
+def _load_clip(uri: ModelUri, path: Path) -> Loaded:
+    name = uri.options["arch"].removeprefix("clip:")
+    model = untrained_clip(uri, name)
+    _fill(uri, model, _read_state(uri, path))
+    return replace(clip_loaded(uri, model, name), sha256=sha256_file(path), assumed=READING_OPTIONS)
 
 
 def _check_size(uri: ModelUri, path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from onlymymodel.errors import UserError, first_line
-from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.classifier import Classifier, ModelCard
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,10 @@ def check_models(authorized: Classifier, surrogates: Sequence[Classifier]) -> No
     """Refuse a run that cannot work, before the first photo.
 
     Raises:
-        UserError: a model fails a check of `check_model`, or a surrogate has the weights of the authorized model or of
-            another surrogate.
+        UserError: the authorized model has no classes, a model fails a check of `check_model`, or a surrogate has the
+            weights of the authorized model or of another surrogate.
     """
+    require_classes(authorized.card)
     for role, model in (("authorized model", authorized), *(("surrogate", model) for model in surrogates)):
         failed = [result.advice for result in check_model(model) if not result.passed]
         if failed:
@@ -90,6 +91,20 @@ def check_models(authorized: Classifier, surrogates: Sequence[Classifier]) -> No
     for first, second in combinations((model.card for model in surrogates), 2):
         if first.same_weights(second):
             raise UserError(f"surrogate {second.uri} is named twice: {first.uri} has the same weights")
+
+
+def require_classes(card: ModelCard) -> None:
+    """Refuse an embedder without people or words as the authorized model: it has no answer that could be kept.
+
+    Raises:
+        UserError: it is one.
+    """
+    if card.embeds:
+        raise UserError(
+            f"{card.uri} gives features, not the logits of a classifier, and cannot be the authorized model: add "
+            "gallery=FOLDER, a folder with one folder of photos for each person, or labels=FILE if it is a tower of "
+            "CLIP (clip:) or its outputs are classes"
+        )
 
 
 def _result(check: str, passed: bool, advice: str) -> CheckResult:

@@ -17,8 +17,10 @@ def map_classes(source: ModelCard, target: ModelCard) -> ClassMap | None:
 
     Returns:
         For each class of `source` an index of `target`, or None where no single class matches. None instead of a map
-        if nothing matches: other tasks, other numbers of unnamed classes, other names.
+        if nothing matches: other tasks, other numbers of unnamed classes, other names, embeddings.
     """
+    if source.embeds or target.embeds:
+        return None
     if source.labels and source.labels == target.labels:
         return tuple(range(source.classes))
     if source.task != target.task:

@@ -17,14 +17,14 @@ PREPROCESS = Preprocess(
 
 
 def load_facenet(uri: ModelUri) -> Loaded:
-    """Load `facenet:vggface2` or `facenet:casia-webface`; an embedder if the URI has a gallery.
+    """Load `facenet:vggface2` or `facenet:casia-webface`; an embedder if the URI has a gallery or `task=embedding`.
 
     Raises:
         UserError: another name, or the weights cannot be downloaded.
     """
     if uri.rest not in PEOPLE:
         raise UserError(f"model {uri.text!r}{did_you_mean(uri.rest, PEOPLE)}")
-    net = identity_network(uri.rest, embed="gallery" in uri.options)
+    net = identity_network(uri.rest, embed="gallery" in uri.options or uri.options.get("task") == "embedding")
     (path,) = weight_paths(uri).values()
     with readable(uri):
         net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

@@ -9,7 +9,7 @@ PREFIXES = (
 # families of several words, whose first word alone is another family
 COMPOUND = {"inception_resnet": "inception-resnet", "inception_next": "inception-next"}
 # first words that are another spelling of a family
-ALIASES = {"regnetx": "regnet", "regnety": "regnet", "regnetz": "regnet", "googlenet": "inception"}
+ALIASES = {"regnetx": "regnet", "regnety": "regnet", "regnetz": "regnet", "googlenet": "inception", "rn": "resnet"}
 
 
 def family_of(name: str) -> str:

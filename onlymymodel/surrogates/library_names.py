@@ -65,3 +65,36 @@ def torchvision_record(uri: ModelUri) -> Any:
     if tag not in weights.__members__:
         raise UserError(f"model {uri.text!r}: write {name}@ and one of {', '.join(weights.__members__)}")
     return weights[tag]
+
+
+def clip_record(uri: ModelUri) -> Any:
+    """Return open_clip's own record of the weights that `clip:NAME@TAG` names.
+
+    Raises:
+        UserError: open_clip is not installed, or has no such tower or no such weights on the hub.
+    """
+    open_clip = import_open_clip()
+    name, _, tag = uri.rest.partition("@")
+    if name not in open_clip.list_models():
+        raise UserError(f"model {uri.text!r}: open_clip has no {name!r}{did_you_mean(name, open_clip.list_models())}")
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if tag not in tags:
+        which = f"write {name}@ and one of {', '.join(tags)}" if tags else "open_clip has no weights for it"
+        raise UserError(f"model {uri.text!r}: {which}")
+    record = open_clip.get_pretrained_cfg(name, tag)
+    if record["hf_hub"].count("/") < 2:
+        raise UserError(f"model {uri.text!r}: these weights are not on the hub")
+    return record
+
+
+def import_open_clip() -> Any:
+    """Import open_clip.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import open_clip
+    except ImportError as error:
+        raise UserError("models of image and text need an extra: pip install 'onlymymodel[clip]'") from error
+    return open_clip

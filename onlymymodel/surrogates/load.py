@@ -15,7 +15,15 @@ from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.fingerprint import fingerprint, parameters_sha256
 from onlymymodel.surrogates.loaded import Loaded
 from onlymymodel.surrogates.model_card import ModelCard, Preprocess
-from onlymymodel.surrogates.options import number, override_card, override_preprocess, refuse_features, require_gallery
+from onlymymodel.surrogates.options import (
+    embeds_photos,
+    override_card,
+    override_preprocess,
+    read_names,
+    read_template,
+    read_threshold,
+    require_gallery,
+)
 from onlymymodel.surrogates.schemes import import_loader
 from onlymymodel.surrogates.uri import ModelUri, parse_uri
 
@@ -89,35 +97,40 @@ def to_classifier(uri: ModelUri, loaded: Loaded) -> Classifier:
     """
     if loaded.record.get("task") != "identity":
         require_gallery(uri)
-    if loaded.features:
-        refuse_features(uri)
     preprocess = override_preprocess(loaded.preprocess, uri)
-    sha256, net, record = loaded.sha256 or parameters_sha256(loaded.net), loaded.net, loaded.record
-    weights = loaded.weights
+    sha256, weights = loaded.sha256 or parameters_sha256(loaded.net), loaded.weights
     if weights is None:
-        weights = fingerprint(value for value in net.state_dict().values() if isinstance(value, Tensor))
-    if "gallery" in uri.options:
-        net, record = _add_gallery(uri, loaded.net, preprocess, loaded.record)
-    elif "threshold" in uri.options:
-        raise UserError(f"model {uri.text!r}: a threshold is for an embedder with a gallery=FOLDER")
+        weights = fingerprint(value for value in loaded.net.state_dict().values() if isinstance(value, Tensor))
+    net, record = _with_head(uri, loaded, preprocess)
     classes = _count_classes(uri.text, net, preprocess)
     card = ModelCard(uri=uri.public, sha256=sha256, classes=classes, preprocess=preprocess, weights=weights, **record)
     return Classifier(net, override_card(card, uri), still_assumed(loaded.assumed, preprocess, uri))
 
 
-def _add_gallery(
-    uri: ModelUri, embedder: nn.Module, preprocess: Preprocess, record: dict[str, Any]
-) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the embedder with its gallery as one network, and the fields of its card."""
+def _with_head(uri: ModelUri, loaded: Loaded, preprocess: Preprocess) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the network with the head that the URI asks for, and the fields of its card."""
     from onlymymodel.surrogates.gallery import enroll
+    from onlymymodel.surrogates.heads import EMBEDDING, SELF_THRESHOLD, SelfHead, WordsHead, words_sha256
 
-    text = uri.options.get("threshold")
-    threshold = None if text is None else float(number(uri, "threshold", text, float))
-    if threshold is not None and not -1 <= threshold <= 1:
-        raise UserError(f"model {uri.text!r}: the threshold is a cosine, from -1 to 1")
-    folder = Path(uri.options["gallery"]).expanduser()
-    enrolled = enroll(repr(uri.text), embedder.eval(), preprocess, folder, threshold)
-    return enrolled.head, {**record, "task": "identity", "labels": enrolled.names, "gallery": enrolled.sha256}
+    if "gallery" in uri.options:
+        folder, embedder = Path(uri.options["gallery"]).expanduser(), loaded.net.eval()
+        enrolled = enroll(repr(uri.text), embedder, preprocess, folder, read_threshold(uri, None))
+        people = {"task": "identity", "labels": enrolled.names, "gallery": enrolled.sha256}
+        return enrolled.head, {**loaded.record, **people}
+    if loaded.embed_texts is not None and "labels" in uri.options:
+        names, template = read_names(uri), read_template(uri)
+        with torch.no_grad():
+            texts = loaded.embed_texts([template.replace("{}", name) for name in names])
+        words = {"labels": names, "words": words_sha256(names, template)}
+        return WordsHead(loaded.net, texts, loaded.text_scale), {**loaded.record, **words}
+    if "template" in uri.options:
+        raise UserError(f"model {uri.text!r}: a template is for the labels=FILE of a model that embeds text (clip:)")
+    if embeds_photos(uri, loaded.features):
+        threshold = read_threshold(uri, SELF_THRESHOLD)
+        return SelfHead(loaded.net), {**loaded.record, "task": EMBEDDING, "labels": (), "threshold": threshold}
+    if "threshold" in uri.options:
+        raise UserError(f"model {uri.text!r}: a threshold is for an embedder with a gallery=FOLDER or task=embedding")
+    return loaded.net, loaded.record
 
 
 def _count_classes(uri: str, net: nn.Module, preprocess: Preprocess) -> int:

@@ -1,9 +1,10 @@
 """The result of a model loader."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from onlymymodel.surrogates.model_card import Preprocess
 
@@ -18,8 +19,10 @@ class Loaded:
         record: further fields of the `ModelCard` that the weights' record has.
         sha256: of the file that holds the weights; None where they come from no file.
         weights: their `fingerprint`, where it is not that of `net`; empty where they have none.
-        features: whether `net` gives features, which need a gallery to become the logits of a classifier.
+        features: whether `net` gives features, which are no logits: they need something to be compared with.
         assumed: options of the URI whose values in `preprocess` are defaults, not the weights' own record.
+        embed_texts: of a CLIP-like model its text tower: texts to (N,D) embeddings of length 1; None without one.
+        text_scale: of the cosines of photos and texts, by the weights' record.
     """
 
     net: nn.Module
@@ -29,3 +32,5 @@ class Loaded:
     weights: str | None = None
     features: bool = False
     assumed: tuple[str, ...] = ()
+    embed_texts: Callable[[Sequence[str]], Tensor] | None = None
+    text_scale: float = 1.0

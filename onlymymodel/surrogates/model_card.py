@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Fit = Literal["crop", "squash", "squash-crop", "align"]
 Interpolation = Literal["bicubic", "bilinear", "nearest"]
+Kind = Literal["classes", "people", "words", "embedder"]
 NO_WEIGHTS = {"", hashlib.sha256().hexdigest()}  # hashes of nothing, which networks without parameters share
 
 
@@ -102,6 +103,10 @@ class ModelCard:
         licence: as declared by the source, empty when not known.
         gallery: sha256 of the gallery's photos and threshold, for an embedder with a gallery; else empty.
         weights: their `fingerprint`, which identifies them in any file; empty where they have none.
+        words: sha256 of the class names and the template that a text tower embedded, for an embedder that compares
+            photos with words; else empty.
+        threshold: cosine below which a photo is no longer found to be its original, for an embedder that has neither
+            a gallery nor words; else None. The outputs of such a model are `classes` numbers, not logits.
     """
 
     uri: str
@@ -115,6 +120,25 @@ class ModelCard:
     licence: str = ""
     gallery: str = ""
     weights: str = ""
+    words: str = ""
+    threshold: float | None = None
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it gives embeddings, which have a meaning only beside those of other photos."""
+        return self.threshold is not None
+
+    @property
+    def kind(self) -> Kind:
+        """What the model compares photos with."""
+        if self.embeds:
+            return "embedder"
+        return "people" if self.gallery else "words" if self.words else "classes"
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether its scores are needed, not its answer alone: they are cosines, or an embedding."""
+        return bool(self.gallery) or self.embeds
 
     @property
     def stranger(self) -> int | None:
@@ -130,11 +154,12 @@ class ModelCard:
         return bool({self.sha256, self.weights} & {other.sha256, other.weights} - NO_WEIGHTS)
 
     def to_json(self) -> dict[str, Any]:
-        """Return all fields but the class names (the hash implies them); `weights` only where they are known."""
+        """Return all fields but the class names (the hash implies them); the last ones only where they are known."""
         fields = asdict(self)
         del fields["labels"]
-        if not self.weights:
-            del fields["weights"]
+        for name in ("weights", "words", "threshold"):
+            if fields[name] in ("", None):
+                del fields[name]
         return fields
 
     @classmethod

@@ -1,16 +1,19 @@
 """ONNX files as black boxes, run by ONNX Runtime."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from onlymymodel.errors import UserError, first_line
 from onlymymodel.surrogates.assumed import still_assumed
 from onlymymodel.surrogates.black_box import BlackBox, network_input
+from onlymymodel.surrogates.heads import EMBEDDING, SELF_THRESHOLD
 from onlymymodel.surrogates.loaded import Loaded
 from onlymymodel.surrogates.model_card import ModelCard
 from onlymymodel.surrogates.onnx_file import (
@@ -23,7 +26,13 @@ from onlymymodel.surrogates.onnx_file import (
     read_graph,
     require_one_each,
 )
-from onlymymodel.surrogates.options import override_card, override_preprocess, refuse_features, require_gallery
+from onlymymodel.surrogates.options import (
+    embeds_photos,
+    override_card,
+    override_preprocess,
+    read_threshold,
+    require_gallery,
+)
 from onlymymodel.surrogates.schemes import READING_OPTIONS
 from onlymymodel.surrogates.uri import ModelUri
 
@@ -57,8 +66,7 @@ class OnnxBlackBox:
         self.session = _session(uri, path)
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         require_one_each(uri, len(inputs), len(outputs))
-        if names_features(outputs[0].name):
-            refuse_features(uri)
+        self.embeds = embeds_photos(uri, names_features(outputs[0].name))
         self.input = inputs[0].name
         preprocess = override_preprocess(onnx_preprocess(uri, inputs[0].shape[2:4]), uri)
         try:
@@ -68,6 +76,8 @@ class OnnxBlackBox:
         if scores.ndim != 2 or scores.shape[0] != 1 or scores.shape[1] < 2:
             raise UserError(f"model {uri.text!r} gives {scores.shape} for one photo, where (1, classes) are needed")
         card = ModelCard(uri.public, onnx_sha256(uri, path), scores.shape[1], preprocess, weights=weights)
+        if self.embeds:
+            card = replace(card, task=EMBEDDING, threshold=read_threshold(uri, SELF_THRESHOLD))
         self.card = override_card(card, uri)
         self.assumed = still_assumed(READING_OPTIONS, preprocess, uri)
 
@@ -78,7 +88,11 @@ class OnnxBlackBox:
 
     def _scores(self, network_input: torch.Tensor) -> NDArray[np.float32]:
         scores: NDArray[np.float32] = self.session.run(None, {self.input: network_input.numpy()})[0]
-        return scores.astype(np.float32, copy=False)
+        scores = scores.astype(np.float32, copy=False)
+        if not self.embeds:
+            return scores
+        embeddings: NDArray[np.float32] = F.normalize(torch.from_numpy(scores).flatten(1), dim=1).numpy()
+        return embeddings
 
 
 def _session(uri: ModelUri, path: Path) -> Any:

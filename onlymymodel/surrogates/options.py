@@ -64,23 +64,58 @@ def require_gallery(uri: ModelUri) -> None:
     if uri.options.get("task") == "identity" and not {"gallery", "classes", "labels"} & uri.options.keys():
         raise UserError(
             f"model {uri.text!r} is to recognize people: add gallery=FOLDER, a folder with one folder of photos for "
-            "each person, or labels=FILE or classes=N if the model is already a classifier of people"
+            "each person, or labels=FILE or classes=N if the model is already a classifier of people, or write "
+            "task=embedding to compare photos with their originals"
         )
 
 
-def refuse_features(uri: ModelUri) -> None:
-    """Refuse features in place of logits: the largest of them is no class.
+def embeds_photos(uri: ModelUri, features: bool) -> bool:
+    """Return whether the outputs of a network are to be compared with those of the original: they are no logits.
 
-    Raises:
-        UserError: the URI has no gallery, and does not declare classes.
+    Args:
+        uri: of the model; without a gallery.
+        features: whether the loader knows the outputs to be features.
     """
     # `classes` of a checkpoint only says how the network is built
-    declared = {"gallery", "labels", *(["classes"] if uri.scheme != "checkpoint" else [])}
-    if not declared & uri.options.keys():
-        raise UserError(
-            f"model {uri.text!r} gives features, not the logits of a classifier: add gallery=FOLDER, a folder with one "
-            "folder of photos for each person, or labels=FILE if its outputs are classes"
-        )
+    declared = {"labels", *(["classes"] if uri.scheme != "checkpoint" else [])}
+    return uri.options.get("task") == "embedding" or (features and not declared & uri.options.keys())
+
+
+def read_threshold(uri: ModelUri, default: float | None) -> float | None:
+    """Return the cosine that the option `threshold` gives, or the default.
+
+    Raises:
+        UserError: it is not a cosine.
+    """
+    if "threshold" not in uri.options:
+        return default
+    threshold = float(number(uri, "threshold", uri.options["threshold"], float))
+    if not -1 <= threshold <= 1:
+        raise UserError(f"model {uri.text!r}: the threshold is a cosine, from -1 to 1")
+    return threshold
+
+
+def read_template(uri: ModelUri) -> str:
+    """Return the text that stands around each class name, which takes the place of its `{}`.
+
+    Raises:
+        UserError: it has no `{}`.
+    """
+    template = uri.options.get("template", "a photo of a {}.")
+    if "{}" not in template:
+        raise UserError(f"model {uri.text!r}: the template needs {{}} where the class name goes")
+    return template
+
+
+def read_names(uri: ModelUri) -> tuple[str, ...]:
+    """Return the class names in the file that the option `labels` names.
+
+    Raises:
+        UserError: there is no such file, it is not text, or it has fewer than two names.
+    """
+    names = _read_names(uri, uri.options["labels"])
+    check_classes(uri, len(names))
+    return names
 
 
 def override_preprocess(record: Preprocess, uri: ModelUri) -> Preprocess:
@@ -110,8 +145,10 @@ def override_card(card: ModelCard, uri: ModelUri) -> ModelCard:
     options = uri.options
     declared = {key: options[key] for key in ("task", "family", "parent", "licence") if key in options}
     card = replace(card, **declared)  # type: ignore[arg-type]
+    if card.task == "embedding" and not card.embeds:
+        raise UserError(f"model {uri.text!r}: a model of this kind cannot be read as an embedder (task=embedding)")
     # the outputs of an embedder in a file are not the people of its gallery
-    counted = "classes" in options and not (card.gallery and uri.scheme == "checkpoint")
+    counted = "classes" in options and not (card.needs_scores and uri.scheme == "checkpoint")
     if counted and number(uri, "classes", options["classes"], int) != card.classes:
         raise UserError(f"model {uri.text!r} gives {card.classes} classes, not {options['classes']}")
     if "labels" in options:

@@ -11,6 +11,7 @@ from torch import nn
 
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates.family import family_of
+from onlymymodel.surrogates.fingerprint import fingerprint
 from onlymymodel.surrogates.library_names import timm_record, timm_tags, torchvision_record, torchvision_tags
 from onlymymodel.surrogates.loaded import Loaded
 from onlymymodel.surrogates.model_card import Preprocess
@@ -92,7 +93,8 @@ def untrained(uri: ModelUri, classes: int) -> Loaded:
         net = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
         return Loaded(net, preprocess, {"family": family_of(name)}, assumed=READING_OPTIONS)
     raise UserError(
-        f"model {uri.text!r}: say which network the file is for, as ?arch=timm:NAME or ?arch=torchvision:NAME"
+        f"model {uri.text!r}: say which network the file is for, as ?arch=timm:NAME, ?arch=torchvision:NAME or "
+        "?arch=clip:NAME"
     )
 
 
@@ -108,7 +110,17 @@ def _from_timm(uri: ModelUri, net: nn.Module) -> Loaded:
         "licence": str(config.get("license") or ""),
     }
     features = not labels and gives_features(architecture, outputs)
-    return Loaded(net, _timm_preprocess(uri, net), record, features=features)
+    return without_last_layer(uri, Loaded(net, _timm_preprocess(uri, net), record, features=features))
+
+
+def without_last_layer(uri: ModelUri, loaded: Loaded) -> Loaded:
+    """Return timm's classifier without its last layer, where the URI asks for its embedding (`task=embedding`)."""
+    wanted = uri.options.get("task") == "embedding" and "gallery" not in uri.options
+    if not wanted or loaded.features or not hasattr(loaded.net, "reset_classifier"):
+        return loaded
+    weights = fingerprint(loaded.net.state_dict().values())  # by which the classifier is known to be the same model
+    loaded.net.reset_classifier(0)  # type: ignore[operator]
+    return replace(loaded, weights=weights, features=True)
 
 
 def gives_features(name: str, outputs: int) -> bool:

@@ -69,8 +69,8 @@ def _call(uri: ModelUri) -> object:
 
 def _as_loaded(uri: ModelUri, made: object) -> Loaded:
     if isinstance(made, Classifier):
-        card = {key: getattr(made.card, key) for key in ("task", "labels", "family", "parent", "licence")}
-        return Loaded(made.net, made.card.preprocess, card, assumed=made.assumed)
+        card = {key: getattr(made.card, key) for key in ("task", "labels", "words", "family", "parent", "licence")}
+        return Loaded(made.net, made.card.preprocess, card, features=made.card.embeds, assumed=made.assumed)
     if not isinstance(made, nn.Module):
         raise UserError(f"model {uri.text!r}: the factory must return a torch.nn.Module or a Classifier")
     return Loaded(made, Preprocess(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)), assumed=PREPROCESS_OPTIONS)

@@ -8,6 +8,7 @@ from typing import Any
 VARIABLE = "OMM_MODELS"  # of the environment: the folder of weights that runs use, and do not add to
 CARD_OPTIONS = ("task", "family", "parent", "licence", "labels", "classes")
 GALLERY_OPTIONS = ("gallery", "threshold")  # turn an embedder into a classifier of people
+WORD_OPTIONS = ("template",)  # text around each class name, for the text tower of a CLIP-like model
 READING_OPTIONS = ("crop_pct", "fit", "interpolation", "mean", "std")  # how a photo becomes an input of the right size
 PREPROCESS_OPTIONS = ("size", *READING_OPTIONS)
 SERVER_OPTIONS = ("input", "output", "timeout", "retries", "budget")
@@ -66,9 +67,17 @@ SCHEMES = {
     "timm": Scheme("timm:resnet50.a1_in1k", loader="pretrained:load_timm", downloads=True),
     "hf-hub": Scheme("hf-hub:org/repo@revision", loader="pretrained:load_hf_hub", downloads=True),
     "torchvision": Scheme("torchvision:resnet50@IMAGENET1K_V2", loader="pretrained:load_torchvision", downloads=True),
+    "clip": Scheme(
+        "clip:ViT-B-32@openai?labels=classes.txt",
+        options=(*CLASSIFIER, *WORD_OPTIONS),
+        loader="clip:load_clip",
+        downloads=True,
+        guide_modules=("open_clip",),
+        judge_modules=("open_clip",),
+    ),
     "checkpoint": Scheme(
         "checkpoint:weights.safetensors?arch=timm:resnet50&classes=1000",
-        options=(*CLASSIFIER, "arch"),
+        options=(*CLASSIFIER, *WORD_OPTIONS, "arch"),
         loader="checkpoint:load_checkpoint",
         is_file=True,
     ),

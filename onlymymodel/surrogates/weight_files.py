@@ -20,11 +20,12 @@ from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalE
 
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates.facenet_files import ADDRESSES
-from onlymymodel.surrogates.library_names import timm_record, torchvision_record
+from onlymymodel.surrogates.library_names import clip_record, timm_record, torchvision_record
 from onlymymodel.surrogates.schemes import VARIABLE
 from onlymymodel.surrogates.uri import ModelUri
 
 SAFETENSORS, PICKLED, CONFIG = "model.safetensors", "pytorch_model.bin", "config.json"
+CLIP_SAFETENSORS, CLIP_PICKLED = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
 HASH = re.compile(r"-([a-f0-9]{8,})\.[a-z0-9.]+$")  # of a file's beginning, in its name
 TIMEOUT = 10.0  # seconds, for the size of a file
 
@@ -155,6 +156,15 @@ def files_of(uri: ModelUri, caches: Caches) -> WeightFiles | None:
         except HFValidationError as error:
             raise UserError(f"model {uri.text!r}: write hf-hub:org/repo@revision ({error})") from error
         return WeightFiles(uri.rest, caches.hub, (SAFETENSORS, CONFIG), repository, revision, PICKLED)
+    if uri.scheme == "clip":
+        organization, repository, own = str(clip_record(uri)["hf_hub"]).split("/", 2)
+        return WeightFiles(
+            f"{organization}/{repository}",
+            caches.hub,
+            (own or CLIP_SAFETENSORS,),
+            f"{organization}/{repository}",
+            optional="" if own else CLIP_PICKLED,
+        )
     if uri.scheme == "timm":
         record = timm_record(uri)
         if not record.hf_hub_id:

@@ -94,6 +94,11 @@ def chatty() -> Classifier:
     return theirs()
 
 
+def features() -> nn.Module:
+    """A network that gives six numbers, as `python:toys:features?task=embedding`."""
+    return linear(seed=21, classes=6, scale=0.1).net
+
+
 def choosy() -> Classifier:
     """`mine` with a further class that it gives no photo, as `python:toys:choosy`."""
     net = mine().net

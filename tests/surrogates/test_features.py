@@ -1,4 +1,4 @@
-"""Networks that give features: refused as classifiers, accepted with a gallery."""
+"""Networks that give features: embedders, never classifiers; with a gallery they name people."""
 
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,21 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from tiny_onnx import CLASSES, write_onnx
 from tiny_timm import fill_cache, save
 
 from onlymymodel.errors import UserError
+from onlymymodel.surrogates.black_box import ClassifierBlackBox, query
+from onlymymodel.surrogates.checks import require_classes
 from onlymymodel.surrogates.load import load_black_box, load_model
+from onlymymodel.surrogates.model_card import ModelCard, Preprocess
+from onlymymodel.surrogates.options import override_card
 from onlymymodel.surrogates.pretrained import CLASS_COUNTS, gives_features
+from onlymymodel.surrogates.uri import parse_uri
 
-REFUSED = "gives features, not the logits of a classifier: add gallery=FOLDER"
+REFUSED = "gives features, not the logits of a classifier, and cannot be the authorized model: add gallery=FOLDER"
 
 
 @pytest.fixture
@@ -76,16 +82,16 @@ def tower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "hf-hub:timm/test_vit.r160_in1k@main"
 
 
-def test_a_tower_on_the_hub_needs_a_gallery(tower: str, gallery: Path, tmp_path: Path) -> None:
+def test_a_tower_on_the_hub_is_an_embedder_without_a_gallery(tower: str, gallery: Path, tmp_path: Path) -> None:
     for load in (load_model, load_black_box):
         with pytest.raises(UserError, match=REFUSED):
-            load(tower)
+            require_classes(load(tower).card)
     assert load_model(f"{tower}?gallery={gallery}").card.labels == ("ann", "bob", "stranger")
     (tmp_path / "names.txt").write_text("\n".join(map(str, range(512))))
     assert load_model(f"{tower}?labels={tmp_path / 'names.txt'}").card.classes == 512
 
 
-def test_a_file_without_a_last_layer_works_with_a_gallery(gallery: Path, tmp_path: Path) -> None:
+def test_a_file_without_a_last_layer_is_an_embedder(gallery: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     save(timm.create_model("test_vit", num_classes=0).state_dict(), tmp_path / "net.pt")
     uri = f"checkpoint:{tmp_path / 'net.pt'}?arch=timm:test_vit&classes=0"
@@ -94,6 +100,25 @@ def test_a_file_without_a_last_layer_works_with_a_gallery(gallery: Path, tmp_pat
     model = load_model(f"{uri}&gallery={gallery}")
     assert model.card.labels == ("ann", "bob", "stranger")
     assert model(torch.rand(2, 3, 50, 40)).shape == (2, 3)
+    assert load_model(f"{uri}&task=embedding").card.kind == "embedder"
+
+
+def test_a_classifier_is_an_embedder_without_its_last_layer(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net: Any = timm.create_model("test_vit", num_classes=7).eval()
+    save(net.state_dict(), tmp_path / "net.pt")
+    uri = f"checkpoint:{tmp_path / 'net.pt'}?arch=timm:test_vit&classes=7"
+    classifier, embedder = load_model(uri), load_model(f"{uri}&task=embedding&threshold=0.7")
+    assert (embedder.card.kind, embedder.card.threshold, embedder.card.classes) == ("embedder", 0.7, net.num_features)
+    assert classifier.card.same_weights(embedder.card)
+    crop = torch.rand(2, 3, 160, 160)
+    features = net.forward_head(net.forward_features((crop - embedder.mean) / embedder.std), pre_logits=True)
+    torch.testing.assert_close(embedder.logits(crop), F.normalize(features, dim=1).detach())
+
+
+def test_a_model_on_a_server_is_no_embedder() -> None:
+    with pytest.raises(UserError, match="cannot be read as an embedder"):
+        override_card(ModelCard("http://h", "s", 3, Preprocess()), parse_uri("http://h/v2/models/m?task=embedding"))
 
 
 def test_a_files_number_of_outputs_is_not_that_of_its_gallery(gallery: Path, tmp_path: Path) -> None:
@@ -103,11 +128,20 @@ def test_a_files_number_of_outputs_is_not_that_of_its_gallery(gallery: Path, tmp
 
 
 @pytest.mark.parametrize("output", ["embedding", "image_embeds", "Features"])
-def test_an_onnx_output_that_is_named_as_features_needs_a_gallery(output: str, gallery: Path, tmp_path: Path) -> None:
+def test_an_onnx_output_that_is_named_as_features_is_an_embedding(output: str, gallery: Path, tmp_path: Path) -> None:
     uri = f"onnx:{write_onnx(tmp_path / 'net.onnx', output=output)}"
     (tmp_path / "names.txt").write_text("a\nb\nc\nd\ne\n")
     for load in (load_model, load_black_box):
         with pytest.raises(UserError, match=REFUSED):
-            load(uri)
+            require_classes(load(uri).card)
         assert load(f"{uri}?gallery={gallery}").card.classes == 3
         assert load(f"{uri}?labels={tmp_path / 'names.txt'}").card.classes == CLASSES
+
+
+def test_both_runtimes_give_the_same_embedding_of_length_1(tmp_path: Path) -> None:
+    uri = f"onnx:{write_onnx(tmp_path / 'net.onnx')}?task=embedding&threshold=0.2"
+    image = np.random.default_rng(3).integers(0, 256, (20, 31, 3), dtype=np.uint8)
+    judge, model = load_black_box(uri), load_model(uri)
+    assert judge.card.threshold == model.card.threshold == 0.2
+    assert query(judge, image) == pytest.approx(query(ClassifierBlackBox(model), image), abs=1e-5)
+    assert np.linalg.norm(query(judge, image)) == pytest.approx(1, abs=1e-5)

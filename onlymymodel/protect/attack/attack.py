@@ -18,6 +18,7 @@ from onlymymodel.protect.attack.targets import apply_target_class, attack_classe
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.runtime import configure
 from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.heads import Look, answer_logits
 
 SMALLER_CHANGES = (0.75, 0.5, 0.25)  # fractions of a change, tried where the whole costs the authorized model a reading
 
@@ -79,7 +80,7 @@ def protect_batch(
             class that is missing.
     """
     with torch.no_grad():
-        predictions = [model(pixels).argmax(1) for model in surrogates]
+        predictions = [answer_logits(model, Look(pixels)).argmax(1) for model in surrogates]
     away = attack_classes(labels, predictions, authorized, surrogates, recipe)
     targets = apply_target_class(away, labels, authorized=authorized, surrogates=surrogates, recipe=recipe)
     deployed = DeployedMargins(authorized, recipe.keep_through)

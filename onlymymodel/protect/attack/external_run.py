@@ -51,6 +51,10 @@ def run_attack(
     """
     if not surrogates:
         raise UserError("an attack needs at least one surrogate")
+    if embedders := [model.card.uri for model in surrogates if model.card.embeds]:
+        raise UserError(
+            f"an attack from outside needs classes, which {embedders[0]} has none of: add a gallery or words"
+        )
     everything = list(range(len(batch)))
     deltas, notes = [], list[str]()
     for rows in [everything] if attack.attack.takes_batches else [[row] for row in everything]:

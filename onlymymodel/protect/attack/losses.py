@@ -1,6 +1,7 @@
 """Attack losses: functions of one surrogate's input that the optimizer increases.
 
-A loss is added here as a class with `for_surrogate`, and as a row of `tables.OBJECTIVES`.
+A loss is added here as a class with `for_surrogate`, and as a row of `tables.OBJECTIVES`. A surrogate without classes
+has a loss of its own in place of one that needs them, see `tables.OWN_LOSSES`.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from onlymymodel.protect.attack.batch import AttackBatch, SurrogateTargets
 from onlymymodel.protect.attack.features import capture_output, feature_layer
 from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.heads import ORIGINAL, original_logits
 
 
 class LossOutput(NamedTuple):
@@ -72,6 +74,39 @@ class CrossEntropy:
         signs = self.signs[rows]
         probability = torch.exp(-entropy.detach())
         return LossOutput(signs * entropy, torch.where(signs < 0, 1 - probability, probability))
+
+
+class SelfCosine:
+    """One minus the cosine of the embeddings of a photo and of its original; needs no label.
+
+    The original's embedding is moved by `AWAY` of its length in a fixed direction, which is ours.
+
+    Args:
+        originals: (photos,C,H,W) in [0,1].
+        landmarks: (photos,5,2) of their faces, see `find_landmarks`.
+    """
+
+    AWAY = 0.01
+
+    def __init__(self, model: Classifier, originals: Tensor, landmarks: Tensor | None = None) -> None:
+        self.model = model
+        with torch.no_grad():
+            self.clean = model.logits(_center_crop(model, originals, landmarks)).float()
+        # at the original itself the cosine has no gradient: beside it, the first step has a direction
+        signs = torch.ones_like(self.clean[0])
+        signs[1::2] = -1
+        self.beside = F.normalize(self.clean + self.AWAY * F.normalize(signs, dim=0), dim=1)
+
+    @classmethod
+    def for_surrogate(cls, model: Classifier, targets: SurrogateTargets, batch: AttackBatch, recipe: Recipe) -> Self:  # noqa: ARG003
+        """See `Loss`."""
+        return cls(model, batch.originals, batch.landmarks)
+
+    def __call__(self, crop: Tensor, rows: Tensor) -> LossOutput:
+        """See `Loss`; the confidence is that of the answer `ORIGINAL`."""
+        embeddings = self.model.logits(crop).float()
+        logits = original_logits(embeddings.detach(), self.clean[rows], self.model.card.threshold or 0.0)
+        return LossOutput(1 - (embeddings * self.beside[rows]).sum(1), logits.softmax(1)[:, ORIGINAL])
 
 
 class FeatureDistance:

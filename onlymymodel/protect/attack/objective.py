@@ -13,7 +13,7 @@ from onlymymodel.protect.attack.features import capture_output, feature_layer
 from onlymymodel.protect.attack.losses import Loss
 from onlymymodel.protect.attack.model_inputs import ModelInputs, normalize_gradient
 from onlymymodel.protect.attack.recipe import Recipe
-from onlymymodel.protect.attack.tables import OBJECTIVES, resolve
+from onlymymodel.protect.attack.tables import OBJECTIVES, OWN_LOSSES, ObjectiveKind, resolve
 from onlymymodel.protect.attack.views import apply_view
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.surrogates.classifier import Classifier, Preprocess
@@ -169,6 +169,13 @@ class FeatureObjective:
         return inputs.to_pixels(self.authorized, gradient), torch.ones_like(cross_entropy).detach()
 
 
+def _loss_of(model: Classifier, kind: ObjectiveKind) -> type[Loss]:
+    """Return the loss of a surrogate: that of the objective, or its own where that one needs classes."""
+    own = OWN_LOSSES.get(model.card.kind) if kind.uses_classes else None
+    loss: type[Loss] = resolve(own or kind.loss)
+    return loss
+
+
 def make_objective(
     batch: AttackBatch, *, authorized: Classifier, surrogates: Sequence[Classifier], recipe: Recipe
 ) -> Objective:
@@ -176,9 +183,8 @@ def make_objective(
     kind = OBJECTIVES[recipe.objective]
     if not kind.loss:
         return FeatureObjective(authorized, recipe, batch)
-    loss: type[Loss] = resolve(kind.loss)
     losses = [
-        loss.for_surrogate(model, targets, batch, recipe)
+        _loss_of(model, kind).for_surrogate(model, targets, batch, recipe)
         for model, targets in zip(surrogates, batch.targets, strict=True)
     ]
     ensemble: type[EnsembleObjective] = resolve(kind.ensemble)

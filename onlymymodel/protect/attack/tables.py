@@ -41,6 +41,7 @@ class ObjectiveKind:
 VIEWS = {
     "center": View("geometric", "onlymymodel.protect.attack.views:center"),
     "resize_pad": View("geometric", "onlymymodel.protect.attack.views:resize_pad"),
+    "crop": View("geometric", "onlymymodel.protect.attack.views:crop"),
     "affine": View("geometric", "onlymymodel.protect.attack.views:affine"),
     "block_shuffle": View("geometric", "onlymymodel.protect.attack.views:block_shuffle"),
     "scales": View("intensity", "onlymymodel.protect.attack.views:scales"),
@@ -65,6 +66,8 @@ OBJECTIVES = {
         "the authorized model's own features (FMD)", loss="", uses_classes=False, uses_layers=True
     ),
 }
+# losses of surrogates that have no classes, by the kind of the model; a loss that uses classes makes way for them
+OWN_LOSSES = {"embedder": "onlymymodel.protect.attack.losses:SelfCosine"}
 
 
 def resolve(reference: str) -> Any:

@@ -28,6 +28,7 @@ from onlymymodel.surrogates.classifier import Preprocess
 SMALLEST_RESIZE = 0.8
 LARGEST_SHIFT = 0.1
 SCALES = (0.8, 1.2)
+CROP_AREA = (0.5, 0.9)
 AFFINE_DEGREES = 15.0
 BLOCK_DEGREES = 24.0
 SCALE_COPIES = 5
@@ -79,6 +80,15 @@ def resize_pad(frame: Frame, generator: Generator) -> Tensor:
     origin = torch.tensor([frame.left, frame.top], dtype=torch.float32)
     offset = torch.tensor([frame.width * (1 - scale) * right, frame.height * (1 - scale) * down])
     return (frame.points() - origin - offset) / scale + origin
+
+
+def crop(frame: Frame, generator: Generator) -> Tensor:
+    """Enlarge a random part of 50-90 % of the area (M-Attack, Li et al., 2025, where the shape varies too)."""
+    size, right, down = _uniform(generator, 3)
+    scale = math.sqrt(CROP_AREA[0] + (CROP_AREA[1] - CROP_AREA[0]) * size)
+    origin = torch.tensor([frame.left, frame.top], dtype=torch.float32)
+    offset = torch.tensor([frame.width * (1 - scale) * right, frame.height * (1 - scale) * down])
+    return (frame.points() - origin) * scale + offset + origin
 
 
 def affine(frame: Frame, generator: Generator) -> Tensor:

@@ -1,0 +1,118 @@
+"""The row of one model in the results of an evaluation, from its answers to all photos."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from onlymymodel.evaluate.face_verification import GalleryMatches, match_gallery
+from onlymymodel.evaluate.judges import Judge, JudgeAnswer, Scores, reason_excluded
+from onlymymodel.evaluate.original_matches import NONE_OF_THEM, match_originals
+from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Answer, Row
+from onlymymodel.surrogates.class_mapping import map_classes
+from onlymymodel.surrogates.classifier import ModelCard
+from onlymymodel.surrogates.gallery import cosines_of
+
+
+@dataclass
+class Collected:
+    """A model's answers as they come in, by version and channel; the scores too of a model that needs them."""
+
+    keeps_scores: bool
+    answers: dict[str, dict[str, list[Answer]]] = field(default_factory=dict)
+    scores: dict[str, dict[str, list[Scores | None]]] = field(default_factory=dict)
+
+    def add(self, version: str, channel: str, answer: JudgeAnswer) -> None:
+        """Append the answer to the next photo."""
+        self.answers.setdefault(version, {}).setdefault(channel, []).append(answer.answer)
+        if self.keeps_scores:  # all are kept: what they are compared with is known only after the last photo
+            self.scores.setdefault(version, {}).setdefault(channel, []).append(answer.scores)
+
+
+def make_row(
+    judge: Judge,
+    collected: Collected,
+    photos: Sequence[str],
+    labels: Sequence[int],
+    authorized: ModelCard,
+    used: Sequence[ModelCard],
+) -> Row:
+    """Return the row of a model.
+
+    Args:
+        judge: the model and its role.
+        collected: its answers.
+        photos: names of the photos.
+        labels: the authorized model's right classes.
+        authorized: card of the authorized model.
+        used: cards of the models that took part.
+    """
+    card = judge.model.card
+    row = Row(
+        model=card.uri,
+        role=judge.role,
+        sha256=card.sha256,
+        family=card.family,
+        parent=card.parent,
+        truth="own",
+        truths=(),
+        answers={
+            version: {channel: tuple(indices) for channel, indices in channels.items()}
+            for version, channels in collected.answers.items()
+        },
+        exclusion=reason_excluded(card, used) if judge.role == "held-out" else "",
+        kind=card.kind,
+    )
+    if card.threshold is not None:
+        return _with_originals(row, collected, photos, card.threshold)
+    row = _with_classes(row, card, labels, authorized)
+    return replace(row, matches=_matches(collected, row.truths, card.classes - 1)) if card.gallery else row
+
+
+def _with_classes(row: Row, card: ModelCard, labels: Sequence[int], authorized: ModelCard) -> Row:
+    """Return the row of a model with classes, with the right ones."""
+    classes = map_classes(authorized, card)
+    mapped = tuple(classes[label] for label in labels) if classes else ()
+    knows_labels = any(index is not None for index in mapped)
+    truths: tuple[Answer, ...] = mapped if knows_labels else row.answers[CLEAN][AS_WRITTEN]
+    occurring = {answer for channels in row.answers.values() for indices in channels.values() for answer in indices}
+    indices = sorted(index for index in occurring | {*truths} if index is not None)
+    return replace(
+        row,
+        truth="label" if knows_labels else "own",
+        truths=truths,
+        unmapped=_unmapped(authorized, labels, mapped) if knows_labels else (),
+        names={index: card.name_of(index) for index in indices},
+    )
+
+
+def _with_originals(row: Row, collected: Collected, photos: Sequence[str], threshold: float) -> Row:
+    """Return the row of an embedder, whose right answer is the original of the photo."""
+    matches, answers = match_originals(collected.scores, threshold)
+    names = dict(enumerate([*photos, NONE_OF_THEM]))
+    return replace(row, truths=matches.persons, answers=answers, names=names, matches=matches)
+
+
+def _matches(collected: Collected, truths: Sequence[Answer], people: int) -> GalleryMatches | None:
+    """Return whom a model found among its `people` identities; None if it never answered."""
+    split = {
+        version: {
+            channel: [None if scores is None else cosines_of(scores) for scores in by_photo]
+            for channel, by_photo in channels.items()
+        }
+        for version, channels in collected.scores.items()
+    }
+    thresholds = [pair[1] for channels in split.values() for photos in channels.values() for pair in photos if pair]
+    if not thresholds:
+        return None
+    cosines = {
+        version: {channel: [pair and pair[0] for pair in by_photo] for channel, by_photo in channels.items()}
+        for version, channels in split.items()
+    }
+    # the class after the identities is the stranger, who is not in the gallery
+    persons = [truth if truth is not None and truth < people else None for truth in truths]
+    return match_gallery(cosines, cosines[CLEAN][AS_WRITTEN], persons, thresholds[-1])
+
+
+def _unmapped(authorized: ModelCard, labels: Sequence[int], mapped: Sequence[Answer]) -> tuple[str, ...]:
+    """Return the names of the occurring classes that a model does not have."""
+    missing = {label for label, index in zip(labels, mapped, strict=True) if index is None}
+    return tuple(authorized.name_of(label) for label in sorted(missing))
