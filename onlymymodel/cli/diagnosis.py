@@ -33,6 +33,7 @@ LIBRARIES = {
 # modules of each extra
 EXTRAS = {
     "onnx": ("onnx", "onnxruntime", "onnx2torch"),
+    "clip": ("open_clip",),
     "lpips": ("lpips",),
     "audit": ("sklearn",),
     "app": ("starlette", "uvicorn"),
