@@ -1,7 +1,7 @@
 """All four audits, on pictures that need no download and on real faces: what each release reveals.
 
-    python benchmarks/audits.py                     # results/audits/ and a page with the pictures
-    python benchmarks/audits.py --only weights      # one part, without the page of all
+    python benchmarks/audits.py                     # results/audits/ and pages with the pictures
+    python benchmarks/audits.py --only weights      # one part
 
 The pictures of real faces stay private: their page goes to the cache, only their measurements to results/audits/.
 """
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,14 +25,17 @@ from onlymymodel.data.atomic import write_atomic
 from onlymymodel.data.image_io import decode
 from onlymymodel.data.portraits import EMOTIONS, IDENTITIES, render
 from onlymymodel.demo import BUNDLED
+from onlymymodel.evaluate.audits.decision import Decision
+from onlymymodel.evaluate.audits.gradients.decision import Cost, gradient_decision
 from onlymymodel.evaluate.audits.gradients.reports import gradient_reports
 from onlymymodel.evaluate.audits.layers.audit import LayerAdversary, LayerRelease
+from onlymymodel.evaluate.audits.layers.decision import layer_decision
 from onlymymodel.evaluate.audits.layers.epochs import epochs_report
 from onlymymodel.evaluate.audits.layers.plots import epochs_plot, layer_plot
 from onlymymodel.evaluate.audits.networks import small_network, train_network
 from onlymymodel.evaluate.audits.options import NetworkKind
 from onlymymodel.evaluate.audits.page import Plot, Section
-from onlymymodel.evaluate.audits.page import render as page
+from onlymymodel.evaluate.audits.page import render as render_page
 from onlymymodel.evaluate.audits.pictures import (
     Pictures,
     digit_pictures,
@@ -41,8 +45,10 @@ from onlymymodel.evaluate.audits.pictures import (
 )
 from onlymymodel.evaluate.audits.report import AuditReport, audit_release
 from onlymymodel.evaluate.audits.representation.audit import representation_reports
+from onlymymodel.evaluate.audits.representation.decision import representation_decision
 from onlymymodel.evaluate.audits.representation.plot import privacy_plot
 from onlymymodel.evaluate.audits.weights.audit import weights_report
+from onlymymodel.evaluate.audits.weights.decision import weights_decision
 from onlymymodel.evaluate.html import json_text
 from onlymymodel.runtime import environment
 from onlymymodel.surrogates.classifier import Preprocess
@@ -54,7 +60,15 @@ DEFENSES = ("none", "noise:0.1", "clip:1+noise:0.01", "topk:0.1")
 ATTACKS = ("dlg", "idlg", "inverting", "gradinversion")
 LAMBDAS = (0.0, 0.7, 2.0)
 EPOCHS = (0, 1, 2, 5, 10, 20, 40)
-PAGE = WORK / "audits" / "audits.html"  # megabytes, which this command reproduces: not tracked
+PAGES = WORK / "audits"  # megabytes, which this command reproduces: not tracked
+
+
+class Audit(NamedTuple):
+    """One audit: its name, what it decides, and its reports."""
+
+    name: str
+    decision: Decision
+    sections: Sequence[Section]
 
 
 def main() -> None:
@@ -63,87 +77,85 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     arguments = parser.parse_args()
     configure()
-    page_sections: list[Section] = []
     for name in arguments.only:
         if name == "faces" and not ASSETS.exists():
             print(f"faces: left out, since {ASSETS} is missing")
             continue
         started = time.perf_counter()
-        sections = PARTS[name]()
+        audits = PARTS[name]()
+        seconds = time.perf_counter() - started
         content = {
-            "schema": 1,
+            "schema": 2,
             "made_by": f"benchmarks/audits.py --only {name}",
-            "seconds": round(time.perf_counter() - started, 1),
+            "seconds": round(seconds, 1),
             "seed": SEED,
             "environment": environment(torch.device("cpu")),
-            "reports": [section.report.to_json() for section in sections],
+            "decisions": [{"audit": audit.name, **audit.decision.to_json()} for audit in audits],
+            "reports": [section.report.to_json() for audit in audits for section in audit.sections],
         }
         write_atomic(RESULTS / "audits" / f"{name}.json", json_text(content).encode())
-        if name == "faces":
-            write_atomic(WORK / "audits" / "faces.html", page(sections, title="onlymymodel: audits").encode())
-        else:
-            page_sections += sections
-        print(f"{name}: {len(sections)} reports in {content['seconds']:.0f} s")
-    if set(PARTS) - set(arguments.only) <= {"faces"}:
-        write_atomic(PAGE, page(page_sections, title="onlymymodel: audits").encode())
-        print(f"page: {PAGE.relative_to(ROOT)}")
+        for number, audit in enumerate(audits):
+            page = render_page(audit.decision, audit.sections, title=f"onlymymodel: {audit.name}")
+            write_atomic(PAGES / f"{name}-{number}.html", page.encode())
+        print(f"{name}: {len(audits)} audits in {seconds:.0f} s, pages in {PAGES.relative_to(ROOT)}")
 
 
-def gradients() -> list[Section]:
+def gradients() -> list[Audit]:
     """Audit gradients of a fresh network with noise and of a trained one with defenses, also at protected portraits."""
     public, attacked = digit_pictures(16).split(600, SEED)
     fresh = small_network("cnn", 1, 16, 10, seed=SEED)
-    audited = _named(
-        "fresh CNN, digits",
-        gradient_reports(fresh, attacked.take(range(6)), attacks=("dlg", "inverting"), defenses=NOISES, seed=SEED),
-    )
+    attacked = attacked.take(range(6))
+    fresh_reports = gradient_reports(fresh, attacked, attacks=("dlg", "inverting"), defenses=NOISES, seed=SEED)
     trained = small_network("cnn", 1, 16, 10, seed=SEED)
     train_network(trained, public, epochs=4, seed=SEED)
-    audited += _named(
-        "trained CNN, digits",
-        gradient_reports(trained, attacked.take(range(6)), attacks=ATTACKS, defenses=DEFENSES, seed=SEED),
-    )
-    audited += _named("fresh CNN, portraits", _at_pictures(portrait_pictures(4, 32, seed=SEED)))
+    trained_reports = gradient_reports(trained, attacked, attacks=ATTACKS, defenses=DEFENSES, seed=SEED)
     originals, protected = protected_portraits(4)
     network = small_network("cnn", 3, 32, originals.classes, seed=SEED)
     reports = gradient_reports(
         network, protected, attacks=("inverting",), originals=originals.pixels, predictors=False, seed=SEED
     )
-    return [Section(report) for report in audited + _named("protected portraits, epsilon 16", reports)]
+    return [
+        _gradients("fresh CNN, digits", fresh_reports),
+        _gradients("trained CNN, digits", trained_reports),
+        _gradients("fresh CNN, portraits", _at_pictures(portrait_pictures(4, 32, seed=SEED))),
+        _gradients("protected portraits, epsilon 16", reports),
+    ]
 
 
-def intermediate() -> list[Section]:
+def intermediate() -> list[Audit]:
     """Audit the layers of a small network, also over the epochs of its training, and of one that identifies people."""
-    sections = []
     members, others = digit_pictures(16).take(range(600)).split(300, SEED)
     network = small_network("cnn", 1, 16, 10, seed=SEED)
     by_epoch = epochs_report(network, members, others, epochs=EPOCHS, name="CNN, digits", seed=SEED)
-    sections.append(_layers(LayerRelease("CNN, digits", network, others, members)))
-    sections.append(Section(by_epoch, (Plot(epochs_plot(by_epoch), "CNN on digits: every layer over the epochs"),)))
+    over = Section(by_epoch, (Plot(epochs_plot(by_epoch), "CNN on digits: every layer over the epochs"),))
+    digits = _layers(LayerRelease("CNN, digits", network, others, members))
     members, others = portrait_pictures(400, 32, task="identity", seed=SEED).split(200, SEED)
     network = small_network("cnn", 3, 32, members.classes, seed=SEED)
     train_network(network, members, epochs=40, seed=SEED)
-    return [*sections, _layers(LayerRelease("CNN, portraits", network, others, members))]
+    portraits = _layers(LayerRelease("CNN, portraits", network, others, members))
+    return [digits._replace(sections=[*digits.sections, over]), portraits]
 
 
-def weights() -> list[Section]:
+def weights() -> list[Audit]:
     """Audit the weights of three architectures that memorized the same sixty digits."""
     members, others = digit_pictures(16).split(60, SEED)
-    return [Section(weights_report(kind, members, others, seed=SEED)) for kind in KINDS]
+    reports = {kind: weights_report(kind, members, others, seed=SEED) for kind in KINDS}
+    return [Audit(kind, weights_decision(report), [Section(report)]) for kind, report in reports.items()]
 
 
-def representation() -> list[Section]:
+def representation() -> list[Audit]:
     """Measure the utility-privacy curve on portraits of people who are in no public picture."""
     public, private = portrait_pictures(2240, 32, seed=SEED).split_by_group(0.75, SEED)
     reports = representation_reports(public, private, LAMBDAS, embedder=load_model("zoo:identity-residual"))
     plot = Plot(privacy_plot(reports), "Accuracy of the task and reconstructions of a new decoder, by lambda")
-    return [Section(reports[0], (plot,)), *map(Section, reports[1:])]
+    sections = [Section(reports[0], (plot,)), *map(Section, reports[1:])]
+    return [Audit("portraits", representation_decision(reports), sections)]
 
 
-def faces() -> list[Section]:
+def faces() -> list[Audit]:
     """Audit gradients at photos of LFW, and the layers of a real classifier of expressions."""
     people = folder_pictures(ASSETS / "faces" / "lfw_identity", 32)
-    audited = _named("fresh CNN, LFW", _at_pictures(people.take([0, 10, 20, 30])))
+    audited = _gradients("fresh CNN, LFW", _at_pictures(people.take([0, 10, 20, 30])))
     photos = folder_pictures(ASSETS / "faces" / "lfw_emotion", 250)  # at their own size
     aligned = torch.cat([_aligned(part) for part in torch.split(photos.pixels, 1)])
     photos = replace(photos, pixels=aligned)
@@ -152,7 +164,7 @@ def faces() -> list[Section]:
     release = LayerRelease("mini_xception, LFW", model, photos, max_layers=8)
     report = audit_release(release, adversary)
     layers = Section(report, (Plot(layer_plot(report), "mini_xception, layer by layer"),))
-    return [*map(Section, audited), layers]
+    return [audited, Audit("mini_xception, LFW", layer_decision(report), [layers])]
 
 
 def protected_portraits(count: int) -> tuple[Pictures, Pictures]:
@@ -187,17 +199,20 @@ def _at_pictures(pictures: Pictures) -> list[AuditReport]:
     return gradient_reports(network, pictures, attacks=("dlg", "inverting"), seed=SEED)
 
 
-def _layers(release: LayerRelease) -> Section:
+def _layers(release: LayerRelease) -> Audit:
     report = audit_release(release, LayerAdversary(steps=300, seed=SEED))
-    return Section(report, (Plot(layer_plot(report), f"{release.name}: layer by layer"),))
+    section = Section(report, (Plot(layer_plot(report), f"{release.name}: layer by layer"),))
+    return Audit(release.name, layer_decision(report), [section])
 
 
-def _named(name: str, reports: Sequence[AuditReport]) -> list[AuditReport]:
-    """Return the reports with the name of the attacked network or pictures in their releases."""
-    return [replace(report, release=f"{name}: {report.release}") for report in reports]
+def _gradients(name: str, reports: Sequence[AuditReport]) -> Audit:
+    """Return the audit with the name of the attacked network or pictures in its releases."""
+    cost = Cost({}, "not measured here: see omm audit gradients")
+    named = [replace(report, release=f"{name}: {report.release}") for report in reports]
+    return Audit(name, gradient_decision(reports, cost), list(map(Section, named)))
 
 
-PARTS: dict[str, Callable[[], list[Section]]] = {
+PARTS: dict[str, Callable[[], list[Audit]]] = {
     part.__name__: part for part in (gradients, intermediate, weights, representation, faces)
 }
 

@@ -15,6 +15,10 @@ from onlymymodel.evaluate.audits.options import (
     MODES,
     NETWORK_KINDS,
     PICTURE_SOURCES,
+    QUICK_GRADIENTS,
+    QUICK_LAYERS,
+    QUICK_REPRESENTATION,
+    QUICK_WEIGHTS,
     SIZES,
     TASKS,
     GradientOptions,
@@ -22,11 +26,24 @@ from onlymymodel.evaluate.audits.options import (
     NetworkKind,
     PictureOptions,
     RepresentationOptions,
-    RepresentationSettings,
+    Task,
     WeightOptions,
 )
 
 AUDIT = "audit "
+# defaults of the flags of each audit, and those with `--quick`; a flag that is given goes first
+USUAL: dict[str, object] = {
+    "gradients": GradientOptions(),
+    "intermediate": LayerOptions(),
+    "weights": WeightOptions(),
+    "representation": RepresentationOptions(),
+}
+QUICK: dict[str, object] = {
+    "gradients": QUICK_GRADIENTS,
+    "intermediate": QUICK_LAYERS,
+    "weights": QUICK_WEIGHTS,
+    "representation": QUICK_REPRESENTATION,
+}
 AUDITS = {name.removeprefix(AUDIT): row.summary for name, row in COMMANDS.items() if name.startswith(AUDIT)}
 LAYOUTS = {
     "gradients": "PHOTOS are a flat folder, or sorted as CLASS/photo. With --model the labels are its own answers;\n"
@@ -51,7 +68,8 @@ def add_flags(parser: Parser) -> None:
         for name, text in AUDITS.items()
     }
     for name, audit in parsers.items():
-        add_pictures(audit)
+        add_pictures(audit, "identity" if name == "gradients" else PictureOptions().task)
+        audit.add_argument("--quick", action="store_true", help="fewer pictures and steps: a verdict in three minutes")
         audit.set_defaults(run=deferred(name))
     _add_gradients(parsers["gradients"])
     _add_intermediate(parsers["intermediate"])
@@ -68,6 +86,8 @@ def deferred(name: str) -> Callable[[argparse.Namespace], int]:
 
             _check_out(arguments.out)
             check_audit(arguments)
+            if name in USUAL:
+                _fill_defaults(name, arguments)
             from onlymymodel.runtime import configure
 
             audit: Callable[[argparse.Namespace], int] = getattr(import_module("onlymymodel.cli.audit_work"), name)
@@ -88,14 +108,21 @@ def _check_out(out: Path) -> None:
         folder.rmdir()
 
 
-def add_pictures(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of the pictures, the output and the models of every audit."""
+def _fill_defaults(name: str, arguments: argparse.Namespace) -> None:
+    """Set the flags that were not given to their defaults, or to those of `--quick`."""
+    for option, value in vars((QUICK if arguments.quick else USUAL)[name]).items():
+        if getattr(arguments, option, None) is None:
+            setattr(arguments, option, value)
+
+
+def add_pictures(parser: argparse.ArgumentParser, task: Task = "emotion") -> None:
+    """Add the flags of the pictures, the output and the models of every audit; `task` labels rendered portraits."""
     usual = PictureOptions()
     parser.add_argument("photos", nargs="?", type=Path, metavar="PHOTOS", help="a folder, sorted as described above")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     drawn = "pictures without PHOTOS: rendered portraits (default), or scikit-learn's digits"
     parser.add_argument("--pictures", choices=PICTURE_SOURCES, default=usual.source, help=drawn)
-    parser.add_argument("--task", choices=TASKS, default=usual.task, help=f"labels of the portraits ({usual.task})")
+    parser.add_argument("--task", choices=TASKS, default=task, help=f"labels of the portraits ({task})")
     parser.add_argument(
         "--size", type=int, choices=SIZES, default=usual.size, help=f"side of the pictures, in pixels ({usual.size})"
     )
@@ -110,28 +137,23 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
 def _add_network(parser: argparse.ArgumentParser, network: NetworkKind, epochs: int) -> None:
     parser.add_argument("--model", metavar="URI", help="the model that is audited (see omm models)")
     own = "without --model: kind of a small network to train"
-    parser.add_argument("--network", choices=NETWORK_KINDS, default=network, help=f"{own} ({network})")
+    parser.add_argument("--network", choices=NETWORK_KINDS, help=f"{own} ({network})")
     trained = f"training epochs of the small network ({epochs})"
-    parser.add_argument("--epochs", type=natural, default=epochs, metavar="N", help=trained)
+    parser.add_argument("--epochs", type=natural, metavar="N", help=trained)
 
 
 def _add_gradients(parser: argparse.ArgumentParser) -> None:
     usual = GradientOptions()
     _add_network(parser, usual.network, usual.epochs)
-    parser.add_argument(
-        "--limit", type=positive, default=usual.limit, metavar="N", help=f"number of pictures to attack ({usual.limit})"
-    )
+    parser.add_argument("--limit", type=positive, metavar="N", help=f"number of pictures to attack ({usual.limit})")
     attacks = f"{', '.join(ATTACK_NAMES)} ({' '.join(usual.attacks)})"
-    parser.add_argument("--attacks", nargs="+", default=list(usual.attacks), metavar="NAME", help=attacks)
+    parser.add_argument("--attacks", nargs="+", metavar="NAME", help=attacks)
     defenses = f"{DEFENSE_GRAMMAR} ({' '.join(usual.defenses)})"
-    parser.add_argument("--defenses", nargs="+", default=list(usual.defenses), metavar="NAME", help=defenses)
-    parser.add_argument(
-        "--mode", choices=MODES, default=usual.mode, help=f"mode of the network at the client ({usual.mode})"
-    )
+    parser.add_argument("--defenses", nargs="+", metavar="NAME", help=defenses)
+    parser.add_argument("--mode", choices=MODES, help=f"mode of the network at the client ({usual.mode})")
     parser.add_argument(
         "--batch",
         type=positive,
-        default=usual.batch,
         metavar="N",
         help=f"number of pictures in each gradient ({usual.batch})",
     )
@@ -149,11 +171,10 @@ def _add_intermediate(parser: argparse.ArgumentParser) -> None:
         "--layers", nargs="+", default=[], metavar="NAME", help="layers, by the names of their modules; all by default"
     )
     most = f"largest number of layers, spread evenly ({usual.max_layers})"
-    parser.add_argument("--most-layers", type=positive, default=usual.max_layers, metavar="N", help=most)
+    parser.add_argument("--most-layers", dest="max_layers", type=positive, metavar="N", help=most)
     parser.add_argument(
         "--steps",
         type=natural,
-        default=usual.steps,
         metavar="N",
         help=f"training steps of the inverter ({usual.steps})",
     )
@@ -167,27 +188,23 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limit",
         type=positive,
-        default=usual.limit,
         metavar="N",
         help=f"training pictures of a small network ({usual.limit})",
     )
     parser.add_argument(
         "--steps",
         type=positive,
-        default=usual.steps,
         metavar="N",
         help=f"training steps of the generator ({usual.steps})",
     )
 
 
 def _add_representation(parser: argparse.ArgumentParser) -> None:
-    usual, curve = RepresentationSettings(), RepresentationOptions().weights
-    lambdas = f"weights of hiding the picture, for the curve ({' '.join(f'{weight:g}' for weight in curve)})"
-    parser.add_argument("--weights", nargs="+", type=float, default=list(curve), metavar="LAMBDA", help=lambdas)
+    usual = RepresentationOptions()
+    lambdas = f"weights of hiding the picture, for the curve ({' '.join(f'{weight:g}' for weight in usual.weights)})"
+    parser.add_argument("--weights", nargs="+", type=float, metavar="LAMBDA", help=lambdas)
     add_people(parser)
-    parser.add_argument(
-        "--steps", type=positive, default=usual.steps, metavar="N", help=f"training steps ({usual.steps})"
-    )
+    parser.add_argument("--steps", type=positive, metavar="N", help=f"training steps ({usual.steps})")
 
 
 def add_people(parser: argparse.ArgumentParser) -> None:

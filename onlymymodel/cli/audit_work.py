@@ -10,8 +10,13 @@ from torch import Tensor, nn
 
 from onlymymodel.cli.recorded_command import recorded_command
 from onlymymodel.errors import UserError
+from onlymymodel.evaluate.audits.decision import Decision
+from onlymymodel.evaluate.audits.gradients.decision import Cost, gradient_decision
+from onlymymodel.evaluate.audits.gradients.defenses import parse_defense
 from onlymymodel.evaluate.audits.gradients.reports import gradient_reports
+from onlymymodel.evaluate.audits.gradients.utility import federated_accuracy
 from onlymymodel.evaluate.audits.layers.audit import LayerAdversary, LayerRelease
+from onlymymodel.evaluate.audits.layers.decision import layer_decision
 from onlymymodel.evaluate.audits.layers.epochs import epochs_report
 from onlymymodel.evaluate.audits.layers.plots import epochs_plot, layer_plot
 from onlymymodel.evaluate.audits.networks import label_by_network, small_network, train_network
@@ -31,21 +36,24 @@ from onlymymodel.evaluate.audits.representation.audit import (
     representation_reports,
     train_defense,
 )
+from onlymymodel.evaluate.audits.representation.decision import representation_decision
 from onlymymodel.evaluate.audits.representation.export import save
 from onlymymodel.evaluate.audits.representation.plot import privacy_plot
 from onlymymodel.evaluate.audits.weights.audit import weights_report
+from onlymymodel.evaluate.audits.weights.decision import weights_decision
 from onlymymodel.evaluate.protected_folder import open_folders, read_photo
 from onlymymodel.runtime import environment, pick_device
 from onlymymodel.surrogates.load import load_model
 
 PORTRAITS = 240  # rendered if no folder is given
 TRAIN_SHARE = 0.5  # of the pictures, on which a small network is trained before its layers are audited
+COST_SHARE = 2 / 3  # of the pictures, on which the cost of a defense is measured
 TRAIN_LIMIT = 600  # pictures on which a small network is trained before its gradients are audited
 
 
 def gradients(arguments: argparse.Namespace) -> int:
     """`omm audit gradients`."""
-    pictures = _pictures(arguments.photos, arguments)
+    whole = pictures = _pictures(arguments.photos, arguments)
     network = _network(arguments, pictures)
     if arguments.model:
         pictures = label_by_network(network, pictures)
@@ -65,26 +73,31 @@ def gradients(arguments: argparse.Namespace) -> int:
         lpips=arguments.lpips,
         seed=arguments.seed,
     )
-    return _write(arguments, [Section(report) for report in reports])
+    decision = gradient_decision(reports, _cost(arguments, network, whole))
+    return _write(arguments, decision, [Section(report) for report in reports])
 
 
 def intermediate(arguments: argparse.Namespace) -> int:
     """`omm audit intermediate`."""
+    sections: list[Section] = []
     pictures = _pictures(arguments.photos, arguments)
     if arguments.model:
         members = None if arguments.members is None else _pictures(arguments.members, arguments)
-        name, network, others, sections = arguments.model, _network(arguments, pictures), pictures, []
+        name, network, others = arguments.model, _network(arguments, pictures), pictures
     else:
         members, others = _halves(pictures, arguments.seed)
         name = f"small {arguments.network}"
         network = _small(arguments, pictures)
-        epochs = sorted({round(arguments.epochs * share / 4) for share in range(5)})
-        over = epochs_report(network, members, others, epochs=epochs, name=name, seed=arguments.seed)
-        sections = [Section(over, (Plot(epochs_plot(over), "Every layer over the epochs of training"),))]
-    release = LayerRelease(name, network, others, members, tuple(arguments.layers), arguments.most_layers)
+        if arguments.over_epochs:
+            epochs = sorted({round(arguments.epochs * share / 4) for share in range(5)})
+            over = epochs_report(network, members, others, epochs=epochs, name=name, seed=arguments.seed)
+            sections = [Section(over, (Plot(epochs_plot(over), "Every layer over the epochs of training"),))]
+        else:
+            train_network(network, members, epochs=arguments.epochs, seed=arguments.seed)
+    release = LayerRelease(name, network, others, members, tuple(arguments.layers), arguments.max_layers)
     report = audit_release(release, LayerAdversary(steps=arguments.steps, seed=arguments.seed))
     plot = Plot(layer_plot(report), "Figures without an attack, and what an adversary got, layer by layer")
-    return _write(arguments, [Section(report, (plot,)), *sections])
+    return _write(arguments, layer_decision(report), [Section(report, (plot,)), *sections])
 
 
 def weights(arguments: argparse.Namespace) -> int:
@@ -114,7 +127,7 @@ def weights(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         labeled_by_network=labeled_by_network,
     )
-    return _write(arguments, [Section(report)])
+    return _write(arguments, weights_decision(report), [Section(report)])
 
 
 def representation(arguments: argparse.Namespace) -> int:
@@ -126,10 +139,11 @@ def representation(arguments: argparse.Namespace) -> int:
         arguments.weights,
         embedder=load_model(arguments.embedder, allow_python=arguments.allow_python),
         settings=RepresentationSettings(steps=arguments.steps, seed=arguments.seed),
+        decoder_steps=arguments.decoder_steps,
     )
     plot = Plot(privacy_plot(reports), "What the task and what a new decoder get, lambda by lambda")
     first, *rest = reports
-    return _write(arguments, [Section(first, (plot,)), *map(Section, rest)])
+    return _write(arguments, representation_decision(reports), [Section(first, (plot,)), *map(Section, rest)])
 
 
 def protect_representation(arguments: argparse.Namespace) -> int:
@@ -143,7 +157,7 @@ def protect_representation(arguments: argparse.Namespace) -> int:
     arguments.output.add(card=card)
     judge = make_adversary(public, embedder=embedder, settings=settings)
     report = audit_release(RepresentationRelease(defence, private), judge)
-    return _write(arguments, [Section(report)])
+    return _write(arguments, representation_decision([report]), [Section(report)])
 
 
 def _by_person(arguments: argparse.Namespace) -> tuple[Pictures, Pictures]:
@@ -218,13 +232,40 @@ def _protected(arguments: argparse.Namespace, pictures: Pictures) -> Tensor:
     return torch.stack([resize_and_crop(read_photo(file), arguments.size) for file in files if file is not None])
 
 
-def _write(arguments: argparse.Namespace, sections: Sequence[Section]) -> int:
+def _cost(arguments: argparse.Namespace, network: nn.Module, pictures: Pictures) -> Cost:
+    """Measure what each defense costs the task of a small network; a named model is not trained again."""
+    if arguments.model:
+        return Cost({}, "unknown: a model from elsewhere is not trained again, and its labels are its own answers")
+    training, test = pictures.split(round(COST_SHARE * len(pictures)), arguments.seed)
+    chance = torch.bincount(test.labels).max().item() / len(test)
+    accuracies = {}
+    for text in arguments.defenses:
+        defense = parse_defense(text)
+        accuracies[defense.name] = federated_accuracy(
+            network,
+            training,
+            test,
+            defense,
+            batch=arguments.batch,
+            mode=arguments.mode,
+            rounds=arguments.rounds,
+            seed=arguments.seed,
+        )
+    meaning = (
+        f"accuracy on {len(test)} other pictures after {arguments.rounds} rounds of federated training on gradients "
+        f"with this defense; always answering the most common class has {chance:.2f}"
+    )
+    return Cost(accuracies, meaning, chance)
+
+
+def _write(arguments: argparse.Namespace, decision: Decision, sections: Sequence[Section]) -> int:
     """Write the files of an audit and print its tables."""
     header = {"command": recorded_command(arguments.words), "environment": environment(torch.device("cpu"))}
     title = f"omm audit {arguments.audit}" if arguments.command == "audit" else f"omm {arguments.command}"
-    write_audits(arguments.out, sections, title=title, header=header)
-    arguments.output.say(to_markdown([section.report for section in sections]))
+    write_audits(arguments.out, decision, sections, title=title, header=header)
+    arguments.output.say(to_markdown(decision, [section.report for section in sections]))
     arguments.output.say(f"with pictures: {arguments.out / PAGE}")
     arguments.output.add(results=arguments.out / JSON, report=arguments.out / PAGE)
+    arguments.output.add(decision=decision.to_json())
     arguments.output.add(reports=[section.report.to_json() for section in sections])
     return 0

@@ -155,16 +155,17 @@ COMMANDS = {
     "audit": Command("measure what gradients, layers, weights or representations give away"),
     "audit gradients": Command(
         "what a gradient that is shared in training gives away about the pictures",
-        ("--out", "--model", "--network", "--limit", "--attacks", "--defenses", "--batch", "--protected", "--json"),
+        ("--out", "--quick", "--model", "--network", "--limit", "--attacks", "--defenses", "--batch", "--protected",
+         "--json"),
         (
-            ("of a small network, on rendered portraits", "omm audit gradients --out audit"),
+            ("a first verdict, on rendered portraits", "omm audit gradients --quick --out audit"),
             ("of your model, on your pictures", "omm audit gradients photos --model timm:resnet18.a1_in1k --out audit"),
             ("with defenses", "omm audit gradients photos --out audit --defenses none noise:0.01 topk:0.1"),
         ),
     ),
     "audit intermediate": Command(
         "what the output of each layer gives away",
-        ("--out", "--model", "--network", "--members", "--layers", "--most-layers", "--steps", "--json"),
+        ("--out", "--quick", "--model", "--network", "--members", "--layers", "--most-layers", "--steps", "--json"),
         (
             ("of a small network, on rendered portraits", "omm audit intermediate --out audit"),
             ("of your model", "omm audit intermediate photos --model timm:resnet18.a1_in1k --out audit"),
@@ -174,7 +175,7 @@ COMMANDS = {
     ),
     "audit weights": Command(
         "what released weights give away about the training pictures",
-        ("--out", "--model", "--network", "--others", "--limit", "--steps", "--json"),
+        ("--out", "--quick", "--model", "--network", "--others", "--limit", "--steps", "--json"),
         (
             ("of a small network, on rendered portraits", "omm audit weights --out audit"),
             ("of your model", "omm audit weights train --others test --model timm:resnet18.a1_in1k --out audit"),
@@ -183,7 +184,7 @@ COMMANDS = {
     ),
     "audit representation": Command(
         "what a protected representation gives away, and how well the task still works",
-        ("--out", "--weights", "--public", "--steps", "--embedder", "--json"),
+        ("--out", "--quick", "--weights", "--public", "--steps", "--embedder", "--json"),
         (
             ("on rendered portraits", "omm audit representation --out audit"),
             ("on photos that are sorted as CLASS/PERSON/photo", "omm audit representation photos --out audit"),

@@ -13,6 +13,7 @@ from toys import small_cnn
 from onlymymodel.cli.audit import LAYOUTS as DESCRIPTIONS
 from onlymymodel.cli.main import main
 from onlymymodel.data.portraits import render
+from onlymymodel.evaluate.audits.columns import meaning
 from onlymymodel.evaluate.audits.gradients.matching import Attack
 from onlymymodel.evaluate.audits.gradients.reports import gradient_reports
 from onlymymodel.evaluate.audits.networks import label_by_network
@@ -30,6 +31,18 @@ def reports(folder: Path) -> list[dict[str, Any]]:
     assert {"audit.html", "audit.md"} <= {path.name for path in folder.iterdir()}
     assert content["command"].startswith("omm ")
     assert all(report["controls"] and report["assumptions"] for report in content["reports"])
+    decision = content["decision"]
+    assert decision["verdict"]
+    assert decision["advice"]
+    for line in decision["table"]:
+        assert all(
+            line.get(column) is not None or column in line["notes"] for column in set(decision["columns"]) & {*line}
+        )
+    for report in content["reports"]:
+        rows = [*report["rows"], *report["controls"], report["summary"]]
+        names = {name for row in rows for name in row if name != "name"}
+        assert {name for row in rows for name, value in row.items() if value is None} <= {*report["missing"]}
+        assert not [name for name in names if meaning(name) is None]
     return list(content["reports"])
 
 
@@ -53,6 +66,9 @@ def test_gradients_of_a_small_network_at_digits(tmp_path: Path, capsys: pytest.C
     (report,) = reports(tmp_path)
     assert [row["name"] for row in report["rows"]] == ["digit 0", "digit 1"]
     assert report["summary"]["labels_found"] == 1
+    (line,) = json.loads((tmp_path / "audit.json").read_text())["decision"]["table"]
+    assert line["name"] == "defense none"
+    assert 0 <= line["task accuracy"] <= 1
     printed = capsys.readouterr().out
     assert printed.index("Assumed:") < printed.index("mean_psnr")
 
@@ -90,9 +106,10 @@ def test_gradients_of_a_named_model_are_of_its_own_classes(tmp_path: Path) -> No
     source = photos_of([3, 4], tmp_path / "photos", "{0}-{1}.png")
     words = [*NAMED, "--limit", "2", "--attacks", "idlg"]
     assert main(["audit", "gradients", str(source), "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
-    (report,) = reports(tmp_path / "a")
-    assert len(report["rows"]) == 2
-    assert report["summary"]["labels_found"] == 1
+    reported = reports(tmp_path / "a")
+    assert [report["settings"]["defense"] for report in reported] == ["none", "noise:0.1"]
+    assert len(reported[0]["rows"]) == 2
+    assert reported[0]["summary"]["labels_found"] == 1
 
 
 @pytest.mark.slow
@@ -115,7 +132,18 @@ def test_gradients_of_protected_photos_are_compared_with_the_originals(photos: P
     models = ["--authorized", "zoo:identity-plain", "--surrogate", "zoo:identity-residual"]
     words = ["--recipe", "exact", "--steps", "2", "--kappa", "0", "--quiet"]
     assert main(["protect", str(photos), "--out", str(protected), *models, *words]) in (0, 1)
-    words = ["--protected", str(protected), "--size", "16", "--limit", "2", "--attacks", "inverting"]
+    words = [
+        "--protected",
+        str(protected),
+        "--size",
+        "16",
+        "--limit",
+        "2",
+        "--attacks",
+        "inverting",
+        "--defenses",
+        "none",
+    ]
     assert main(["audit", "gradients", str(photos), "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
     (report,) = reports(tmp_path / "a")
     assert "mean_psnr_to_original" in report["summary"]

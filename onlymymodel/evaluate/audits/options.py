@@ -63,15 +63,17 @@ class GradientOptions:
         defenses: defenses of the gradient, see `DEFENSE_GRAMMAR`.
         mode: mode of the network at the client.
         batch: number of pictures behind one gradient.
+        rounds: number of rounds of the federated training by which a defense's cost is measured.
     """
 
     network: NetworkKind = "cnn"
     epochs: int = 0
     limit: int = 8
     attacks: tuple[AttackName, ...] = ("dlg", "inverting")
-    defenses: tuple[str, ...] = (NO_DEFENSE,)
+    defenses: tuple[str, ...] = (NO_DEFENSE, "noise:0.1")
     mode: Mode = "eval"
     batch: int = 1
+    rounds: int = 100
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,14 @@ class LayerOptions:
         epochs: number of epochs of its training.
         max_layers: largest number of layers that are audited, spread evenly.
         steps: number of training steps of the inverter.
+        over_epochs: whether the layers of a small network are audited over the epochs of its training too.
     """
 
     network: NetworkKind = "cnn"
     epochs: int = 20
     max_layers: int = 16
     steps: int = 300
+    over_epochs: bool = True
 
 
 @dataclass(frozen=True)
@@ -117,12 +121,21 @@ class RepresentationOptions:
         public: share of the people whose pictures are trained on.
         embedder: URI of the face model by which identity is compared.
         decoder_steps: number of training steps of the convolutional decoder that judges.
+        steps: number of training steps of the defense.
     """
 
     weights: tuple[float, ...] = (0.0, 1.0, 2.0)
     public: float = 0.6
     embedder: str = "zoo:identity-residual"
     decoder_steps: int = 400
+    steps: int = 400
+
+
+# `--quick`: a verdict within three minutes on one core
+QUICK_GRADIENTS = GradientOptions(limit=4, rounds=40)
+QUICK_LAYERS = LayerOptions(epochs=8, max_layers=6, steps=200, over_epochs=False)
+QUICK_WEIGHTS = WeightOptions(epochs=100, limit=40, steps=60)
+QUICK_REPRESENTATION = RepresentationOptions(weights=(0.0, 2.0), decoder_steps=200, steps=150)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,14 @@ from typing import Any
 from PIL import Image
 
 from onlymymodel.data.atomic import write_atomic
+from onlymymodel.evaluate.audits.columns import meaning
+from onlymymodel.evaluate.audits.decision import STATE_MEANING, Cell, Decision
 from onlymymodel.evaluate.audits.report import AuditReport, AuditRow, Picture, Value
 from onlymymodel.evaluate.audits.similarity import SIMILARITY_DEFINITION
 from onlymymodel.evaluate.html import csp_hash, data_uri, json_text, png_uri, template_environment
 
 PAGE, JSON, MARKDOWN = "audit.html", "audit.json", "audit.md"
-SCHEMA = 1
+SCHEMA = 2
 MAX_ILLUSTRATED = 16  # rows, and controls, of a report whose pictures are shown
 
 
@@ -50,39 +52,84 @@ class Section:
         return list(dict.fromkeys(name for row in rows for name in row.values))
 
     @property
+    def meanings(self) -> dict[str, str]:
+        """What the columns and the entries of the summary mean, those of them that are known."""
+        names = dict.fromkeys([*self.columns, *self.report.summary])
+        return {name: text for name in names if (text := meaning(name))}
+
+    @property
     def illustrated(self) -> list[AuditRow]:
         """The rows and controls with pictures, at most `MAX_ILLUSTRATED` of each."""
         parts = (self.report.rows, self.report.controls)
         return [row for part in parts for row in [row for row in part if row.pictures][:MAX_ILLUSTRATED]]
 
 
-def write_audits(folder: Path, sections: Sequence[Section], *, title: str, header: Mapping[str, Any]) -> None:
-    """Write `audit.json`, `audit.md` and `audit.html` of the same reports.
+def write_audits(
+    folder: Path, decision: Decision, sections: Sequence[Section], *, title: str, header: Mapping[str, Any]
+) -> None:
+    """Write `audit.json`, `audit.md` and `audit.html` of the same decision and reports.
 
     Args:
+        decision: what the reports come to.
         header: what the measurements depend on besides the releases: command, environment, seeds.
     """
     content = {
         "schema": SCHEMA,
         **header,
+        "decision": decision.to_json(),
         "definitions": SIMILARITY_DEFINITION,
         "reports": [section.report.to_json() for section in sections],
     }
     write_atomic(folder / JSON, json_text(content).encode())
-    write_atomic(folder / MARKDOWN, to_markdown([section.report for section in sections]).encode())
-    write_atomic(folder / PAGE, render(sections, title=title).encode())
+    write_atomic(folder / MARKDOWN, to_markdown(decision, [section.report for section in sections]).encode())
+    write_atomic(folder / PAGE, render(decision, sections, title=title).encode())
 
 
-def render(sections: Sequence[Section], *, title: str) -> str:
-    """Return one self-contained HTML page, which loads nothing from elsewhere."""
+def render(decision: Decision, sections: Sequence[Section], *, title: str) -> str:
+    """Return one self-contained HTML page, which loads nothing from elsewhere: the decision, then its evidence."""
     jinja = template_environment()
     jinja.filters |= {"value": format_value, "picture": _picture_uri, "csp_hash": csp_hash}
-    return jinja.get_template("audit.html.j2").render(title=title, sections=sections, definitions=SIMILARITY_DEFINITION)
+    return jinja.get_template("audit.html.j2").render(
+        title=title,
+        decision=decision,
+        states=STATE_MEANING,
+        sections=sections,
+        definitions=SIMILARITY_DEFINITION,
+    )
 
 
-def to_markdown(reports: Sequence[AuditReport]) -> str:
-    """Return assumptions, summary and tables of every report as GitHub's Markdown."""
-    return "\n\n".join(block for report in reports for block in _markdown_blocks(report)) + "\n"
+def to_markdown(decision: Decision, reports: Sequence[AuditReport]) -> str:
+    """Return the decision, then assumptions, summary and tables of every report as GitHub's Markdown."""
+    blocks = [decision_markdown(decision), *(block for report in reports for block in _markdown_blocks(report))]
+    return "\n\n".join(blocks) + "\n"
+
+
+def decision_markdown(decision: Decision) -> str:
+    """Return the verdict, its table, what to do and what would make it worse as GitHub's Markdown."""
+    notes = decision.notes
+    lines = [
+        [line.name, line.state or "", *(_cell_text(line.cells.get(column), notes) for column in decision.columns)]
+        for line in decision.lines
+    ]
+    blocks = [
+        f"# {decision.headline}",
+        _escape(decision.verdict),
+        _table(["", "state", *decision.columns], lines),
+        "\n".join(f"[{number}] {_escape(note)}  " for number, note in enumerate(notes, 1)),
+        "What to do:\n" + "\n".join(f"- {_escape(sentence)}" for sentence in decision.advice),
+        f"What would make it worse: {_escape(decision.worse)}",
+        "Columns:\n" + "\n".join(f"- {name}: {_escape(text)}" for name, text in decision.columns.items()),
+        f"States: {STATE_MEANING}.",
+    ]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _cell_text(cell: Cell | None, notes: Sequence[str]) -> str:
+    """Return a cell as Markdown: bold for the worst attack, marked for a failed one, with its note's number."""
+    if cell is None:
+        return ""
+    text = f"**{format_value(cell.value)}**" if cell.worst else format_value(cell.value)
+    return text + (" failed" if cell.failed else "") + (f" [{notes.index(cell.note) + 1}]" if cell.note else "")
 
 
 def _markdown_blocks(report: AuditReport) -> list[str]:
@@ -92,10 +139,20 @@ def _markdown_blocks(report: AuditReport) -> list[str]:
         "Assumed:\n" + "\n".join(f"- {_escape(sentence)}" for sentence in report.assumptions),
         _table(["summary", "value"], [[name, format_value(value)] for name, value in report.summary.items()]),
     ]
+    if report.missing:
+        blocks.append("Dashes:\n" + "\n".join(f"- {name}: {_escape(text)}" for name, text in report.missing.items()))
     for part, rows in (("row", report.rows), ("control", report.controls)):
-        lines = [[row.name, *(format_value(row.values.get(name)) for name in columns)] for row in rows]
+        lines = [
+            [row.name, *(format_value(row.values[name]) if name in row.values else "" for name in columns)]
+            for row in rows
+        ]
         blocks.append(_table([part, *columns], lines))
     return blocks
+
+
+def _value_text(row: AuditRow, name: str) -> str:
+    """Return a measurement of a row; nothing if the row, such as a control, does not have it."""
+    return format_value(row.values[name]) if name in row.values else ""
 
 
 def format_value(value: Value) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 Value = float | int | str | bool | None
 Picture = NDArray[np.uint8]
+NO_REASON = "no signal: nothing varies, or nothing was there to be measured"
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,10 @@ class Adversary(Protocol[ReleaseT]):
         """Return aggregates over all rows: means, correlations, gaps to the controls."""
         ...
 
+    def reasons(self, release: ReleaseT) -> Mapping[str, str]:
+        """Return why a measurement may have no value, by its name; `*` in a name stands for anything."""
+        ...
+
 
 @dataclass(frozen=True)
 class AuditReport:
@@ -82,6 +88,7 @@ class AuditReport:
         assumptions: what the adversary was given.
         summary: aggregates over all rows.
         settings: what the release depends on.
+        reasons: why a measurement may have no value, by its name; `*` in a name stands for anything.
 
     Raises:
         ValueError: rows, controls or assumptions are missing, or two rows have the same name.
@@ -94,6 +101,7 @@ class AuditReport:
     assumptions: tuple[str, ...]
     summary: Mapping[str, Value] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for part in ("rows", "controls", "assumptions"):
@@ -104,6 +112,16 @@ class AuditReport:
             if len(set(names)) < len(names):
                 raise ValueError(f"the audit of {self.release} has several rows of the same name: {names}")
 
+    @property
+    def missing(self) -> dict[str, str]:
+        """The reason of every dash of the report, by the name of the measurement."""
+        parts = [row.values for row in (*self.rows, *self.controls)] + [self.summary]
+        names = dict.fromkeys(name for values in parts for name, value in values.items() if value is None)
+        return {name: self._reason(name) for name in names}
+
+    def _reason(self, name: str) -> str:
+        return next((text for pattern, text in self.reasons.items() if fnmatchcase(name, pattern)), NO_REASON)
+
     def to_json(self) -> dict[str, Any]:
         """Return everything but the pictures as JSON values."""
         return {
@@ -113,6 +131,7 @@ class AuditReport:
             "summary": dict(self.summary),
             "rows": [{"name": row.name, **row.values} for row in self.rows],
             "controls": [{"name": control.name, **control.values} for control in self.controls],
+            "missing": self.missing,
             "settings": dict(self.settings),
         }
 
@@ -132,4 +151,5 @@ def audit_release(release: ReleaseT, adversary: Adversary[ReleaseT], *, progress
         assumptions=tuple(adversary.assumptions(release)),
         summary=adversary.summary(rows, controls),
         settings=release.describe(),
+        reasons=adversary.reasons(release),
     )

@@ -42,6 +42,9 @@ class ScriptedAdversary:
     def summary(self, rows: Sequence[AuditRow], controls: Sequence[AuditRow]) -> Mapping[str, Value]:
         return {"rows": len(rows), "controls": len(controls)}
 
+    def reasons(self, release: EmptyRelease) -> Mapping[str, str]:
+        return {"auc": f"{release.name} has no members"}
+
 
 def test_report_has_every_part_and_its_json_no_pictures() -> None:
     report = audit_release(EmptyRelease(), ScriptedAdversary(), progress=False).to_json()
@@ -52,6 +55,7 @@ def test_report_has_every_part_and_its_json_no_pictures() -> None:
         "summary": {"rows": 1, "controls": 1},
         "rows": [{"name": "a", "ssim": 0.5, "auc": None}],
         "controls": [{"name": "a", "ssim": 0.1}],
+        "missing": {"auc": "empty has no members"},
         "settings": {"noise": 0},
     }
 

@@ -41,7 +41,8 @@ def test_choices_are_those_of_the_code() -> None:
     assert tuple(ATTACKS) == ATTACK_NAMES
     assert tuple(DEFENSES) == tuple(DEFENSE_ARGUMENTS)
     assert all(isinstance(ATTACKS[name], Attack) for name in GradientOptions().attacks)
-    assert [parse_defense(defense).name for defense in GradientOptions().defenses] == [NO_DEFENSE]
+    assert [parse_defense(defense).name for defense in GradientOptions().defenses] == [*GradientOptions().defenses]
+    assert GradientOptions().defenses[0] == NO_DEFENSE
     assert get_args(AuditName) == ("gradients", "intermediate", "weights", "representation")
     assert DEFENSE_GRAMMAR == "none, noise:SHARE, clip:NORM, topk:SHARE, and chains with +"
     for kind in NETWORK_KINDS:

@@ -27,18 +27,20 @@ from onlymymodel.evaluate.audits.gradients.comparison import (
 )
 from onlymymodel.evaluate.audits.gradients.matching import Attack, Match, match_gradient
 from onlymymodel.evaluate.audits.gradients.release import GradientRelease
-from onlymymodel.evaluate.audits.gradients.risk import NOISE, PREDICTORS, GradientRisk
+from onlymymodel.evaluate.audits.gradients.risk import MAX_EXACT, NOISE, PREDICTORS, GradientRisk
 from onlymymodel.evaluate.audits.pictures import Pictures
 from onlymymodel.evaluate.audits.ranking import correlate_rows
 from onlymymodel.evaluate.audits.report import AuditRow, Findings, Value
 from onlymymodel.evaluate.audits.similarity import SIMILARITY_DEFINITION
 from onlymymodel.progress import track
+from onlymymodel.protect.budget.distortion import batch_psnr, batch_ssim
 
 # names of the controls
 OTHER_GRADIENT, MEAN_PICTURE = "another batch's gradient", "mean of the other pictures"
 LINEAR_CLASSIFIER, PROTECTED = "a linear classifier instead, in closed form", "the protected picture itself"
 NO_SIGNAL = "no signal: the gradient is zero or not finite, which does not make the picture private"
 SIGNAL = "yes"
+MEAN_PICTURE_COLUMNS = ("psnr_mean_picture", "ssim_mean_picture")
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,24 @@ class GradientAdversary:
 
     def findings(self, release: GradientRelease, *, progress: bool) -> Findings:
         """Reconstruct every batch, and compare the reconstructions with the pictures and with the controls."""
-        matches = self.reconstruct(release, progress=progress)
-        rows = [row for index, match in enumerate(matches) for row in self._rows(release, index, match)]
-        return Findings(rows, self._controls(release, matches))
+        matches, means = self.reconstruct(release, progress=progress), _means_of_others(release)
+        rows = [
+            row
+            for index, (match, mean) in enumerate(zip(matches, means, strict=True))
+            for row in self._rows(release, index, match, mean)
+        ]
+        return Findings(rows, self._controls(release, matches, means))
+
+    def reasons(self, release: GradientRelease) -> Mapping[str, str]:
+        """Return why a measurement may have no value."""
+        few = f"fewer than three pictures, or one side does not vary (n = {len(release.batches) * release.batch})"
+        return {
+            **dict.fromkeys(("s_min_cosine", "noise_bound"), f"computed up to {MAX_EXACT} entries of a picture only"),
+            "rho_*": few,
+            "*_over_*": "there was nothing to attack, so there is no gap to the control",
+            "labels_found": NO_SIGNAL,
+            "*": NO_SIGNAL,
+        }
 
     def reconstruct(self, release: GradientRelease, *, progress: bool) -> list[Match | None]:
         """Match the gradient of each batch; None for a gradient without a signal."""
@@ -132,18 +149,19 @@ class GradientAdversary:
             summary |= {f"rho_{name}_psnr": correlate_rows(signal, name, "psnr") for name in PREDICTORS}
         return {name: value for name, value in summary.items() if value is not None or not name.endswith(TO_ORIGINAL)}
 
-    def _controls(self, release: GradientRelease, matches: Sequence[Match | None]) -> list[AuditRow]:
+    def _controls(
+        self, release: GradientRelease, matches: Sequence[Match | None], means: Sequence[Tensor]
+    ) -> list[AuditRow]:
         """Return means over the pictures for controls where nothing, or everything, can be recovered.
 
         Nothing: the reconstruction from another batch's gradient; the mean of the other pictures, without a gradient.
         Everything, for a batch of one: a linear classifier's gradient.
         """
         pixels = torch.stack([batch.pixels for batch in release.batches])
-        mean_of_others = (pixels.sum((0, 1)) - pixels.sum(1)) / (len(pixels) - 1) / release.batch
         of_other_batch = [*matches[1:], matches[0]]
         guesses: dict[str, Sequence[Tensor | None]] = {
             OTHER_GRADIENT: [match.pixels if match else None for match in of_other_batch],
-            MEAN_PICTURE: [mean.expand_as(batch) for mean, batch in zip(mean_of_others, pixels, strict=True)],
+            MEAN_PICTURE: [mean.expand_as(batch) for mean, batch in zip(means, pixels, strict=True)],
         }
         if release.batch == 1:
             guesses[LINEAR_CLASSIFIER] = [_invert_linear_classifier(release, index) for index in range(len(pixels))]
@@ -193,15 +211,19 @@ class GradientAdversary:
             return "The attack uses the running statistics of the batch norms, which are public with the network."
         return "The attack gets the batch norm statistics of the very batch, which a client that sends buffers reveals."
 
-    def _rows(self, release: GradientRelease, index: int, match: Match | None) -> list[AuditRow]:
+    def _rows(self, release: GradientRelease, index: int, match: Match | None, mean: Tensor) -> list[AuditRow]:
         batch, originals = release.batches[index], release.original_batches[index]
         comparisons = compare_batch(match.pixels if match else None, batch.pixels, originals, lpips=self.lpips)
+        guesses = mean.expand_as(batch.pixels)
+        reference = batch.pixels if originals is None else originals
         cosine, distance = _gradient_similarity(release, batch, match) if match else (None, None)
         hits = _label_hits(batch.labels.tolist(), match.labels.tolist()) if match else [None] * len(batch)
         rows = []
-        for name, (measures, pictures), hit in zip(batch.names, comparisons, hits, strict=True):
+        baselines = zip(batch_psnr(guesses, reference).tolist(), batch_ssim(guesses, reference).tolist(), strict=True)
+        for name, (measures, pictures), hit, baseline in zip(batch.names, comparisons, hits, baselines, strict=True):
             values: dict[str, Value] = {"signal": SIGNAL if match else NO_SIGNAL}
             values |= {"gradient_cosine": cosine, "gradient_l2": distance, **measures}
+            values |= dict(zip(MEAN_PICTURE_COLUMNS, baseline, strict=True))
             if self.attack.labels != "known":
                 values["label_found"] = hit
             if self.risks:
@@ -219,6 +241,12 @@ class GradientAdversary:
             if guess is not None
             for comparison in compare_batch(guess, batch.pixels, originals, lpips=self.lpips)
         ]
+
+
+def _means_of_others(release: GradientRelease) -> list[Tensor]:
+    """Return for each batch the (C,S,S) mean of the pictures of all other batches."""
+    pixels = torch.stack([batch.pixels for batch in release.batches])
+    return list((pixels.sum((0, 1)) - pixels.sum(1)) / (len(pixels) - 1) / release.batch)
 
 
 def _gradient_similarity(release: GradientRelease, batch: Pictures, match: Match) -> tuple[float, float]:

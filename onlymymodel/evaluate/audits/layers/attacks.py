@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from onlymymodel.errors import UserError
+from onlymymodel.evaluate.audits.decision import picture_state
 from onlymymodel.evaluate.audits.inverter import invert, train_inverter
 from onlymymodel.evaluate.audits.layers.layers import to_maps
 from onlymymodel.evaluate.audits.layers.membership import membership_auc, train_attacker
@@ -94,14 +95,24 @@ def reconstruct(
             is known without the outputs.
 
     Returns:
-        mean SSIM and PSNR, and the (N,C,S,S) reconstructions.
+        mean SSIM and PSNR, the shares of the pictures that come back, and the (N,C,S,S) reconstructions.
     """
     pixels = pictures.train.pixels.to(outputs.train.device)
     if shuffled:  # at random: neighbors may be similar, as where people come in turn
         pixels = pixels[torch.randperm(len(pixels), generator=torch.Generator().manual_seed(SEED_OFFSET + seed))]
     net = train_inverter(to_maps(outputs.train), pixels, steps=steps, seed=seed, progress=progress)
     reconstructions = invert(net, to_maps(outputs.test)).cpu()
-    return mean_similarity(reconstructions, pictures.test.pixels), reconstructions
+    mean = pictures.train.pixels.mean(0).expand_as(pictures.test.pixels)
+    values = mean_similarity(reconstructions, pictures.test.pixels)
+    return values | shares_revealed(reconstructions, mean, pictures.test.pixels), reconstructions
+
+
+def shares_revealed(reconstructions: Tensor, mean: Tensor, pixels: Tensor) -> dict[str, Value]:
+    """Return the shares of (N,C,S,S) pictures that come back, and that at least partly do, see `picture_state`."""
+    pairs = zip(batch_ssim(reconstructions, pixels).tolist(), batch_ssim(mean, pixels).tolist(), strict=True)
+    states = [picture_state(ssim, guess) for ssim, guess in pairs]
+    back = states.count("comes back")
+    return {"come_back": back / len(states), "partly": (back + states.count("partly")) / len(states)}
 
 
 def mean_similarity(reconstructions: Tensor, pixels: Tensor) -> dict[str, Value]:

@@ -4,9 +4,8 @@ After "Intermediate Outputs Are More Sensitive Than You Think". Its attack-free 
 attacks that they are compared with, a learned inverter and membership inference, are our choice.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -31,8 +30,9 @@ from onlymymodel.evaluate.audits.layers.layers import (
     float64_copy,
     layer_function,
     layer_outputs,
+    parameters_on_device,
 )
-from onlymymodel.evaluate.audits.layers.membership import membership_auc
+from onlymymodel.evaluate.audits.layers.membership import auc_deviation, membership_auc
 from onlymymodel.evaluate.audits.pictures import Pictures, display_picture
 from onlymymodel.evaluate.audits.ranking import correlate_rows
 from onlymymodel.evaluate.audits.report import AuditRow, Findings, Value
@@ -80,6 +80,12 @@ class LayerRelease:
             "members": len(self.members) if self.members else 0,
             "shape": list(self.nonmembers.pixels.shape[1:]),
         }
+
+    @cached_property
+    def on_device(self) -> dict[str, float]:
+        """The share of the parameters that is used up to each audited layer, by its name."""
+        shares = parameters_on_device(self.network, self.audited_layers, self.nonmembers.pixels)
+        return {layer.name: share for layer, share in zip(self.audited_layers, shares, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -133,8 +139,20 @@ class LayerAdversary:
         rows = []
         for layer in track(release.audited_layers, "layers", unit="layer", progress=progress):
             outputs = release_outputs(partial(layer_outputs, release.network, layer), pictures)
-            rows.append(self._row(layer.name, outputs, layer_function(precise, layer), pictures, progress))
+            row = self._row(layer.name, outputs, layer_function(precise, layer), pictures, progress)
+            rows.append(replace(row, values={**row.values, "on_device": release.on_device[layer.name]}))
         return Findings(rows, self._controls(release, pictures, progress))
+
+    def reasons(self, release: LayerRelease) -> dict[str, str]:
+        """Return why a measurement may have no value."""
+        known = "no membership inference: it is unknown which pictures the network was trained on (--members)"
+        auc = "too few pictures for membership inference" if release.members else known
+        return {
+            **dict.fromkeys(("ssim", "psnr", "come_back", "partly"), "no inverter was trained (--steps 0)"),
+            "auc": auc,
+            "rho_*": "fewer than three layers have both measurements, or one of them is the same in all layers",
+            "variation": "the mean output is 0",
+        }
 
     def summary(self, rows: Sequence[AuditRow], controls: Sequence[AuditRow]) -> dict[str, Value]:
         """Return Spearman's rho over layers of every measure with every attack, and the extremes of both attacks.
@@ -208,16 +226,17 @@ class LayerAdversary:
             values |= similarity
             shown = {"original": pictures.test.pixels[0], "from the outputs": reconstructions[0]}
         else:
-            values |= {"ssim": None, "psnr": None}
+            values |= dict.fromkeys(("ssim", "psnr", "come_back", "partly"))
         values["auc"] = infer_membership(outputs, self.seed)
+        if outputs.test_members is not None:
+            values["auc_deviation"] = auc_deviation(len(outputs.test_members), len(outputs.test))
         return AuditRow(name, values, {caption: display_picture(pixels) for caption, pixels in shown.items()})
 
     def _membership_assumption(self, pictures: AttackSplit[Pictures]) -> str:
         if pictures.train_members is None or pictures.test_members is None:
             return "It is unknown which pictures the network was trained on: no membership inference."
         members, nonmembers = len(pictures.test_members), len(pictures.test)
-        # standard deviation of Mann and Whitney's statistic
-        deviation = math.sqrt((members + nonmembers + 1) / (12 * members * nonmembers))
+        deviation = auc_deviation(members, nonmembers)
         return (
             "Its membership attacker, a logistic regression on principal components and the distribution of the "
             f"outputs, without labels, knows {len(pictures.train_members)} members and {len(pictures.train)} "

@@ -79,6 +79,10 @@ class EpochsAdversary:
                 rows.append(AuditRow(f"epoch {epoch}, {layer.name}", values))
         return Findings(rows, self._controls(release))
 
+    def reasons(self, release: EpochsRelease) -> Mapping[str, str]:
+        """Return why a measurement may have no value."""
+        return self.layerwise.reasons(release.after(max(release.networks)))
+
     def summary(self, rows: Sequence[AuditRow], controls: Sequence[AuditRow]) -> dict[str, Value]:  # noqa: ARG002
         """Return for every measure in how many layers it falls and then rises over the epochs.
 

@@ -88,6 +88,23 @@ def layer_outputs(net: nn.Module, layer: Layer, pixels: Tensor) -> Tensor:
     return torch.cat([_output(net, layer, part.to(like)) for part in torch.split(pixels, BATCH)])
 
 
+def parameters_on_device(net: nn.Module, layers: Sequence[Layer], pixels: Tensor) -> list[float]:
+    """Return for each layer the share of the network's parameters that is used up to its output.
+
+    A module's own parameters count once it, or a module inside it, has returned.
+    """
+    order = [layer for layer, _ in _record_outputs(net, pixels[:1])]
+    total, shares = sum(parameter.numel() for parameter in net.parameters()), []
+    for layer in layers:
+        used = {
+            id(parameter): parameter.numel()
+            for done in order[: order.index(layer) + 1]
+            for parameter in net.get_submodule(done.path).parameters(recurse=False)
+        }
+        shares.append(sum(used.values()) / total if total else 0.0)
+    return shares
+
+
 def layer_function(net: nn.Module, layer: Layer) -> Function:
     """Return a differentiable function from one picture (C,S,S) to the output of a layer."""
     return lambda x: _output(net, layer, x[None])[0]

@@ -1,5 +1,6 @@
 """Membership inference: a simple attacker who reads a layer's outputs, and the AUC of its scores."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -34,6 +35,11 @@ def membership_auc(member_scores: Tensor, nonmember_scores: Tensor) -> float:
     truth = torch.cat([torch.ones(len(member_scores)), torch.zeros(len(nonmember_scores))])
     scores = _finite(torch.cat([member_scores, nonmember_scores]).double())
     return float(roc_auc_score(truth.numpy(), scores.numpy()))
+
+
+def auc_deviation(members: int, nonmembers: int) -> float:
+    """Return the standard deviation of the AUC of guessing, by Mann and Whitney's statistic."""
+    return math.sqrt((members + nonmembers + 1) / (12 * members * nonmembers))
 
 
 def train_attacker(members: Tensor, nonmembers: Tensor, *, seed: int = 0) -> Scores:

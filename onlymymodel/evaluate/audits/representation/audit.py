@@ -31,7 +31,7 @@ MAX_ILLUSTRATED = 6  # rows with pictures
 PUBLIC_SEED, PRIVATE_SEED = 1, 2  # of the noise on what is released
 SEED_OFFSET = 1000  # added to the seed of the defense
 MEASURES = ("psnr", "ssim", "perceptual", "identity_cosine")
-MEASURES_BY_DECODER = ("psnr_convolutional", "psnr_ridge")
+MEASURES_BY_DECODER = ("psnr_convolutional", "psnr_ridge", "ssim_convolutional", "ssim_ridge")
 # names of the controls
 MEAN_PICTURE, OTHER_PICTURE = "mean picture", "somebody else's picture"
 UNDEFENDED, PIXELS = "lambda 0, no noise", "the pixels themselves"
@@ -126,7 +126,9 @@ class RepresentationAdversary:
         by_decoder = self._reconstruct(defense, private, progress)
         best = _better(by_decoder, private)
         columns = self._measure(best, private.pixels)
-        columns |= {f"psnr_{name}": batch_psnr(pictures, private.pixels) for name, pictures in by_decoder.items()}
+        for measure, of in (("psnr", batch_psnr), ("ssim", batch_ssim)):
+            columns |= {f"{measure}_{name}": of(pictures, private.pixels) for name, pictures in by_decoder.items()}
+        columns["ssim_mean_picture"] = batch_ssim(self._mean_picture(private), private.pixels)
         classes = defense.classify(defense.release(private.pixels, seed=PRIVATE_SEED))
         rows = []
         for index, name in enumerate(private.names):
@@ -145,12 +147,22 @@ class RepresentationAdversary:
         public = self.public.pixels
         upper_bound = train_inverter(public, public, steps=self.steps, seed=self.seed, progress=progress)
         guesses = {
-            MEAN_PICTURE: public.mean(0, keepdim=True).expand_as(private.pixels),
+            MEAN_PICTURE: self._mean_picture(private),
             OTHER_PICTURE: public[torch.arange(len(private)) % len(public)],
             UNDEFENDED: _better(self._reconstruct(self.undefended, private, progress), private),
             PIXELS: invert(upper_bound, private.pixels),
         }
-        return tuple(AuditRow(name, _means(self._measure(guess, private.pixels))) for name, guess in guesses.items())
+        rows = {name: _means(self._measure(guess, private.pixels)) for name, guess in guesses.items()}
+        classes = self.undefended.classify(self.undefended.release(private.pixels))
+        rows[UNDEFENDED]["accuracy"] = (classes == private.labels).double().mean().item()
+        return tuple(AuditRow(name, values) for name, values in rows.items())
+
+    def reasons(self, release: RepresentationRelease) -> dict[str, str]:  # noqa: ARG002
+        """Return why a measurement may have no value."""
+        return {"mcc": "undefined for a single class"}
+
+    def _mean_picture(self, private: Pictures) -> Tensor:
+        return self.public.pixels.mean(0, keepdim=True).expand_as(private.pixels)
 
     def summary(self, rows: Sequence[AuditRow], controls: Sequence[AuditRow]) -> dict[str, Value]:
         """Return means over the rows, accuracy, `accuracy_by_chance` and MCC of the task, and `recovered`.
@@ -169,7 +181,13 @@ class RepresentationAdversary:
         several = len({*truth, *classes}) > 1  # the MCC is undefined for a single class
         mcc = float(matthews_corrcoef(truth, classes)) if several else None
         chance = max(map(truth.count, truth)) / len(truth)
-        task = {"accuracy": float(accuracy_score(truth, classes)), "accuracy_by_chance": chance, "mcc": mcc}
+        undefended = next(control.values["accuracy"] for control in controls if control.name == UNDEFENDED)
+        task: dict[str, Value] = {
+            "accuracy": float(accuracy_score(truth, classes)),
+            "accuracy_undefended": undefended,
+            "accuracy_by_chance": chance,
+            "mcc": mcc,
+        }
         return {**task, **means, "recovered": recovered}
 
     def _check(self, release: RepresentationRelease) -> None:

@@ -129,6 +129,10 @@ class WeightsAdversary:
         rows = self._rows(release.network, pixels, training, held_out)
         return Findings(rows, self._controls(release.network, training, held_out, progress))
 
+    def reasons(self, release: WeightsRelease) -> dict[str, str]:  # noqa: ARG002
+        """Return why a measurement may have no value."""
+        return {}
+
     def summary(self, rows: Sequence[AuditRow], controls: Sequence[AuditRow]) -> dict[str, Value]:
         """Return the values of all classes, and the gaps of the controls."""
         return {**rows[0].values, **{f"gap, {control.name}": control.values["gap"] for control in controls}}

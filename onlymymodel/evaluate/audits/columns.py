@@ -1,0 +1,89 @@
+"""What the measurements of the audits mean, for the page and for Markdown."""
+
+from onlymymodel.evaluate.audits.similarity import SIMILARITY_DEFINITION
+
+MEANINGS = {
+    "signal": "whether the release had anything to attack",
+    "gradient_cosine": "cosine of the reconstruction's gradient with the true one",
+    "gradient_l2": "distance of the reconstruction's gradient to the true one, over the norm of the true one",
+    "mse": "mean squared error of the reconstruction, pixels in [0, 1]",
+    "lpips": "perceptual distance by LPIPS (AlexNet); 0 for equal pictures",
+    **SIMILARITY_DEFINITION,
+    "psnr_mean_picture": "PSNR of the mean of the other pictures, a guess without the release",
+    "ssim_mean_picture": "SSIM of the mean picture, a guess without the release",
+    "label_found": "whether the adversary found the label of the picture",
+    "labels_found": "share of the labels that the adversary found",
+    "jacobian_norm": "Frobenius norm of the gradient's Jacobian by the picture, by random projections",
+    "s_max": "largest singular value of the gradient's Jacobian",
+    "s_min_cosine": "smallest singular value of the Jacobian of the gradient's direction",
+    "noise_bound": "least mean squared error of a linear estimate under noise on the gradient",
+    "pictures": "number of pictures",
+    "without_signal": "number of pictures whose release had nothing to attack",
+    "features": "number of numbers in one output",
+    "degrees_of_freedom": "number of directions in which the outputs vary over the pictures",
+    "variation": "spread of the outputs over the pictures, over the norm of their mean",
+    "jacobian_rank": "number of directions of the picture that the output reacts to",
+    "stable_rank": "squared Frobenius norm over squared spectral norm of the Jacobian",
+    "jacobian": "how the Jacobian's singular values were computed",
+    "auc": "probability that a training picture scores higher than another one; 0.5 is guessing",
+    "auc_deviation": "standard deviation of the AUC of guessing on these pictures",
+    "lowest_auc": "smallest AUC over the layers",
+    "highest_auc": "largest AUC over the layers",
+    "lowest_ssim": "smallest mean SSIM over the layers",
+    "highest_ssim": "largest mean SSIM over the layers",
+    "ssim_of_the_pixels": "SSIM of an inverter of the pixels themselves: what this inverter can reach at best",
+    "ssim_without_a_signal": "SSIM of an inverter of shuffled pairs: what it reaches without any output",
+    "come_back": "share of the pictures whose reconstruction has an SSIM of 0.9 or more",
+    "partly": "share of the pictures whose reconstruction beats the mean picture by an SSIM of 0.1 or more",
+    "on_device": "share of the network's parameters that are used up to this layer, and stay on the device",
+    "epoch": "epochs of training; 0 is untrained",
+    "layer": "name of the module",
+    "layers": "number of layers",
+    "ssim_training": "mean SSIM of generated pictures to the training pictures that they were matched to",
+    "ssim_held_out": "the same to as many pictures that the network was not trained on",
+    "gap": "difference of the two: memorization, if its interval is above 0",
+    "gap_low": "lower end of the gap's 95 % interval",
+    "gap_high": "upper end of the gap's 95 % interval",
+    "answered_as_asked": "share of the generated pictures that the network gives the class they were made for",
+    "closest": "the training picture that a generated one is most similar to",
+    "ssim_closest": "SSIM of that pair",
+    "perceptual": "perceptual distance by a network; 0 for equal pictures",
+    "identity_cosine": "cosine of two face embeddings minus their mean; near 0 for two different people",
+    "psnr_convolutional": "PSNR of the convolutional decoder",
+    "psnr_ridge": "PSNR of the ridge regression",
+    "ssim_convolutional": "SSIM of the convolutional decoder",
+    "ssim_ridge": "SSIM of the ridge regression",
+    "class": "true class of the task",
+    "class_read": "class that the task's head read",
+    "recovered": "mean SSIM on a scale from 0 for the mean picture to 1 for a decoder of the pixels",
+    "accuracy": "accuracy of the task on private pictures",
+    "accuracy_undefended": "accuracy of the task with lambda 0 and no noise",
+    "accuracy_by_chance": "accuracy of always answering the most common class",
+    "mcc": "Matthews correlation of true and read classes; 0 is guessing",
+}
+ENDINGS = {
+    "_over_another": "gap of the mean to that of reconstructions from another batch's gradient",
+    "_over_mean_picture": "gap of the mean to that of the mean picture",
+    "_over_protected": "gap of the mean to that of the protected picture itself",
+    "_at": "the layer with this largest figure",
+    "_falls_then_rises_in": "number of layers in which the measure falls and then rises over the epochs",
+}
+RHO, MEAN = "Spearman's rank correlation of the two measurements named", "mean over the pictures of: "
+
+
+def meaning(name: str) -> str | None:
+    """Return what a measurement means; None if it is unknown."""
+    base = name.removesuffix("_to_original")
+    beside = ", to the original of a protected picture" if base != name else ""
+    if base in MEANINGS:
+        return MEANINGS[base] + beside
+    if name.startswith("gap, "):
+        return f"{MEANINGS['gap']}, for a control"
+    if base.startswith("rho_"):
+        return RHO
+    for ending, text in ENDINGS.items():
+        if base.endswith(ending):
+            return text
+    if base.startswith("mean_") and base.removeprefix("mean_") in MEANINGS:
+        return MEAN + MEANINGS[base.removeprefix("mean_")] + beside
+    return None

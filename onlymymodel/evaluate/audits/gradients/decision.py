@@ -1,0 +1,183 @@
+"""The decision of the gradient audit: defenses in lines, attacks in columns, the cost in task accuracy beside them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from onlymymodel.evaluate.audits.decision import (
+    Cell,
+    Decision,
+    Line,
+    State,
+    come_back_sentence,
+    mark_worst,
+    not_learned,
+    picture_state,
+    worst_state,
+)
+from onlymymodel.evaluate.audits.gradients.comparison import TO_ORIGINAL
+from onlymymodel.evaluate.audits.options import NO_DEFENSE
+from onlymymodel.evaluate.audits.report import AuditReport, AuditRow
+
+MEAN, BACK, ACCURACY = "mean picture", "come back", "task accuracy"
+WORSE = (
+    "a larger attack (more steps, restarts), a network that is less trained, fewer pictures or local steps behind one "
+    "gradient, batch norm statistics that are sent along, or several rounds of the same client"
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a defense costs the task.
+
+    Attributes:
+        accuracies: accuracy of a network trained on gradients with each defense, by the defense's name.
+        meaning: how it was measured; the reason of the dashes if there are no accuracies.
+        chance: accuracy of always answering the most common class.
+    """
+
+    accuracies: Mapping[str, float]
+    meaning: str
+    chance: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Audited:
+    """The reports of one defense."""
+
+    defense: str
+    reports: Sequence[AuditReport]
+
+    @property
+    def best(self) -> list[float]:
+        """The best SSIM of every picture over the attacks that beat the mean picture there."""
+        names = [row.name for row in self.reports[0].rows]
+        rows = [{row.name: row for row in report.rows} for report in self.reports]
+        return [max((_ssim(by_name[name]) for by_name in rows), default=0.0) for name in names]
+
+    @property
+    def state(self) -> State:
+        """The worst state of any picture under any attack."""
+        rows = [row for report in self.reports for row in report.rows]
+        return worst_state([picture_state(_ssim(row), _number(row, "ssim_mean_picture")) for row in rows])
+
+    @property
+    def guesses(self) -> list[float]:
+        """SSIM of the mean picture to every picture."""
+        return [_number(row, "ssim_mean_picture") for row in self.reports[0].rows]
+
+
+def gradient_decision(reports: Sequence[AuditReport], cost: Cost) -> Decision:
+    """Return the decision on some gradients by the reports of `gradient_reports`."""
+    by_defense: dict[str, list[AuditReport]] = {}
+    for report in reports:
+        by_defense.setdefault(report.settings["defense"], []).append(report)
+    audited = [_Audited(name, of_defense) for name, of_defense in by_defense.items()]
+    as_is = next((one for one in audited if one.defense == NO_DEFENSE), audited[0])
+    columns = {
+        **{name: f"mean SSIM of what {name} reconstructs" for name in dict.fromkeys(r.adversary for r in reports)},
+        MEAN: "mean SSIM of the mean of the other pictures, a guess without any gradient",
+        BACK: "pictures that at least one attack returns at SSIM 0.9 or more",
+        ACCURACY: cost.meaning,
+    }
+    return Decision(
+        state=as_is.state,
+        verdict=_verdict(as_is, audited),
+        columns=columns,
+        lines=tuple(_line(one, cost) for one in audited),
+        advice=tuple(_advice(as_is, audited, cost)),
+        worse=WORSE,
+    )
+
+
+def _line(one: _Audited, cost: Cost) -> Line:
+    attacks = mark_worst({report.adversary: _cell(report) for report in one.reports})
+    back = sum(value >= 0.9 for value in one.best)
+    accuracy = cost.accuracies.get(one.defense)
+    return Line(
+        f"defense {one.defense}",
+        one.state,
+        {
+            **attacks,
+            MEAN: Cell(sum(one.guesses) / len(one.guesses)),
+            BACK: Cell(f"{back} of {len(one.best)}"),
+            ACCURACY: Cell(accuracy, "" if accuracy is not None else cost.meaning),
+        },
+    )
+
+
+def _cell(report: AuditReport) -> Cell:
+    """Return the mean SSIM of an attack, marked as failed if its mean PSNR or SSIM is below the mean picture's."""
+    suffix = TO_ORIGINAL if "ssim" + TO_ORIGINAL in report.rows[0].values else ""
+    rows = [row for row in report.rows if row.values.get("ssim" + suffix) is not None]
+    if not rows:
+        return Cell(None, "no gradient had a signal: it is zero or not finite, which does not make the picture private")
+    ssim, psnr = (sum(_number(row, name + suffix) for row in rows) / len(rows) for name in ("ssim", "psnr"))
+    guess, decibels = (
+        sum(_number(row, f"{name}_mean_picture") for row in rows) / len(rows) for name in ("ssim", "psnr")
+    )
+    below = [
+        text
+        for text, failed in (
+            (f"SSIM {ssim:.2f} against {guess:.2f}", ssim <= guess),
+            (f"PSNR {psnr:.1f} against {decibels:.1f} dB", psnr <= decibels),
+        )
+        if failed
+    ]
+    note = f"below the mean picture on average: {' and '.join(below)}" if below else ""
+    return Cell(ssim, note, failed=bool(below))
+
+
+def _verdict(as_is: _Audited, audited: Sequence[_Audited]) -> str:
+    name = "Without a defense" if as_is.defense == NO_DEFENSE else f"With {as_is.defense}"
+    sentences = [f"{name}: {come_back_sentence(as_is.best, as_is.guesses)}"]
+    for one in audited:
+        if one is not as_is:
+            sentences.append(f"With {one.defense}: {come_back_sentence(one.best, one.guesses)}")
+    return " ".join(sentences)
+
+
+def _advice(as_is: _Audited, audited: Sequence[_Audited], cost: Cost) -> list[str]:
+    settings = as_is.reports[0].settings
+    held = [one for one in audited if one.state == "nothing found"]
+    advice = []
+    if as_is.state == "nothing found":
+        advice.append(
+            "Do not take this as a licence to share: repeat the audit with more attacks (--attacks dlg idlg inverting "
+            "gradinversion) and more pictures (--limit 32) before you rely on it."
+        )
+    elif held:
+        best = max(held, key=lambda one: cost.accuracies.get(one.defense, 0.0))
+        at = cost.accuracies.get(best.defense)
+        price = f" (task accuracy {at:.2f})" if at is not None else ""
+        advice.append(f"Of the audited defenses, these attacks got nothing through {best.defense}{price}: start there.")
+    else:
+        advice.append(
+            "No audited defense held. Audit stronger ones: clipping with strong noise (--defenses clip:1+noise:1), "
+            "until no picture comes back at a task accuracy that you can bear."
+        )
+    if settings["batch"] < 8:
+        advice.append(
+            f"Send one gradient for many pictures: audit --batch {max(8, 2 * settings['batch'])}; secure aggregation "
+            "over clients has the same effect."
+        )
+    best_accuracy = max(cost.accuracies.values(), default=1.0)
+    if warning := not_learned(best_accuracy, cost.chance):
+        advice.append(warning)
+    advice.append("Do not send batch norm statistics or gradients of single pictures; send sums over clients.")
+    return advice
+
+
+def _ssim(row: AuditRow) -> float:
+    """Return the SSIM of a reconstruction, to the original if the picture is protected; 0 where it is no better guess.
+
+    It counts only if its PSNR beats the mean picture's too.
+    """
+    suffix = TO_ORIGINAL if "ssim" + TO_ORIGINAL in row.values else ""
+    if row.values.get("ssim" + suffix) is None or _number(row, "psnr" + suffix) <= _number(row, "psnr_mean_picture"):
+        return 0.0
+    return _number(row, "ssim" + suffix)
+
+
+def _number(row: AuditRow, name: str) -> float:
+    value = row.values[name]
+    return float(value) if value is not None else 0.0

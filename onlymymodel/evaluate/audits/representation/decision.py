@@ -1,0 +1,122 @@
+"""The decision of the audit of representations: lambdas in lines, decoders in columns, the accuracy beside them."""
+
+from collections.abc import Sequence
+
+from onlymymodel.evaluate.audits.decision import (
+    GAIN,
+    RECOVERED,
+    Cell,
+    Decision,
+    Line,
+    come_back_sentence,
+    mark_worst,
+    not_learned,
+    picture_state,
+    worst_state,
+)
+from onlymymodel.evaluate.audits.report import AuditReport
+from onlymymodel.evaluate.audits.representation.audit import MEAN_PICTURE, UNDEFENDED
+
+DECODERS = {"convolutional decoder": "ssim_convolutional", "ridge regression": "ssim_ridge"}
+IDENTITY, BACK, MEAN, ACCURACY, UNDEFENDED_ACCURACY = (
+    "identity cosine", "come back", "mean picture", "task accuracy", "undefended accuracy",
+)  # fmt: skip
+COLUMNS = {
+    "convolutional decoder": "mean SSIM of what a new convolutional decoder reconstructs",
+    "ridge regression": "mean SSIM of what a ridge regression reconstructs",
+    IDENTITY: "cosine of the faces' embeddings, minus their mean; near 0 for two different people",
+    BACK: f"pictures that the better decoder returns at SSIM {RECOVERED:g} or more",
+    MEAN: "mean SSIM of the mean picture, a guess without any representation",
+    ACCURACY: "accuracy of the task on people who are in no training data",
+    UNDEFENDED_ACCURACY: "the same with lambda 0 and no noise: what the defense costs is the difference",
+}
+WORSE = (
+    "more public pictures of similar people, a stronger decoder, several releases of one picture (noise averages out), "
+    "or a noise that the receiver can predict"
+)
+
+
+def representation_decision(reports: Sequence[AuditReport]) -> Decision:
+    """Return the decision on some representations by the reports of `representation_reports`."""
+    lines = [_line(report) for report in reports]
+    controls = {row.name: row for row in reports[0].controls}
+    bare, mean = controls[UNDEFENDED].values, float(controls[MEAN_PICTURE].values["ssim"] or 0)
+    baseline = Line(
+        "undefended (lambda 0, no noise)",
+        None,
+        {
+            **{name: Cell(None, "the control counts the better decoder only") for name in DECODERS},
+            IDENTITY: Cell(bare["identity_cosine"]),
+            ACCURACY: Cell(bare["accuracy"]),
+            UNDEFENDED_ACCURACY: Cell(bare["accuracy"]),
+            MEAN: Cell(mean),
+        },
+    )
+    last = reports[-1]
+    return Decision(
+        state=worst_state([line.state for line in lines if line.state]),
+        verdict=_verdict(reports, float(bare["ssim"] or 0), mean),
+        columns=COLUMNS,
+        lines=(baseline, *lines),
+        advice=tuple(_advice(reports, lines, last)),
+        worse=WORSE,
+        heading="" if any(line.state != "partly" for line in lines) else "PARTLY REVEALED at every lambda",
+    )
+
+
+def _line(report: AuditReport) -> Line:
+    rows = report.rows
+    mean = sum(float(row.values["ssim_mean_picture"] or 0) for row in rows) / len(rows)
+    states = [
+        picture_state(float(row.values["ssim"] or 0), float(row.values["ssim_mean_picture"] or 0)) for row in rows
+    ]
+    decoders = {}
+    for name, column in DECODERS.items():
+        ssim = float(report.summary[column] or 0)
+        failed = ssim <= mean
+        decoders[name] = Cell(ssim, "below the mean picture on average" if failed else "", failed=failed)
+    cells = {
+        **mark_worst(decoders),
+        IDENTITY: Cell(report.summary["identity_cosine"]),
+        BACK: Cell(f"{states.count('comes back')} of {len(rows)}"),
+        MEAN: Cell(mean),
+        ACCURACY: Cell(report.summary["accuracy"]),
+        UNDEFENDED_ACCURACY: Cell(report.summary["accuracy_undefended"]),
+    }
+    return Line(report.release.removeprefix("representation, "), worst_state(states), cells)
+
+
+def _verdict(reports: Sequence[AuditReport], bare: float, mean: float) -> str:
+    sentences = [f"Undefended, a new decoder reaches a mean SSIM of {bare:.2f}; the mean picture has {mean:.2f}."]
+    for report in reports:
+        ssims, guesses = (
+            [float(row.values[column] or 0) for row in report.rows] for column in ("ssim", "ssim_mean_picture")
+        )
+        name = report.release.removeprefix("representation, ")
+        sentences.append(f"With {name}: {come_back_sentence(ssims, guesses)}")
+    return " ".join(sentences)
+
+
+def _advice(reports: Sequence[AuditReport], lines: Sequence[Line], last: AuditReport) -> list[str]:
+    undefended = float(last.summary["accuracy_undefended"] or 0)
+    held = [report for report, line in zip(reports, lines, strict=True) if line.state == "nothing found"]
+    if held:
+        best = max(held, key=lambda report: float(report.summary["accuracy"] or 0))
+        choice = (
+            f"Use {best.release.removeprefix('representation, ')}: these decoders got nothing, at a task accuracy of "
+            f"{best.summary['accuracy']:.2f} (undefended {undefended:.2f})."
+        )
+    else:
+        least = min(reports, key=lambda report: float(report.summary["ssim"] or 0))
+        choice = (
+            f"No audited lambda hides the pictures. The least is revealed with "
+            f"{least.release.removeprefix('representation, ')}, at a task accuracy of {least.summary['accuracy']:.2f} "
+            f"(undefended {undefended:.2f}); try larger ones (--weights 4 8) before you share."
+        )
+    warning = not_learned(undefended, float(last.summary["accuracy_by_chance"] or 0))
+    return [
+        *([warning] if warning else []),
+        choice,
+        "Release each picture once: noise averages out over several releases of the same picture.",
+        f"Judge again with decoders of your own before you rely on it: an SSIM gain below {GAIN:g} here is no proof.",
+    ]
