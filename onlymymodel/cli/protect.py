@@ -24,6 +24,7 @@ from onlymymodel.cli.parser import Parser
 from onlymymodel.cli.recorded_command import recorded_command
 from onlymymodel.errors import UserError
 from onlymymodel.protect.budget.strengths import STRENGTHS
+from onlymymodel.protect.portable import make_portable
 
 if TYPE_CHECKING:
     from onlymymodel.protect.context import Context
@@ -57,12 +58,16 @@ def add_flags(parser: Parser) -> None:
     files.add_argument("--sign", type=Path, metavar="KEY", help=key)
     processes = (
         "processes that protect photos at the same time, each with its own models and one thread; auto: one for each "
-        "core, or GPU. The written bytes do not depend on it (1: this process, with all threads)"
+        "core, or GPU (1: this process, with all threads, which may change last bits: --portable)"
     )
     machine = add_machine(parser)
     machine.add_argument("--workers", type=worker_count, default=1, metavar="N|auto", help=processes)
     part = "protect one part of the photos, such as 1/3, for omm merge; auto: as Slurm, Kubernetes or torchrun say"
     machine.add_argument("--shard", metavar="I/N|auto", help=part)
+    kinds = "compute with AVX2 at most and one thread a process, so that more kinds of machines write the same bytes"
+    machine.add_argument("--portable", action="store_true", help=kinds)
+    alike = "refuse workers, shards and later runs whose machine gives other numbers for a small test picture"
+    machine.add_argument("--identical", action="store_true", help=alike)
     title = "settings of the recipe (in parentheses those of `default`; other recipes have their own)"
     add_recipe(parser.add_argument_group(title))
     parser.set_defaults(run=run)
@@ -70,6 +75,8 @@ def add_flags(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Protect photos and evaluate them with the held-out models; return 0 if every photo is protected, else 1."""
+    if arguments.portable:
+        make_portable()
     with exit_on_interrupt():
         from onlymymodel.cli.checks import check_continues, check_key, check_photos
         from onlymymodel.protect.shards import parse_shard
@@ -111,6 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         workers=_workers(arguments, settings, context),
         shard=shard,
+        identical=arguments.identical,
     )
     summary = protect_folder(job)
     if shard is not None:

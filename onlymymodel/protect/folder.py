@@ -38,8 +38,10 @@ class Job:
             photo's path and name with any image suffix.
         batch_size: number of photos of one working size, or of faces on them, that are optimized together.
         only: paths below the source of the photos to protect; other files are ignored. All photos if None.
-        workers: processes that compute; None to compute in this one. The written bytes do not depend on it.
+        workers: processes that compute, each with one thread; None to compute in this one. The written bytes do not
+            depend on it where this one has one thread, too.
         shard: the part of the photos to protect, in a folder of its own in `out`, see `merge_shards`; all if None.
+        identical: whether to refuse a process that computes other numbers than the first one, see `Canary`.
         results: the store of the protected photos, whose records are in `out`; the folder `out` if None.
     """
 
@@ -53,6 +55,7 @@ class Job:
     only: Collection[str] | None = None
     workers: WorkerSettings | None = None
     shard: Shard | None = None
+    identical: bool = False
     results: Store | None = None
 
     @property

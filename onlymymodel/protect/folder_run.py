@@ -15,9 +15,11 @@ from onlymymodel.data.regular_file import max_photo_bytes, read_regular
 from onlymymodel.data.store import Store
 from onlymymodel.progress import Task, counted
 from onlymymodel.protect.batches import NO_MEMORY, UNEXPECTED, Result, plan_batches, protect_batch
+from onlymymodel.protect.canary import Canary, run_canary
 from onlymymodel.protect.context import PhotoSource
 from onlymymodel.protect.earlier_records import EarlierRecords
 from onlymymodel.protect.folder_summary import Outcome, Summary
+from onlymymodel.protect.machines import add_machine
 from onlymymodel.protect.own_outputs import own_outputs
 from onlymymodel.protect.photo_outcome import blank_record
 from onlymymodel.protect.photo_record import PhotoManifest, PhotoRecord
@@ -98,7 +100,7 @@ class FolderRun:
         """Yield each batch with the results of its sources, computed here or by workers."""
         job, last, computed = self.job, monotonic(), 0
         if job.workers is not None:
-            with WorkerPool(job.workers, job.context, job.batch_size) as pool:
+            with WorkerPool(job.workers, job.context, job.batch_size, self._admit) as pool:
                 for batch, results in pool.run(batches):
                     if results:
                         # the first batches of all workers end at about the same time
@@ -115,10 +117,17 @@ class FolderRun:
 
             results = []
             if batch.sources:
+                if not computed:
+                    self._admit(run_canary(job.context))
+                computed += 1
                 last = monotonic()
                 results = protect_batch(batch.sources, job.context, on_step, job.batch_size)
                 task.worked(len(results), monotonic() - last)
             yield batch, results
+
+    def _admit(self, canary: Canary) -> None:
+        """Record the kind of machine of a process that computes; raises UserError where it must not, see `Job`."""
+        add_machine(self.job.out, canary, identical=self.job.identical)
 
     def read_batch(self, entries: Sequence[Entry]) -> Batch:
         """Read the photos of a batch, and see which of them an earlier run finished."""

@@ -12,6 +12,7 @@ from onlymymodel.data.folder_lock import lock_folder
 from onlymymodel.data.manifest import json_bytes, sha256_file
 from onlymymodel.errors import UserError
 from onlymymodel.protect import run_record
+from onlymymodel.protect.machines import merge_machines
 from onlymymodel.protect.photo_record import MANIFEST, PhotoManifest, PhotoRecord
 from onlymymodel.protect.run_record import RunRecord
 from onlymymodel.protect.shards import Shard, find_shards, shard_of
@@ -39,7 +40,8 @@ def merge_shards(out: Path) -> Merged:
 
     Raises:
         UserError: there are no shards, one that has photos without a record is missing, one still runs or has other
-            settings; a file is not as its record says; or something cannot be written.
+            settings; their machines have to be identical and are not, see `merge_machines`; a file is not as its record
+            says; or something cannot be written.
     """
     shards = _present(out)
     with ExitStack() as locks:
@@ -49,6 +51,7 @@ def merge_shards(out: Path) -> Merged:
         for shard in shards:
             if run_record.read(shard.folder(out)).settings_sha256 != run.settings_sha256:
                 raise UserError(f"shard {shard} was made with other models or settings; remove {shard.folder(out)}")
+        merge_machines(out, [shard.folder(out) for shard in shards])
         earlier = PhotoManifest(out).by_source()
         found = {shard: PhotoManifest(shard.folder(out)).by_source() for shard in shards}
         records = dict(earlier)

@@ -26,6 +26,7 @@ from onlymymodel.protect.photo_outcome import (
     lost_deployments,
 )
 from onlymymodel.protect.photo_record import WRITTEN, DeploymentMargins, PhotoRecord
+from onlymymodel.protect.portable import is_portable
 from onlymymodel.protect.predictions import Predictions, predict_photo
 from onlymymodel.protect.region import Area, RegionRecord, find_area
 from onlymymodel.runtime import configure
@@ -79,8 +80,9 @@ def protect_photos(
         sources: the photos.
         context: the settings that they share.
         on_step: called after each step of the optimizer with the step and the number of steps.
-        batch_size: largest number of photos, or of faces on them, that are optimized together. It bounds the memory;
-            the results do not depend on it.
+        batch_size: largest number of photos, or of faces on them, that are optimized together. It bounds the memory.
+            No photo's random numbers depend on it, but the last bits of sums in floating point may, and a few pixels
+            with them. With `make_portable` every photo is optimized alone on the CPU, and nothing depends on it.
         on_stage: called before each stage of each group of photos of one working size.
 
     Returns:
@@ -143,6 +145,8 @@ def _attack_rows(
 ) -> None:
     """Attack every row of photos of one working size, and copy the changed rows into the composed photos."""
     rows = [(job, row) for job in jobs for row in job.rows(context)]
+    if is_portable() and context.device.type == "cpu":
+        batch_size = 1  # networks sum in another order in other batches
     for start in range(0, len(rows), batch_size):
         chunk = rows[start : start + batch_size]
         protected = protect_rows(

@@ -20,6 +20,7 @@ from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.distortion import SSIM_DEFINITION
 from onlymymodel.protect.context import Context
 from onlymymodel.protect.output_folder import MAX_BYTES, RUN_RECORD, START_AGAIN, check_ours
+from onlymymodel.protect.portable import is_portable
 from onlymymodel.protect.region import WHOLE
 from onlymymodel.runtime import environment
 from onlymymodel.surrogates.assumed import assumed_by_uri
@@ -117,6 +118,7 @@ def describe(context: Context, batch_size: int) -> dict[str, Any]:
         **({"first_frame": True} if context.first_frame else {}),
         **({"exclude": list(context.exclude)} if context.exclude else {}),
         **({"attack": context.attack.to_json()} if context.attack else {}),
+        **({"portable": True} if is_portable() else {}),
     }
 
 

@@ -18,6 +18,7 @@ import torch
 
 from onlymymodel.errors import UserError, first_line
 from onlymymodel.protect.batches import Result, protect_batch
+from onlymymodel.protect.canary import Canary, run_canary
 from onlymymodel.protect.context import Context, PhotoSource
 from onlymymodel.protect.photo_outcome import blank_record
 
@@ -26,6 +27,7 @@ BATCHES_AHEAD = 2  # for each worker: batches that are read before their turn
 _GRACE = 5.0  # seconds in which a worker that is told to stop may end
 
 MakeContext = Callable[[str], Context]
+Admit = Callable[[Canary], None]
 
 
 class HasSources(Protocol):
@@ -84,11 +86,13 @@ class WorkerPool:
         settings: see `WorkerSettings`.
         context: that of the driver; a worker whose models or settings differ is refused.
         batch_size: see `protect_batch`.
+        admit: called with the canary of each worker before it gets a batch; what it raises ends the run.
     """
 
     settings: WorkerSettings
     context: Context
     batch_size: int
+    admit: Admit
     _workers: list[_Worker] = field(default_factory=list, init=False)
 
     def __enter__(self) -> "WorkerPool":
@@ -161,7 +165,9 @@ class WorkerPool:
                 continue
             if isinstance(answer, Exception):
                 raise answer
-            if worker.task is not None:
+            if isinstance(answer, Canary):
+                self.admit(answer)
+            elif worker.task is not None:
                 _store(worker.task, answer, results)
                 worker.task = None
             worker.ready = True
@@ -209,7 +215,7 @@ def _work(
         context = make_context(device)
         if _cards(context) != cards:
             raise UserError("a worker loaded other models than the run: a file of weights has changed meanwhile")
-        connection.send(None)
+        connection.send(run_canary(context))
         while True:
             sources = connection.recv()
             connection.send(protect_batch(sources, context, None, batch_size))

@@ -59,3 +59,11 @@ def make_dead(device: str) -> Context:  # noqa: ARG001
     """Die while the models are loaded."""
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
+
+
+def make_imprecise(device: str) -> Context:  # noqa: ARG001
+    """The context of `hostile.protect` on a machine that computes other last bits."""
+    net = theirs().net
+    assert isinstance(net, Linear)
+    weights = net.weights.data * (1 + 2**-20)
+    return replace(CONTEXT, surrogates=(classifier(Linear(weights, net.bias.data), 3, theirs().card.uri),))
