@@ -15,12 +15,12 @@ MEANINGS = {
     "labels_found": "share of the labels that the adversary found",
     "jacobian_norm": "Frobenius norm of the gradient's Jacobian by the picture, by random projections",
     "s_max": "largest singular value of the gradient's Jacobian",
-    "s_min_cosine": "smallest singular value of the Jacobian of the gradient's direction",
-    "noise_bound": "least mean squared error of a linear estimate under noise on the gradient",
+    "s_min_cosine": "smallest singular value of the Jacobian of the gradient's direction; for large ones a bound",
+    "noise_bound": "least mean squared error of a linear estimate under the defense's noise; at most the variance",
     "pictures": "number of pictures",
     "without_signal": "number of pictures whose release had nothing to attack",
     "features": "number of numbers in one output",
-    "degrees_of_freedom": "number of directions in which the outputs vary over the pictures",
+    "degrees_of_freedom": "number of directions in which the outputs vary over the pictures (participation ratio)",
     "variation": "spread of the outputs over the pictures, over the norm of their mean",
     "jacobian_rank": "number of directions of the picture that the output reacts to",
     "stable_rank": "squared Frobenius norm over squared spectral norm of the Jacobian",
@@ -68,7 +68,12 @@ ENDINGS = {
     "_at": "the layer with this largest figure",
     "_falls_then_rises_in": "number of layers in which the measure falls and then rises over the epochs",
 }
-RHO, MEAN = "Spearman's rank correlation of the two measurements named", "mean over the pictures of: "
+CORRELATION = {
+    "rho_": "Spearman's rank correlation of the two measurements named",
+    "p_": "two-sided p-value of that correlation; rough below about ten pairs",
+    "n_": "number of pairs of that correlation",
+}
+MEAN = "mean over the pictures of: "
 
 
 def meaning(name: str) -> str | None:
@@ -79,8 +84,9 @@ def meaning(name: str) -> str | None:
         return MEANINGS[base] + beside
     if name.startswith("gap, "):
         return f"{MEANINGS['gap']}, for a control"
-    if base.startswith("rho_"):
-        return RHO
+    for beginning, text in CORRELATION.items():
+        if base.startswith(beginning):
+            return text
     for ending, text in ENDINGS.items():
         if base.endswith(ending):
             return text

@@ -17,8 +17,8 @@ from onlymymodel.evaluate.audits.jacobian import (
     smallest_singular_values,
     stable_rank,
 )
-from onlymymodel.evaluate.audits.layers.spectral_density import spectral_density
 from onlymymodel.evaluate.audits.networks import small_network
+from onlymymodel.evaluate.audits.spectral_density import spectral_density
 
 DOUBLE = torch.float64
 

@@ -27,7 +27,7 @@ from onlymymodel.evaluate.audits.gradients.comparison import (
 )
 from onlymymodel.evaluate.audits.gradients.matching import Attack, Match, match_gradient
 from onlymymodel.evaluate.audits.gradients.release import GradientRelease
-from onlymymodel.evaluate.audits.gradients.risk import MAX_EXACT, NOISE, PREDICTORS, GradientRisk
+from onlymymodel.evaluate.audits.gradients.risk import MAX_EXACT, PREDICTORS, GradientRisk
 from onlymymodel.evaluate.audits.pictures import Pictures
 from onlymymodel.evaluate.audits.ranking import correlate_rows
 from onlymymodel.evaluate.audits.report import AuditRow, Findings, Value
@@ -84,15 +84,17 @@ class GradientAdversary:
             "gradient_cosine and gradient_l2 (relative) compare the reconstruction's gradient with the true one before "
             f"any defense. PSNR: {SIMILARITY_DEFINITION['psnr']}, at most {MAX_PSNR:g} dB. "
             f"SSIM: {SIMILARITY_DEFINITION['ssim']}.",
-            "Spearman's rho is over the pictures; with fewer than about twenty only a large one is meaningful.",
+            "Spearman's rho is over the pictures, with its p-value and n; predictors of the risk are judged by its "
+            "sign and p, which takes 30 pictures or more.",
         ]
         if release.batch > 1:
             sentences.append("Within a batch reconstructions are matched to pictures by least mean squared error.")
         if self.risks:
             sentences.append(
-                "Predictors are computed for each picture alone, in float64, with its true label and without the "
-                f"defense; noise_bound is the mean squared error of a linear estimate at noise of {NOISE:g} of the "
-                "norm."
+                "Predictors are computed for each picture alone, in float64, with its true label. jacobian_norm, s_max "
+                "and s_min_cosine are of the gradient without the defense; noise_bound is the least mean squared error "
+                "of a linear estimate at the noise of this defense, for pictures of the audited variance around their "
+                f"mean; above {MAX_EXACT} entries of a picture s_min_cosine is an upper bound (LOBPCG)."
             )
         return sentences
 
@@ -110,8 +112,9 @@ class GradientAdversary:
         """Return why a measurement may have no value."""
         few = f"fewer than three pictures, or one side does not vary (n = {len(release.batches) * release.batch})"
         return {
-            **dict.fromkeys(("s_min_cosine", "noise_bound"), f"computed up to {MAX_EXACT} entries of a picture only"),
+            "noise_bound": "the defense adds no Gaussian noise to the whole gradient, so that there is no such bound",
             "rho_*": few,
+            "p_*": few,
             "*_over_*": "there was nothing to attack, so there is no gap to the control",
             "labels_found": NO_SIGNAL,
             "*": NO_SIGNAL,
@@ -144,9 +147,11 @@ class GradientAdversary:
                     summary[f"{column}_over_{short}"] = gap
         similarities = ("psnr", "ssim", "lpips") if self.lpips else ("psnr", "ssim")
         for measure in ("gradient_cosine", "gradient_l2"):
-            summary |= {f"rho_{measure}_{name}": correlate_rows(signal, measure, name) for name in similarities}
+            for name in similarities:
+                summary |= correlate_rows(signal, measure, name)
         if self.risks:
-            summary |= {f"rho_{name}_psnr": correlate_rows(signal, name, "psnr") for name in PREDICTORS}
+            for name in PREDICTORS:
+                summary |= correlate_rows(signal, name, "psnr")
         return {name: value for name, value in summary.items() if value is not None or not name.endswith(TO_ORIGINAL)}
 
     def _controls(
@@ -228,7 +233,7 @@ class GradientAdversary:
                 values["label_found"] = hit
             if self.risks:
                 risk = self.risks.get(name)
-                values |= risk.values() if risk else dict.fromkeys(PREDICTORS)
+                values |= risk.values(release.defense) if risk else dict.fromkeys(PREDICTORS)
             rows.append(AuditRow(name, values, pictures))
         return rows
 

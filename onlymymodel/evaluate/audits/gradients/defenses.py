@@ -114,6 +114,27 @@ class Chain:
             gradient = link.release(gradient, generator)
         return gradient
 
+    def noise_deviation(self, norm: float, entries: int) -> float | None:
+        """Return the deviation of the noise on each entry of a gradient, as if it were added before the clipping.
+
+        None without noise, or if entries are dropped. Noise that is added before clipping is clipped with the gradient;
+        its own share of the norm is left out.
+
+        Args:
+            norm: norm of the gradient.
+            entries: number of its entries.
+        """
+        scale, variance = 1.0, 0.0
+        for link in self.links:
+            if isinstance(link, TopK):
+                return None
+            if isinstance(link, Clip):
+                factor = min(1.0, link.norm / (norm * scale))
+                scale, variance = scale * factor, variance * factor**2
+            if isinstance(link, Noise):
+                variance += (link.share * norm * scale) ** 2 / entries
+        return variance**0.5 / scale if variance else None
+
     def imitate(self, gradient: Gradient, sent: Sequence[Tensor]) -> Gradient:
         for link in self.links:
             gradient = link.imitate(gradient, sent)

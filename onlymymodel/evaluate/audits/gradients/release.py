@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.audits.gradients.client_gradient import Gradient, client_copy, loss_gradient
-from onlymymodel.evaluate.audits.gradients.defenses import NONE, Defense
+from onlymymodel.evaluate.audits.gradients.defenses import NONE, Chain
 from onlymymodel.evaluate.audits.options import Mode
 from onlymymodel.evaluate.audits.pictures import Pictures
 from onlymymodel.surrogates.fingerprint import parameters_sha256
@@ -36,7 +36,7 @@ class GradientRelease:
     pictures: Pictures
     mode: Mode = "eval"
     batch: int = 1
-    defense: Defense = NONE
+    defense: Chain = NONE
     originals: Tensor | None = None
     seed: int = 0
 

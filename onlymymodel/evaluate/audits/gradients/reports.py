@@ -15,7 +15,7 @@ from onlymymodel.evaluate.audits.gradients.defenses import parse_defense
 from onlymymodel.evaluate.audits.gradients.matching import ATTACKS, Attack
 from onlymymodel.evaluate.audits.gradients.release import GradientRelease
 from onlymymodel.evaluate.audits.gradients.risk import gradient_risks
-from onlymymodel.evaluate.audits.options import GradientOptions, Mode
+from onlymymodel.evaluate.audits.options import NO_DEFENSE, GradientOptions, Mode
 from onlymymodel.evaluate.audits.pictures import Pictures
 from onlymymodel.evaluate.audits.ranking import rank_correlation
 from onlymymodel.evaluate.audits.report import AuditReport, audit_release
@@ -28,7 +28,7 @@ def gradient_reports(
     pictures: Pictures,
     *,
     attacks: Sequence[str | Attack] = DEFAULTS.attacks,
-    defenses: Sequence[str] = DEFAULTS.defenses,
+    defenses: Sequence[str] = (NO_DEFENSE,),
     mode: Mode = DEFAULTS.mode,
     batch: int = DEFAULTS.batch,
     originals: Tensor | None = None,

