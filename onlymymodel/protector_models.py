@@ -14,8 +14,9 @@ from onlymymodel.protect.attack.recipe import RECIPES, Recipe
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.kinds import LINF
 from onlymymodel.settings import recorded_uri as recorded
-from onlymymodel.surrogates.black_box import BlackBox, ClassifierBlackBox
+from onlymymodel.surrogates.black_box import BlackBox
 from onlymymodel.surrogates.classifier import Classifier, ModelCard
+from onlymymodel.surrogates.detector import as_judge
 from onlymymodel.surrogates.load import load_black_box, load_model
 
 Model: TypeAlias = str | Classifier  # a URI, or a loaded or wrapped network
@@ -73,7 +74,7 @@ def load_judge(model: HeldOut, device: torch.device, allow_python: bool) -> Blac
     """
     if isinstance(model, str):
         return load_black_box(model, allow_python=allow_python, device=device)
-    return ClassifierBlackBox(model.to(device)) if isinstance(model, Classifier) else model
+    return as_judge(model.to(device)) if isinstance(model, Classifier) else model
 
 
 def recorded_uri(model: HeldOut, folder: Path) -> str:

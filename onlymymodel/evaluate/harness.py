@@ -19,6 +19,7 @@ from onlymymodel.surrogates.cached_black_box import CachedBlackBox
 from onlymymodel.surrogates.checks import require_classes
 from onlymymodel.surrogates.classifier import ModelCard
 from onlymymodel.surrogates.deployments import Deployment
+from onlymymodel.surrogates.detector import Detects
 from onlymymodel.surrogates.readings import deployed
 
 
@@ -90,9 +91,12 @@ def evaluate_models(
         for version, pixels in {CLEAN: pair.original, **pair.protected}.items():
             for channel in channels:
                 image = channel.apply(pixels)
-                for model, answers in zip(models[channel.name], collected, strict=True):
+                for judge, model, answers in zip(judges, models[channel.name], collected, strict=True):
                     answer = ask_judge(model, image)
                     answers.add(version, channel.name, answer)
+                    if isinstance(judge.model, Detects):
+                        found = None if answer.failure else judge.model.detect(image)
+                        answers.add_objects(version, channel.name, found)
                     if answer.failure:
                         failures.append(Failure(model.card.uri, pair.name, version, channel.name, answer.failure))
     if not names:

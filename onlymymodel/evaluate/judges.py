@@ -11,8 +11,9 @@ from onlymymodel.errors import UserError, first_line
 from onlymymodel.evaluate.results import Answer, Role
 from onlymymodel.protect.context import Context
 from onlymymodel.surrogates.answer_cache import AnswerCacheError
-from onlymymodel.surrogates.black_box import BlackBox, ClassifierBlackBox, QueryBudgetExhausted, query
+from onlymymodel.surrogates.black_box import BlackBox, QueryBudgetExhausted, query
 from onlymymodel.surrogates.classifier import ModelCard
+from onlymymodel.surrogates.detector import as_judge
 from onlymymodel.surrogates.family import family_of
 
 Pixels = NDArray[np.uint8]
@@ -70,8 +71,8 @@ def ask_judge(model: BlackBox, image: Pixels) -> JudgeAnswer:
 def judges_for(context: Context, heldout: Sequence[BlackBox]) -> list[Judge]:
     """Return the models that a run uses and the held-out models, as judges."""
     return [
-        Judge("authorized", ClassifierBlackBox(context.authorized)),
-        *(Judge("surrogate", ClassifierBlackBox(model)) for model in context.surrogates),
+        Judge("authorized", as_judge(context.authorized)),
+        *(Judge("surrogate", as_judge(model)) for model in context.surrogates),
         *(Judge("held-out", model) for model in heldout),
     ]
 

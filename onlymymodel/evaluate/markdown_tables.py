@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from onlymymodel.evaluate import face_tables
+from onlymymodel.evaluate import face_tables, object_tables
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
 from onlymymodel.evaluate.distortion_table import QUANTILES, UNCHANGED_NOTE, distortion_rows, ssim_definition
 from onlymymodel.evaluate.heldout_effect import unmoved_runs
@@ -36,6 +36,7 @@ def to_markdown(results: Results) -> str:
         MEAN_NOTE,
         *(f"**{markdown_code(run)}: {sentence}.**" for run, sentence in unmoved_runs(results)),
         *_recognition(results),
+        *_objects(results),
         "## The change",
         markdown_grid(["run", "epsilon", "recipe", "photos"], [_run_line(run) for run in results.runs]),
         markdown_grid(
@@ -97,6 +98,19 @@ def _recognition(results: Results) -> list[str]:
     head = ["model", "version", "channel", *face_tables.NAMES]
     notes = _bullets(face_tables.notes(results, markdown_code))
     return ["## Who is recognized", face_tables.NOTE, markdown_grid(head, lines), notes]
+
+
+def _objects(results: Results) -> list[str]:
+    """Return heading, note and table of the detectors; nothing if there are none."""
+    lines = [
+        [_marked(row), markdown_code(version), markdown_code(channel)]
+        + [_with_counts(proportion) for proportion in object_tables.proportions(row, version, channel)]
+        for row in object_tables.rows_of_detectors(results)
+        for version in results.versions
+        for channel in results.channels
+    ]
+    head = ["detector", "version", "channel", *object_tables.NAMES]
+    return ["## What is found", object_tables.NOTE, markdown_grid(head, lines)] if lines else []
 
 
 def _run_line(run: Run) -> list[str]:

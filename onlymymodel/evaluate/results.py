@@ -46,6 +46,23 @@ class Run:
 
 
 @dataclass(frozen=True)
+class ObjectCounts:
+    """Objects of the clean photos that a detector finds again.
+
+    Attributes:
+        objects: found in the clean photos.
+        found: of these, found again.
+        photos: clean photos in which it finds an object.
+        photos_without: of these, photos in which it finds none of the objects again.
+    """
+
+    objects: int
+    found: int
+    photos: int
+    photos_without: int
+
+
+@dataclass(frozen=True)
 class Row:
     """Answers of one model.
 
@@ -64,6 +81,7 @@ class Row:
         unmapped: classes that occur, by the authorized model's names, that match no class of this model.
         matches: matches of an embedder with its gallery, or with the originals of the photos; None for another model.
         kind: what the model compares photos with, see `ModelCard.kind`.
+        objects: version -> channel -> the objects that a detector finds again; None for another model.
     """
 
     model: str
@@ -79,6 +97,7 @@ class Row:
     unmapped: tuple[str, ...] = ()
     matches: GalleryMatches | None = None
     kind: Kind = "classes"
+    objects: Mapping[str, Mapping[str, ObjectCounts]] | None = None
 
     def score(self, version: str, channel: str = AS_WRITTEN) -> Score:
         """Return the score of one version through one channel."""

@@ -84,7 +84,7 @@ def _score_to_json(row: Row, version: str, channel: str) -> dict[str, Any]:
 
 
 def _row_to_json(row: Row) -> dict[str, Any]:
-    """Return JSON values, without `matches` where there are none, and without the usual kind.
+    """Return JSON values, without what most models do not have.
 
     `msgspec.to_builtins` is no choice here: it leaves out defaults of a row that was read.
     """
@@ -93,6 +93,8 @@ def _row_to_json(row: Row) -> dict[str, Any]:
         del content["matches"]
     if row.kind == "classes":
         del content["kind"]
+    if row.objects is None:
+        del content["objects"]
     return content
 
 

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field, replace
 
 from onlymymodel.evaluate.face_verification import GalleryMatches, match_gallery
 from onlymymodel.evaluate.judges import Judge, JudgeAnswer, Scores, reason_excluded
+from onlymymodel.evaluate.object_matches import count_objects
 from onlymymodel.evaluate.original_matches import NONE_OF_THEM, match_originals
 from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Answer, Row
 from onlymymodel.surrogates.class_mapping import map_classes
 from onlymymodel.surrogates.classifier import ModelCard
+from onlymymodel.surrogates.detector import Detections
 from onlymymodel.surrogates.gallery import cosines_of
 
 
@@ -19,12 +21,17 @@ class Collected:
     keeps_scores: bool
     answers: dict[str, dict[str, list[Answer]]] = field(default_factory=dict)
     scores: dict[str, dict[str, list[Scores | None]]] = field(default_factory=dict)
+    found: dict[str, dict[str, list[Detections | None]]] = field(default_factory=dict)
 
     def add(self, version: str, channel: str, answer: JudgeAnswer) -> None:
         """Append the answer to the next photo."""
         self.answers.setdefault(version, {}).setdefault(channel, []).append(answer.answer)
         if self.keeps_scores:  # all are kept: what they are compared with is known only after the last photo
             self.scores.setdefault(version, {}).setdefault(channel, []).append(answer.scores)
+
+    def add_objects(self, version: str, channel: str, found: Detections | None) -> None:
+        """Append what a detector found in the next photo; None where it failed."""
+        self.found.setdefault(version, {}).setdefault(channel, []).append(found)
 
 
 def make_row(
@@ -64,6 +71,8 @@ def make_row(
     if card.threshold is not None:
         return _with_originals(row, collected, photos, card.threshold)
     row = _with_classes(row, card, labels, authorized)
+    if collected.found:
+        return replace(row, objects=count_objects(collected.found))
     return replace(row, matches=_matches(collected, row.truths, card.classes - 1)) if card.gallery else row
 
 

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-from onlymymodel.evaluate import face_tables
+from onlymymodel.evaluate import face_tables, object_tables
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
 from onlymymodel.evaluate.heldout_effect import unmoved_runs
 from onlymymodel.evaluate.recorded_margins import summarize_margins
@@ -60,7 +60,18 @@ def _block(results: Results, versions: Sequence[str], names: Sequence[str], widt
             lines.append(_line(name + through, [percent_or_none(share) for share in shares], width))
     for row in face_tables.rows_with_gallery(results):
         lines += _recognition(row, versions, width)
+    for row in object_tables.rows_of_detectors(results):
+        lines += _objects(row, versions, width)
     return lines
+
+
+def _objects(row: Row, versions: Sequence[str], width: int) -> list[str]:
+    """Return a line for each figure of a detector."""
+    by_version = [object_tables.proportions(row, version) for version in versions]
+    return [shorten(f"objects: {replace_unprintable(row.model)}", width, "...")] + [
+        _line(f"  {name}", [_cell(proportion) for proportion in proportions], width)
+        for name, proportions in zip(object_tables.NAMES, zip(*by_version, strict=True), strict=True)
+    ]
 
 
 def _recognition(row: Row, versions: Sequence[str], width: int) -> list[str]:

@@ -195,6 +195,8 @@ def _attack_targets(label: int, clean: Predictions, faces: Sequence[PhotoFace], 
     for index, (model, answer) in enumerate(zip(surrogates, answers, strict=True)):
         stranger = -1 if model.card.stranger is None else model.card.stranger
         not_attacked = other_faces & (answer == stranger) if model.aligns else other_faces
+        if model.card.nothing is not None:  # a detector that finds nothing has nothing to lose
+            not_attacked = not_attacked | (answer == model.card.nothing)
         signs.append(torch.where(not_attacked, 0.0, targets[index].signs))
     return AttackTargets(away, [target.classes for target in targets], signs)
 

@@ -7,7 +7,11 @@ from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.model_card import Preprocess
 from onlymymodel.surrogates.uri import ModelUri
 
-UNUSED = {"squash": ("crop_pct",), "align": ("crop_pct", "interpolation")}  # options without effect, by the fit
+UNUSED = {
+    "squash": ("crop_pct",),
+    "letterbox": ("crop_pct",),
+    "align": ("crop_pct", "interpolation"),
+}  # options without effect, by the fit
 
 
 def still_assumed(names: Iterable[str], preprocess: Preprocess, uri: ModelUri) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from onlymymodel.data.manifest import sha256_file
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates.clip import clip_loaded, untrained_clip
+from onlymymodel.surrogates.detector_files import network_of
 from onlymymodel.surrogates.loaded import Loaded
 from onlymymodel.surrogates.onnx_weights import MAX_WEIGHTS
 from onlymymodel.surrogates.options import check_classes, number
@@ -37,7 +38,7 @@ def load_checkpoint(uri: ModelUri) -> Loaded:
     if not (classes == 0 and ("gallery" in uri.options or uri.options.get("task") == "embedding")):
         check_classes(uri, classes)
     loaded = untrained(uri, classes)
-    _fill(uri, loaded.net, _read_state(uri, path))
+    _fill(uri, network_of(loaded.net), _read_state(uri, path))
     return without_last_layer(uri, replace(loaded, sha256=sha256_file(path)))
 
 

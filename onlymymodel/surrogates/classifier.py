@@ -47,9 +47,12 @@ class Classifier(nn.Module):
 
     def logits(self, crop: Tensor) -> Tensor:
         """Return (B,classes) logits of (B,3,height,width) input in [0,1] that is cut to size already."""
-        normalized = (crop - self.mean) / self.std
-        out: Tensor = self.net(normalized.contiguous(memory_format=torch.channels_last))
+        out: Tensor = self.net(self.normalize(crop))
         return out
+
+    def normalize(self, crop: Tensor) -> Tensor:
+        """Return the network's own input of (B,3,height,width) input in [0,1]."""
+        return ((crop - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return (B,classes) logits of (B,C,H,W) photos of any size.

@@ -69,7 +69,7 @@ def _search(image: NDArray[np.uint8]) -> list[Face]:
         picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BOX)
     if min(picture.size) < MIN_FACE_SIZE:  # the detector fails on photos smaller than a face
         return []
-    boxes, probabilities, landmarks = _detector().detect(picture, landmarks=True)
+    boxes, probabilities, landmarks = detector().detect(picture, landmarks=True)
     if boxes is None:
         return []
     height, width = image.shape[:2]
@@ -91,7 +91,8 @@ def _search(image: NDArray[np.uint8]) -> list[Face]:
 
 
 @cache
-def _detector() -> MTCNN:
+def detector() -> MTCNN:
+    """Return MTCNN with its weights, made once."""
     # on the CPU: its many small passes gain nothing from an accelerator, and boxes are the same on every machine
     with torch.random.fork_rng():  # it draws initial weights before it loads its own
         return MTCNN(min_face_size=MIN_FACE_SIZE, keep_all=True, device=torch.device("cpu")).eval()

@@ -43,12 +43,13 @@ def timm_record(uri: ModelUri) -> Any:
 
 
 def torchvision_tags(uri: ModelUri, name: str) -> Any:
-    """Return the enumeration of torchvision's weights for an image classifier.
+    """Return the enumeration of torchvision's weights for an image classifier or a detector.
 
     Raises:
-        UserError: torchvision has no classifier of this name.
+        UserError: torchvision has no such model.
     """
     classifiers = torchvision.models.list_models(module=torchvision.models)
+    classifiers += torchvision.models.list_models(module=torchvision.models.detection)
     if name not in classifiers:
         raise UserError(f"model {uri.text!r}: torchvision has no {name!r}{did_you_mean(name, classifiers)}")
     return torchvision.models.get_model_weights(name)

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates.assumed import still_assumed
-from onlymymodel.surrogates.black_box import BlackBox, ClassifierBlackBox
+from onlymymodel.surrogates.black_box import BlackBox
 from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.detector import DETECTION, as_judge
 from onlymymodel.surrogates.fingerprint import fingerprint, parameters_sha256
 from onlymymodel.surrogates.loaded import Loaded
 from onlymymodel.surrogates.model_card import ModelCard, Preprocess
@@ -78,7 +79,7 @@ def load_black_box(
     parsed = _parse(uri, base, allow_python)
     loaded: BlackBox | Loaded = import_loader(parsed.kind.black_box_loader or parsed.kind.loader)(parsed)
     if isinstance(loaded, Loaded):
-        return ClassifierBlackBox(to_classifier(parsed, loaded).to(device))
+        return as_judge(to_classifier(parsed, loaded).to(device))
     return loaded
 
 
@@ -112,6 +113,8 @@ def _with_head(uri: ModelUri, loaded: Loaded, preprocess: Preprocess) -> tuple[n
     from onlymymodel.surrogates.gallery import enroll
     from onlymymodel.surrogates.heads import EMBEDDING, SELF_THRESHOLD, SelfHead, WordsHead, words_sha256
 
+    if loaded.record.get("task") == DETECTION:
+        return loaded.net, loaded.record
     if "gallery" in uri.options:
         folder, embedder = Path(uri.options["gallery"]).expanduser(), loaded.net.eval()
         enrolled = enroll(repr(uri.text), embedder, preprocess, folder, read_threshold(uri, None))

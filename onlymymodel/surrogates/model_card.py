@@ -14,9 +14,9 @@ import msgspec
 if TYPE_CHECKING:
     from torch import Tensor
 
-Fit = Literal["crop", "squash", "squash-crop", "align"]
+Fit = Literal["crop", "squash", "squash-crop", "letterbox", "align"]
 Interpolation = Literal["bicubic", "bilinear", "nearest"]
-Kind = Literal["classes", "people", "words", "embedder"]
+Kind = Literal["classes", "people", "words", "embedder", "detector"]
 NO_WEIGHTS = {"", hashlib.sha256().hexdigest()}  # hashes of nothing, which networks without parameters share
 
 
@@ -30,6 +30,7 @@ class Preprocess:
             resized so that it just covers (height, width) / crop_pct.
         fit: `crop` keeps the aspect ratio and cuts the center out; `squash` resizes the whole photo, without a
             crop; `squash-crop` resizes the whole photo to (height, width) / crop_pct and cuts the center out;
+            `letterbox` resizes the whole photo to fit into (height, width), on gray;
             `align` finds the largest face and brings its eyes, nose and mouth to ArcFace's template.
         interpolation: of the resize, always antialiased, as in Pillow.
         mean, std: per RGB channel, for pixels in [0, 1].
@@ -50,7 +51,7 @@ class Preprocess:
 
     def canvas_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the size of the canvas onto which a photo of (height, width) is resized."""
-        if self.fit in ("squash", "align"):
+        if self.fit in ("squash", "letterbox", "align"):
             return self.height, self.width
         cover_h, cover_w = int(self.height / self.crop_pct + 1e-6), int(self.width / self.crop_pct + 1e-6)
         if self.fit == "squash-crop":
@@ -72,8 +73,10 @@ class Preprocess:
             from onlymymodel.surrogates.alignment import align_faces
 
             return align_faces(pixels, self.height, self.width, landmarks).clamp(0, 1).expand(-1, 3, -1, -1)
-        from onlymymodel.surrogates.resize import resize
+        from onlymymodel.surrogates.resize import letterbox, resize
 
+        if self.fit == "letterbox":
+            return letterbox(pixels, self.height, self.width, self.interpolation).clamp(0, 1).expand(-1, 3, -1, -1)
         size = self.canvas_size(pixels.shape[-2], pixels.shape[-1])
         return resize(pixels, size, self.interpolation).clamp(0, 1).expand(-1, 3, -1, -1)
 
@@ -133,6 +136,8 @@ class ModelCard:
         """What the model compares photos with."""
         if self.embeds:
             return "embedder"
+        if self.task == "detection":
+            return "detector"
         return "people" if self.gallery else "words" if self.words else "classes"
 
     @property
@@ -144,6 +149,11 @@ class ModelCard:
     def stranger(self) -> int | None:
         """Class index for people outside the gallery; None for a model without a gallery."""
         return self.classes - 1 if self.gallery else None
+
+    @property
+    def nothing(self) -> int | None:
+        """Class index of a detector that finds nothing; None for another model."""
+        return self.classes - 1 if self.kind == "detector" else None
 
     def name_of(self, index: int) -> str:
         """Return the class name, or the index as text when names are not known."""

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from onlymymodel.errors import UserError, first_line
 from onlymymodel.surrogates.assumed import still_assumed
 from onlymymodel.surrogates.black_box import BlackBox, network_input
+from onlymymodel.surrogates.detector import DETECTION, detector_record
+from onlymymodel.surrogates.detector_formats import format_of, make_detector
 from onlymymodel.surrogates.heads import EMBEDDING, SELF_THRESHOLD
 from onlymymodel.surrogates.loaded import Loaded
 from onlymymodel.surrogates.model_card import ModelCard
@@ -46,7 +48,26 @@ def load_onnx_judge(uri: ModelUri) -> BlackBox | Loaded:
     if "gallery" in uri.options:
         return load_onnx(uri)
     require_gallery(uri)
-    return OnnxBlackBox(uri)
+    return _detector(uri) if uri.options.get("task") == DETECTION else OnnxBlackBox(uri)
+
+
+def _detector(uri: ModelUri) -> Loaded:
+    """Load a detector as a network without gradients, which is then used as a black box."""
+    from onlymymodel.surrogates.detector_files import RuntimeNetwork  # torchvision takes seconds to import
+
+    path = uri.file()
+    weights = graph_fingerprint(uri, read_graph(uri, path))  # which checks the files that the runtime would open
+    session = _session(uri, path)
+    inputs = session.get_inputs()
+    require_one_each(uri, len(inputs), len(session.get_outputs()), format_of(uri).outputs)
+    return Loaded(
+        make_detector(uri, RuntimeNetwork(session)),
+        replace(onnx_preprocess(uri, inputs[0].shape[2:4]), fit="letterbox"),
+        detector_record(uri),
+        sha256=onnx_sha256(uri, path),
+        weights=weights,
+        assumed=READING_OPTIONS,
+    )
 
 
 class OnnxBlackBox:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import torch
 
 from onlymymodel.data.manifest import sha256_file
 from onlymymodel.errors import UserError, first_line
+from onlymymodel.surrogates.detector import detector_record
+from onlymymodel.surrogates.detector_formats import format_of, make_detector
 from onlymymodel.surrogates.fingerprint import fingerprint
 from onlymymodel.surrogates.loaded import Loaded
 from onlymymodel.surrogates.model_card import Preprocess
@@ -34,7 +37,8 @@ def load_onnx(uri: ModelUri) -> Loaded:
     graph = read_graph(uri, path)
     initializers = {tensor.name for tensor in graph.graph.initializer}
     inputs = [value for value in graph.graph.input if value.name not in initializers]
-    require_one_each(uri, len(inputs), len(graph.graph.output))
+    is_detector = uri.options.get("task") == "detection"
+    require_one_each(uri, len(inputs), len(graph.graph.output), format_of(uri).outputs if is_detector else 1)
     weights = graph_fingerprint(uri, graph)
     try:
         net = onnx2torch.convert(graph)
@@ -45,6 +49,15 @@ def load_onnx(uri: ModelUri) -> Loaded:
         ) from error
     sides = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim][2:4]
     preprocess = onnx_preprocess(uri, sides)
+    if is_detector:
+        return Loaded(
+            make_detector(uri, net),
+            replace(preprocess, fit="letterbox"),
+            detector_record(uri),
+            sha256=onnx_sha256(uri, path),
+            weights=weights,
+            assumed=READING_OPTIONS,
+        )
     return Loaded(
         net,
         preprocess,
@@ -114,14 +127,15 @@ def graph_fingerprint(uri: ModelUri, graph: Any) -> str:
         raise UserError(f"model {uri.text!r}: a weight of the file is damaged ({first_line(error)})") from error
 
 
-def require_one_each(uri: ModelUri, inputs: int, outputs: int) -> None:
+def require_one_each(uri: ModelUri, inputs: int, outputs: int, needed: int = 1) -> None:
     """Refuse graphs with several inputs or outputs, of which one would have to be guessed.
 
     Raises:
-        UserError: not exactly one input and one output.
+        UserError: not exactly one input and one output, or as many as the format of a detector has.
     """
-    if (inputs, outputs) != (1, 1):
-        raise UserError(f"model {uri.text!r} has {inputs} inputs and {outputs} outputs, where one of each is needed")
+    if (inputs, outputs) != (1, needed):
+        words = "one of each is needed" if needed == 1 else f"one input and {needed} outputs are needed"
+        raise UserError(f"model {uri.text!r} has {inputs} inputs and {outputs} outputs, where {words}")
 
 
 def names_features(output: str) -> bool:

@@ -13,6 +13,7 @@ from onlymymodel.surrogates.uri import ModelUri
 
 MAX_SIDE = 4096  # of a model's input: a larger one would take all memory
 MAX_CLASSES = 1_000_000
+READ_IN_ANOTHER_WAY = {"embedding", "detection"}  # tasks of models whose outputs are no classes
 
 
 def number(uri: ModelUri, key: str, text: str, kind: type[int] | type[float]) -> float:
@@ -144,14 +145,16 @@ def override_card(card: ModelCard, uri: ModelUri) -> ModelCard:
     """
     options = uri.options
     declared = {key: options[key] for key in ("task", "family", "parent", "licence") if key in options}
+    if declared.get("task", card.task) != card.task and {declared["task"], card.task} & READ_IN_ANOTHER_WAY:
+        raise UserError(
+            f"model {uri.text!r}: a model of the task {card.task} cannot be read as one of {declared['task']}"
+        )
     card = replace(card, **declared)  # type: ignore[arg-type]
-    if card.task == "embedding" and not card.embeds:
-        raise UserError(f"model {uri.text!r}: a model of this kind cannot be read as an embedder (task=embedding)")
     # the outputs of an embedder in a file are not the people of its gallery
     counted = "classes" in options and not (card.needs_scores and uri.scheme == "checkpoint")
     if counted and number(uri, "classes", options["classes"], int) != card.classes:
         raise UserError(f"model {uri.text!r} gives {card.classes} classes, not {options['classes']}")
-    if "labels" in options:
+    if "labels" in options and card.kind != "detector":  # whose last class has no line
         card = replace(card, labels=_read_names(uri, options["labels"]))
     if (card.labels or "labels" in options) and len(card.labels) != card.classes:
         raise UserError(f"model {uri.text!r} has {card.classes} classes but {len(card.labels)} class names")

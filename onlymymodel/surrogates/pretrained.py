@@ -10,6 +10,7 @@ from timm.data.config import resolve_data_config
 from torch import nn
 
 from onlymymodel.errors import UserError
+from onlymymodel.surrogates.detector_files import is_torchvision_detector, torchvision_detector, untrained_detector
 from onlymymodel.surrogates.family import family_of
 from onlymymodel.surrogates.fingerprint import fingerprint
 from onlymymodel.surrogates.library_names import timm_record, timm_tags, torchvision_record, torchvision_tags
@@ -68,6 +69,8 @@ def load_torchvision(uri: ModelUri) -> Loaded:
     with readable(uri), torch_reads_from(Caches.current()):
         net = torchvision.models.get_model(name, weights=weights)
     labels = tuple(weights.meta["categories"])
+    if is_torchvision_detector(name):
+        return torchvision_detector(uri, name, net, labels[1:], len(labels) - 1)
     return Loaded(net, _torchvision_preprocess(weights), {"labels": labels, "family": family_of(name)})
 
 
@@ -87,6 +90,8 @@ def untrained(uri: ModelUri, classes: int) -> Loaded:
         assumed = () if "." in name else READING_OPTIONS
         features = gives_features(name, classes)
         return Loaded(net, _timm_preprocess(uri, net), {"family": family_of(name)}, features=features, assumed=assumed)
+    if library == "torchvision" and is_torchvision_detector(name):
+        return torchvision_detector(uri, name, untrained_detector(uri, name, classes), (), classes - 1)
     if library == "torchvision" and name:
         preprocess = _torchvision_preprocess(torchvision_tags(uri, name)["DEFAULT"])
         options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}

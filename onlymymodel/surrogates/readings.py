@@ -66,8 +66,8 @@ def read_input(
 ) -> Tensor:
     """Turn one image into the input of a network.
 
-    For a model that aligns faces, the shift is applied to the landmarks, as if another detector had found them;
-    library, interpolation, resize and crop have no effect.
+    A detector's letterbox is only mirrored. For a model that aligns faces, the shift is applied to the landmarks, as if
+    another detector had found them; library, interpolation, resize and crop have no effect.
 
     Args:
         image: (H,W,C) uint8, C 1 or 3.
@@ -78,7 +78,7 @@ def read_input(
     Returns:
         (1,3,height,width) in [0,1].
     """
-    if reading.library == "torch" or preprocess.fit == "align":
+    if reading.library == "torch" or preprocess.fit in ("align", "letterbox"):
         return read_pixels(to_tensor(image)[None], preprocess, reading, landmarks)
     preprocess = _changed(preprocess, reading)
     picture = to_image(image[:, ::-1] if reading.mirror else image)
@@ -109,6 +109,8 @@ def read_pixels(pixels: Tensor, preprocess: Preprocess, reading: Reading, landma
         # the template has 35 pixels between the eyes: a pixel of the input is that fraction of their distance
         moved = landmarks + torch.tensor(reading.shift).to(landmarks) * eyes / 35
         return preprocess.center(preprocess.canvas(pixels, moved))
+    if preprocess.fit == "letterbox":
+        return preprocess.canvas(pixels)
     preprocess = _changed(preprocess, reading)
     size = _canvas_size(pixels.shape[-2], pixels.shape[-1], preprocess, reading)
     canvas = resize(pixels, size, preprocess.interpolation).clamp(0, 1).expand(-1, 3, -1, -1)

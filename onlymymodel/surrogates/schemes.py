@@ -8,6 +8,7 @@ from typing import Any
 VARIABLE = "OMM_MODELS"  # of the environment: the folder of weights that runs use, and do not add to
 CARD_OPTIONS = ("task", "family", "parent", "licence", "labels", "classes")
 GALLERY_OPTIONS = ("gallery", "threshold")  # turn an embedder into a classifier of people
+DETECTOR_OPTIONS = ("format",)  # how the outputs of an ONNX detector are read
 WORD_OPTIONS = ("template",)  # text around each class name, for the text tower of a CLIP-like model
 READING_OPTIONS = ("crop_pct", "fit", "interpolation", "mean", "std")  # how a photo becomes an input of the right size
 PREPROCESS_OPTIONS = ("size", *READING_OPTIONS)
@@ -83,6 +84,7 @@ SCHEMES = {
     ),
     "onnx": Scheme(
         "onnx:model.onnx",
+        options=(*CLASSIFIER, *DETECTOR_OPTIONS),
         loader="onnx_file:load_onnx",
         black_box_loader="onnx_black_box:load_onnx_judge",
         is_file=True,
@@ -90,6 +92,7 @@ SCHEMES = {
         judge_modules=("onnx", "onnxruntime"),
     ),
     "facenet": Scheme("facenet:vggface2", loader="facenet:load_facenet", downloads=True),
+    "mtcnn": Scheme("mtcnn:faces", options=("family", "parent", "licence"), black_box_loader="mtcnn_judge:MtcnnJudge"),
     "zoo": Scheme("zoo:identity-residual", loader="bundled:load_zoo"),
     "python": Scheme(
         "python:module:factory",

@@ -79,13 +79,18 @@ class EnsembleObjective:
             return total, max_confidence
         for view_index in range(self.recipe.copies):
             crop = apply_view(
-                canvas[selected], model.card.preprocess, self.recipe.views, selected_generators, view_index
+                canvas[selected], model.card.preprocess, self._views(index), selected_generators, view_index
             )
             loss, confidence = self.losses[index](crop, rows[selected])
             total += torch.autograd.grad(loss.sum(), canvas)[0]
             max_confidence[selected] = torch.maximum(max_confidence[selected], confidence)
         total /= self.recipe.copies
         return normalize_gradient(total) if self.recipe.normalize else total, max_confidence
+
+    def _views(self, index: int) -> tuple[str, ...]:
+        """Return the views of one surrogate: those of the recipe, unless its loss needs the photo as it is."""
+        own = OWN_LOSSES.get(self.surrogates[index].card.kind)
+        return ("center",) if own is not None and own.center_view else self.recipe.views
 
     def _select(
         self, index: int, rows: Tensor, generators: Sequence[Generator]
@@ -172,7 +177,7 @@ class FeatureObjective:
 def _loss_of(model: Classifier, kind: ObjectiveKind) -> type[Loss]:
     """Return the loss of a surrogate: that of the objective, or its own where that one needs classes."""
     own = OWN_LOSSES.get(model.card.kind) if kind.uses_classes else None
-    loss: type[Loss] = resolve(own or kind.loss)
+    loss: type[Loss] = resolve(kind.loss if own is None else own.loss)
     return loss
 
 

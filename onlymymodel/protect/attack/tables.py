@@ -38,6 +38,19 @@ class ObjectiveKind:
     uses_layers: bool = False
 
 
+@dataclass(frozen=True)
+class OwnLoss:
+    """One row of `OWN_LOSSES`.
+
+    Attributes:
+        loss: class of the loss, as `module:class`.
+        center_view: whether it needs the photo as it is, not a random view of it.
+    """
+
+    loss: str
+    center_view: bool = False
+
+
 VIEWS = {
     "center": View("geometric", "onlymymodel.protect.attack.views:center"),
     "resize_pad": View("geometric", "onlymymodel.protect.attack.views:resize_pad"),
@@ -67,7 +80,10 @@ OBJECTIVES = {
     ),
 }
 # losses of surrogates that have no classes, by the kind of the model; a loss that uses classes makes way for them
-OWN_LOSSES = {"embedder": "onlymymodel.protect.attack.losses:SelfCosine"}
+OWN_LOSSES = {
+    "embedder": OwnLoss("onlymymodel.protect.attack.losses:SelfCosine"),
+    "detector": OwnLoss("onlymymodel.protect.attack.detection_loss:DetectionScores", center_view=True),
+}
 
 
 def resolve(reference: str) -> Any:

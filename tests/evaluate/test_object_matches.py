@@ -1,0 +1,87 @@
+"""Detectors as judges: the objects of the clean photo that are still found."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from detectors import corners
+from toys import linear
+
+from onlymymodel.evaluate.csv_table import to_csv
+from onlymymodel.evaluate.harness import Pair, evaluate_models
+from onlymymodel.evaluate.judges import Judge
+from onlymymodel.evaluate.markdown_tables import to_markdown
+from onlymymodel.evaluate.object_matches import count_found
+from onlymymodel.evaluate.report import render_report
+from onlymymodel.evaluate.results import CLEAN, ObjectCounts, Results
+from onlymymodel.evaluate.results_file import read_results, results_to_json
+from onlymymodel.evaluate.terminal_table import to_text
+from onlymymodel.surrogates.black_box import ClassifierBlackBox
+from onlymymodel.surrogates.detector import Detections, as_judge
+
+
+def detections(*objects: tuple[float, float, float, float, float, int]) -> Detections:
+    rows = torch.tensor(objects).reshape(-1, 6)
+    return Detections(rows[:, :4], rows[:, 4], rows[:, 5].long())
+
+
+A, B = (0.0, 0.0, 0.4, 0.4), (0.5, 0.5, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("after", "count"),
+    [
+        ([(*A, 0.9, 0), (*B, 0.8, 1)], 2),
+        ([(*A, 0.5, 0)], 1),
+        ([(*A, 0.9, 1), (*B, 0.8, 0)], 0),  # the classes are exchanged
+        ([(0.0, 0.0, 0.4, 0.21, 0.9, 0)], 1),  # IoU 0.525
+        ([(0.0, 0.0, 0.4, 0.19, 0.9, 0)], 0),  # IoU 0.475
+        ([], 0),
+    ],
+)
+def test_an_object_is_found_again_by_class_and_overlap(after: Any, count: int) -> None:
+    assert count_found(detections((*A, 0.9, 0), (*B, 0.8, 1)), detections(*after)) == count
+
+
+def test_one_detection_is_found_for_one_object() -> None:
+    twins = detections((*A, 0.9, 0), (0.0, 0.0, 0.4, 0.39, 0.8, 0))
+    assert count_found(twins, detections((*A, 0.9, 0))) == 1
+    assert count_found(twins, twins) == 2
+
+
+def pairs() -> list[Pair]:
+    clean = np.zeros((16, 16, 3), np.uint8)
+    clean[:8, :8, 0] = 200
+    clean[8:, 8:, 1] = 160
+    one_left, empty = clean.copy(), np.zeros((16, 16, 3), np.uint8)
+    one_left[8:, 8:] = 0
+    return [
+        Pair("a.png", clean, {"run": one_left}, 0),
+        Pair("b.png", one_left, {"run": empty}, 0),
+        Pair("c.png", empty, {"run": empty}, 0),
+    ]
+
+
+def evaluate(**options: Any) -> Results:
+    judges = [Judge("authorized", ClassifierBlackBox(linear(0))), Judge("held-out", as_judge(corners()))]
+    return evaluate_models(judges, pairs(), progress=False, **options)
+
+
+def test_a_detector_judges_beside_classifiers(tmp_path: Path) -> None:
+    results = evaluate()
+    row = results.rows[1]
+    assert row.kind == "detector"
+    assert row.objects is not None
+    assert row.objects[CLEAN]["png"] == ObjectCounts(objects=3, found=3, photos=2, photos_without=0)
+    assert row.objects["run"]["png"] == ObjectCounts(objects=3, found=1, photos=2, photos_without=1)
+    assert [row.name_of(answer) for answer in row.answers["run"]["png"]] == ["red", "nothing", "nothing"]
+    for text in (to_text(results), to_markdown(results)):
+        assert "objects found" in text
+        assert "33.3%" in text
+    assert "What is found by detector and version" in render_report(results, pairs(), title="t", summary="s")
+    assert to_csv(results).splitlines()[0].endswith("objects,objects_found,photos_with_objects,photos_without")
+    (tmp_path / "results.json").write_text(json.dumps(results_to_json(results)))
+    assert read_results(tmp_path / "results.json").rows == results.rows
