@@ -49,7 +49,11 @@ def add_flags(parser: Parser) -> None:
     how.add_argument("--deployments", nargs="*", metavar="NAME", help=ways)
     adapt = "also evaluate the judges that have gradients after further training on protected photos"
     how.add_argument("--adapt", action="store_true", help=adapt)
-    how.add_argument("--lpips", action="store_true", help="measure LPIPS too (pip install 'onlymymodel[lpips]')")
+    how.add_argument(
+        "--lpips",
+        action="store_true",
+        help="download AlexNet for LPIPS if it is not there (pip install 'onlymymodel[lpips]')",
+    )
     add_machine(parser)
     parser.set_defaults(run=run)
 

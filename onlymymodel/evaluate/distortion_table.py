@@ -3,6 +3,7 @@
 import numpy as np
 
 from onlymymodel.evaluate.results import Run
+from onlymymodel.protect.budget import flip, ms_ssim
 from onlymymodel.protect.budget.distortion import SSIM_DEFINITION
 
 QUANTILES = {"min": 0.0, "25%": 0.25, "median": 0.5, "75%": 0.75, "max": 1.0}
@@ -16,6 +17,8 @@ def distortion_rows(run: Run) -> list[list[str]]:
         ("L2", "{:.2f}", [distortion.l2 for distortion in run.distortion]),
         ("PSNR, dB", "{:.1f}", [distortion.psnr for distortion in run.distortion if distortion.psnr is not None]),
         ("SSIM", "{:.4f}", [distortion.ssim for distortion in run.distortion]),
+        ("MS-SSIM", "{:.4f}", [distortion.ms_ssim for distortion in run.distortion if distortion.ms_ssim is not None]),
+        ("FLIP", "{:.4f}", [distortion.flip for distortion in run.distortion if distortion.flip is not None]),
         ("LPIPS", "{:.4f}", [distortion.lpips for distortion in run.distortion if distortion.lpips is not None]),
     ]
     return [
@@ -28,3 +31,8 @@ def distortion_rows(run: Run) -> list[list[str]]:
 def ssim_definition() -> str:
     """Return the definition of SSIM in one line."""
     return "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in SSIM_DEFINITION.items())
+
+
+def definitions() -> str:
+    """Return the definitions of SSIM, MS-SSIM and FLIP in one line."""
+    return f"SSIM: {ssim_definition()}. MS-SSIM: {ms_ssim.DEFINITION}. FLIP: {flip.DEFINITION}."

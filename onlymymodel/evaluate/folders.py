@@ -42,7 +42,7 @@ class Evaluation:
             where they have none, the label is the authorized model's answer to the original.
         channels: transformations of the files before the models read them.
         adapt: also train each held-out model that has gradients on protected photos, and add a row for it.
-        lpips: also measure LPIPS.
+        lpips: measure LPIPS even where its weights have to be downloaded first.
     """
 
     source: Path
@@ -159,9 +159,10 @@ def _summary(results: Results, folders: Sequence[ProtectedFolder]) -> str:
 
 
 def _perceptual(evaluation: Evaluation) -> Callable[[Pixels, Pixels], float] | None:
-    if not evaluation.lpips:
+    from onlymymodel.protect.budget.lpips import lpips, lpips_available
+
+    if not (evaluation.lpips or lpips_available()):
         return None
-    from onlymymodel.protect.budget.lpips import lpips
 
     return lpips
 

@@ -12,7 +12,8 @@ from onlymymodel.evaluate.judges import Judge, Pixels, ask_judge, check_unique
 from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Failure, Results, Run
 from onlymymodel.evaluate.rows import Collected, make_row
 from onlymymodel.progress import track
-from onlymymodel.protect.budget.distortion import Distortion, measure
+from onlymymodel.protect.budget.distortion import Distortion
+from onlymymodel.protect.budget.measure import measure
 from onlymymodel.surrogates.answer_cache import AnswerCache
 from onlymymodel.surrogates.black_box import BlackBox
 from onlymymodel.surrogates.cached_black_box import CachedBlackBox

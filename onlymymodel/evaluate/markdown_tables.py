@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from onlymymodel.evaluate import face_tables, object_tables
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
-from onlymymodel.evaluate.distortion_table import QUANTILES, UNCHANGED_NOTE, distortion_rows, ssim_definition
+from onlymymodel.evaluate.distortion_table import QUANTILES, UNCHANGED_NOTE, definitions, distortion_rows
 from onlymymodel.evaluate.heldout_effect import unmoved_runs
 from onlymymodel.evaluate.recorded_margins import summarize_margins
 from onlymymodel.evaluate.results import AS_WRITTEN, Results, Row, Run
@@ -43,7 +43,7 @@ def to_markdown(results: Results) -> str:
             ["run", "measure", *QUANTILES],
             [[markdown_code(run.name), *line] for run in results.runs for line in distortion_rows(run)],
         ),
-        f"{UNCHANGED_NOTE} SSIM: {ssim_definition()}.",
+        f"{UNCHANGED_NOTE} {definitions()}",
         *([block for run in results.runs for block in _channels(results, run)] if results.channels[1:] else []),
         *_deployments(results),
         *(block for run in results.runs for block in _margins(run)),

@@ -11,11 +11,12 @@ from onlymymodel.errors import UserError
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
 from onlymymodel.evaluate.face_verification import DEFINITION
 from onlymymodel.evaluate.results import Results, Row
+from onlymymodel.protect.budget import flip, ms_ssim
 from onlymymodel.protect.budget.distortion import SSIM_DEFINITION
 
 SCHEMA = 2
 # keys of the file beside the fields of `Results` and the header
-DERIVED = {"schema", "ssim", "verification", "scores", "heldout_mean", "deployments"}
+DERIVED = {"schema", "ssim", "ms_ssim", "flip", "verification", "scores", "heldout_mean", "deployments"}
 EXCLUSION_KEY = "remark"  # of a row in the file: the name of `Row.exclusion`
 
 
@@ -26,6 +27,8 @@ def results_to_json(results: Results) -> dict[str, Any]:
         "schema": SCHEMA,
         **results.header,
         "ssim": SSIM_DEFINITION,
+        "ms_ssim": ms_ssim.DEFINITION,
+        "flip": flip.DEFINITION,
         **({"verification": DEFINITION} if any(row.matches for row in results.rows) else {}),
         "photos": results.photos,
         "labels": results.labels,

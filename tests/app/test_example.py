@@ -10,7 +10,7 @@ from onlymymodel.app.visibility import limits_at, stop_of
 from onlymymodel.data.pixels import to_tensor
 from onlymymodel.evaluate.images import amplify_difference
 from onlymymodel.protect.budget.budget import Budget
-from onlymymodel.protect.budget.distortion import measure
+from onlymymodel.protect.budget.measure import measure
 from onlymymodel.protect.budget.strengths import DEFAULT, STRENGTHS
 
 

@@ -151,6 +151,9 @@ def test_distortion_rows_have_quantiles() -> None:
     assert [line[0] for line in distortion_rows(Run("none", ()))] == []
     untouched = Run("same", (Distortion(0, 0.0, None, 1.0, 0.0),))
     assert [line[0] for line in distortion_rows(untouched)] == ["Linf, of 255", "L2", "SSIM", "LPIPS"]
+    changed = Run("some", (Distortion(8, 1.0, 40.0, 0.98, flip=0.0625, ms_ssim=0.99),))
+    lines = {name: values for name, *values in distortion_rows(changed)}
+    assert (lines["MS-SSIM"][2], lines["FLIP"][2]) == ("0.9900", "0.0625")
 
 
 def test_text_fits_the_terminal_and_shows_every_version() -> None:

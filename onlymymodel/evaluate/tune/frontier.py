@@ -25,7 +25,8 @@ class FrontierPoint:
         heldout, surrogates: channel -> mean share that these models read, counting a missing answer as read; each model
             has the same weight. Without the models that are not independent; empty where there are none.
         models: one entry for each model and channel: counts, shares and Wilson intervals.
-        psnr, ssim: quantiles over the photos that changed, and over all.
+        psnr: quantiles over the photos that changed.
+        ssim, ms_ssim, flip, lpips: quantiles over the photos for which they were measured; empty where for none.
         statuses: number of photos that ended as protected, unchanged, ...
     """
 
@@ -37,6 +38,9 @@ class FrontierPoint:
     models: Sequence[Mapping[str, Any]]
     psnr: Mapping[str, float] = field(default_factory=dict)
     ssim: Mapping[str, float] = field(default_factory=dict)
+    ms_ssim: Mapping[str, float] = field(default_factory=dict)
+    flip: Mapping[str, float] = field(default_factory=dict)
+    lpips: Mapping[str, float] = field(default_factory=dict)
     statuses: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -46,19 +50,22 @@ class FrontierPoint:
 
 def clean_point(results: Results) -> FrontierPoint:
     """Return the point of budget 0: the originals."""
-    return FrontierPoint(0, len(results.photos), **_shares(results, CLEAN), ssim=dict.fromkeys(QUANTILES, 1.0))
+    equal, none = dict.fromkeys(QUANTILES, 1.0), dict.fromkeys(QUANTILES, 0.0)
+    return FrontierPoint(0, len(results.photos), **_shares(results, CLEAN), ssim=equal, ms_ssim=equal, flip=none)
 
 
 def protected_point(results: Results, epsilon: int) -> FrontierPoint:
     """Return the point of the one protected version of an evaluation."""
     (run,) = results.runs
-    changed = [distortion.psnr for distortion in run.distortion if distortion.psnr is not None]
     return FrontierPoint(
         epsilon,
         len(results.photos),
         **_shares(results, run.name),
-        psnr=_quantiles(changed) if changed else {},
+        psnr=_quantiles([distortion.psnr for distortion in run.distortion]),
         ssim=_quantiles([distortion.ssim for distortion in run.distortion]),
+        ms_ssim=_quantiles([distortion.ms_ssim for distortion in run.distortion]),
+        flip=_quantiles([distortion.flip for distortion in run.distortion]),
+        lpips=_quantiles([distortion.lpips for distortion in run.distortion]),
         statuses=run.statuses,
     )
 
@@ -87,6 +94,10 @@ def _mean_by_channel(rows: Sequence[Row], version: str) -> dict[str, ShareEstima
     return {channel: mean_unprotected([row.score(version, channel) for row in rows]) for channel in FRONTIER_CHANNELS}
 
 
-def _quantiles(values: Sequence[float]) -> dict[str, float]:
-    quantiles = np.quantile(values, list(QUANTILES.values())).tolist()
+def _quantiles(values: Sequence[float | None]) -> dict[str, float]:
+    """Return the quantiles of the values that there are; empty where there is none."""
+    present = [value for value in values if value is not None]
+    if not present:
+        return {}
+    quantiles = np.quantile(present, list(QUANTILES.values())).tolist()
     return {name: round(value, 6) for name, value in zip(QUANTILES, quantiles, strict=True)}

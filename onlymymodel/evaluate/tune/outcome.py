@@ -1,7 +1,7 @@
 """The outcome of a tuning in words and as a table."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -15,6 +15,13 @@ from onlymymodel.evaluate.tune.per_photo import STATE_MEANINGS, PhotoBudget
 from onlymymodel.evaluate.tune.tune import Frontier, Tuning
 
 NAMED_PHOTOS = 5
+# the columns about visibility, and the quantiles whose median they show
+MEASURES: dict[str, Callable[[FrontierPoint], Mapping[str, float]]] = {
+    "SSIM": lambda point: point.ssim,
+    "MS-SSIM": lambda point: point.ms_ssim,
+    "FLIP": lambda point: point.flip,
+    "LPIPS": lambda point: point.lpips,
+}
 
 
 @dataclass(frozen=True)
@@ -43,12 +50,12 @@ def describe_outcome(outcome: TuningOutcome) -> Iterator[str]:
     else:
         yield f"No budget up to {highest}/255 meets the target; the nearest is epsilon {frontier.nearest}/255."
     yield (
-        f"On {point.photos} photo{'s' if point.photos != 1 else ''} held-out models read "
+        f"On {point.photos} photo{'s' if point.photos != 1 else ''} judges read "
         f"{_in_words(point.heldout[AS_WRITTEN])}, the authorized model keeps {_in_words(point.kept[AS_WRITTEN])}. "
-        f"The target: at most {percent(target.heldout)} read by held-out models, at least {percent(target.kept)} kept."
+        f"The target: at most {percent(target.heldout)} read by judges, at least {percent(target.kept)} kept."
     )
     if frontier.choice is None:
-        yield "More or other surrogates, another --recipe or more --steps may bring it into reach."
+        yield "More or other stand-ins, another --recipe or more --steps may bring it into reach."
     elif smoothed_out := [str(point.epsilon) for point in frontier.points[1:] if _is_smoothed_out(point, outcome)]:
         yield f"Epsilon {', '.join(smoothed_out)} met it too, but neighboring levels did not: attributed to chance."
     if point.kept[RECOMPRESSED].share < target.kept:
@@ -58,13 +65,12 @@ def describe_outcome(outcome: TuningOutcome) -> Iterator[str]:
         )
     if target.heldout_met(clean):
         yield (
-            f"The held-out models read only {percent(clean)} of the originals: they cannot judge the protection of "
-            "these photos."
+            f"The judges read only {percent(clean)} of the originals: they cannot judge the protection of these photos."
         )
     if outcome.set_aside:
         yield (
-            f"NO HELD-OUT MODEL WAS GIVEN: the surrogate {outcome.set_aside} was set aside to judge, and is a "
-            "surrogate again in run.toml. One judge is weak evidence; name models that take no part by --heldout."
+            f"NO JUDGE WAS GIVEN: the stand-in {outcome.set_aside} was set aside to judge, and is a "
+            "stand-in again in run.toml. One judge is weak evidence; name models that take no part by --heldout."
         )
     if outcome.photos:
         yield from _describe_photos(outcome.photos)
@@ -72,8 +78,9 @@ def describe_outcome(outcome: TuningOutcome) -> Iterator[str]:
 
 def outcome_table(frontier: Frontier) -> list[list[str]]:
     """Return the head, then a line for each point; the chosen or nearest one is marked by `>`."""
-    head = ["epsilon", "kept", "held-out", "surrogates", "held-out, JPEG 75", "kept, JPEG 75", "SSIM"]
-    return [head, *(_line(point, frontier) for point in frontier.points)]
+    measured = [title for title, of in MEASURES.items() if any(of(point) for point in frontier.points[1:])]
+    head = ["epsilon", "kept", "judges", "stand-ins", "judges, JPEG 75", "kept, JPEG 75", *measured]
+    return [head, *(_line(point, frontier, measured) for point in frontier.points)]
 
 
 def outcome_to_text(frontier: Frontier) -> str:
@@ -107,7 +114,7 @@ def _describe_photos(photos: Sequence[PhotoBudget]) -> Iterator[str]:
             yield f"{state.capitalize()} ({meaning}): {counts[state]} of {len(photos)}, {', '.join(named)}{more}."
 
 
-def _line(point: FrontierPoint, frontier: Frontier) -> list[str]:
+def _line(point: FrontierPoint, frontier: Frontier, measured: Sequence[str]) -> list[str]:
     mark = "> " if point.epsilon == frontier.nearest else ""
     return [
         f"{mark}{point.epsilon}" if point.epsilon else "clean",
@@ -116,8 +123,12 @@ def _line(point: FrontierPoint, frontier: Frontier) -> list[str]:
         _cell(point.surrogates[AS_WRITTEN]) if point.surrogates else "-",
         _cell(point.heldout[RECOMPRESSED]),
         _cell(point.kept[RECOMPRESSED]),
-        f"{point.ssim['median']:.4f}",
+        *(_median(MEASURES[title](point)) for title in measured),
     ]
+
+
+def _median(quantiles: Mapping[str, float]) -> str:
+    return f"{quantiles['median']:.4f}" if quantiles else "-"
 
 
 def _cell(estimate: ShareEstimate) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from onlymymodel.data.atomic import write_atomic
-from onlymymodel.evaluate.distortion_table import ssim_definition
+from onlymymodel.evaluate.distortion_table import definitions
 from onlymymodel.evaluate.html import csp_hash, json_text, plot_uris, png_uri, template_environment
 from onlymymodel.evaluate.images import amplify_difference, reduced_image
 from onlymymodel.evaluate.protected_folder import open_folders, read_options, read_photo
@@ -19,6 +19,7 @@ from onlymymodel.evaluate.tune.outcome import TuningOutcome, describe_outcome, o
 from onlymymodel.evaluate.tune.per_photo import STATE_MEANINGS
 from onlymymodel.evaluate.tune.tune import SAMPLE, level_folder
 from onlymymodel.protect import run_record
+from onlymymodel.protect.budget import flip, ms_ssim
 from onlymymodel.protect.budget.distortion import SSIM_DEFINITION
 from onlymymodel.runtime import environment
 
@@ -68,6 +69,8 @@ def to_json(outcome: TuningOutcome) -> dict[str, Any]:
         "settings": settings,
         "set_aside": outcome.set_aside or None,
         "ssim": SSIM_DEFINITION,
+        "ms_ssim": ms_ssim.DEFINITION,
+        "flip": flip.DEFINITION,
         "intervals": INTERVALS,
         "target": asdict(tuning.target),
         "highest": tuning.highest,
@@ -98,7 +101,7 @@ def render_tuning(outcome: TuningOutcome, svg: str) -> str:
         photos=outcome.photos,
         states=STATE_MEANINGS,
         models=[(judge.role, judge.model.card) for judge in outcome.tuning.judges],
-        notes=[INTERVALS, SELECTION_NOTE, f"SSIM: {ssim_definition()}."],
+        notes=[INTERVALS, SELECTION_NOTE, definitions()],
         limits=LIMITS,
     )
 

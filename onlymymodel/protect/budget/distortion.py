@@ -1,11 +1,10 @@
 """Distances of two photos, with their exact definitions.
 
-`psnr`, `ssim` and `measure` take two photos as files have them, (C,H,W) uint8; `batch_mse`, `batch_psnr` and
+`psnr` and `ssim` take two photos as files have them, (C,H,W) uint8; `batch_mse`, `batch_psnr` and
 `batch_ssim` take (B,C,H,W) floats in [0,1] and return a value for each picture. The definitions are the same: PSNR is
 10 log10(1 / MSE) in dB with the mean over all channels and pixels of [0,1]; SSIM is `SSIM_DEFINITION`.
 """
 
-import math
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -34,6 +33,8 @@ class Distortion:
         psnr: in dB; None where nothing changed.
         ssim: see `SSIM_DEFINITION`.
         lpips: None where it was not measured.
+        flip: see `flip.DEFINITION`; None where it was not measured, as by earlier versions.
+        ms_ssim: see `ms_ssim.DEFINITION`; None where it was not measured, as of small photos.
     """
 
     linf: int
@@ -41,16 +42,8 @@ class Distortion:
     psnr: float | None
     ssim: float
     lpips: float | None = None
-
-
-def measure(protected: Tensor, original: Tensor) -> Distortion:
-    """Return all distances but LPIPS of two (C,H,W) uint8 photos of one size."""
-    return Distortion(
-        linf=largest_change(protected, original),
-        l2=round(math.sqrt(squared_change(protected, original)) / 255, 6),
-        psnr=psnr(protected, original),
-        ssim=ssim(protected, original),
-    )
+    flip: float | None = None
+    ms_ssim: float | None = None
 
 
 def largest_change(first: Tensor, second: Tensor) -> int:

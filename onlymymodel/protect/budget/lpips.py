@@ -3,10 +3,11 @@
 Lower is more similar; 0 is equal.
 """
 
-import os
 import warnings
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
@@ -18,6 +19,7 @@ from onlymymodel.data.pixels import to_tensor
 from onlymymodel.errors import UserError
 
 DEFINITION = "version 0.1, AlexNet, at the photo's own size"
+ALEXNET = "alexnet-owt-7be5be79.pth"  # the file of torchvision's weights
 MIN_SIDE = 32  # pixels a side; the last layers of AlexNet have no pixel of a smaller photo
 NEEDS_EXTRA = "LPIPS needs an extra: pip install 'onlymymodel[lpips]'"
 
@@ -50,6 +52,11 @@ def distance_from(original: Tensor) -> Callable[[Tensor], float]:
     return distance
 
 
+def lpips_available() -> bool:
+    """Return whether LPIPS is installed and AlexNet's weights are in torch's cache, so that nothing is downloaded."""
+    return find_spec("lpips") is not None and _alexnet().is_file()
+
+
 @cache
 def _network(device: torch.device) -> torch.nn.Module:
     try:
@@ -61,9 +68,12 @@ def _network(device: torch.device) -> torch.nn.Module:
             warnings.simplefilter("ignore")  # torchvision warns about how the package names its weights
             network: torch.nn.Module = LPIPS(net="alex", version="0.1", verbose=False)
     except (URLError, OSError) as error:
-        cache_folder = os.path.join(torch.hub.get_dir(), "checkpoints")  # noqa: PTH118 - only shown
         raise UserError(
             "LPIPS needs torchvision's AlexNet weights, which could not be downloaded; "
-            f"put alexnet-owt-7be5be79.pth into {cache_folder}, or leave LPIPS out"
+            f"put {ALEXNET} into {_alexnet().parent}, or leave LPIPS out"
         ) from error
     return network.eval().requires_grad_(False).to(device)
+
+
+def _alexnet() -> Path:
+    return Path(torch.hub.get_dir(), "checkpoints", ALEXNET)

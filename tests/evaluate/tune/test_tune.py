@@ -234,7 +234,7 @@ def test_last_surrogate_is_set_aside_without_heldout_models(
 ) -> None:
     out = tmp_path / "out"
     omm("tune", str(few), "--out", str(out), *TOYS, "--highest", "1")
-    assert "NO HELD-OUT MODEL WAS GIVEN: the surrogate python:toys:others" in capsys.readouterr().out
+    assert "NO JUDGE WAS GIVEN: the stand-in python:toys:others" in capsys.readouterr().out
     content = content_of(out)
     assert content["set_aside"] == "python:toys:others"
     assert [(model["role"], model["uri"]) for model in content["models"]] == [

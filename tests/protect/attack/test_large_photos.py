@@ -20,7 +20,7 @@ from onlymymodel.protect.attack.quantize import project_to_uint8, quantize_and_r
 from onlymymodel.protect.attack.recipe import make_recipe
 from onlymymodel.protect.attack.uint8 import to_float, to_uint8
 from onlymymodel.protect.budget.budget import Budget
-from onlymymodel.protect.budget.distortion import measure
+from onlymymodel.protect.budget.measure import measure
 from onlymymodel.surrogates.deployments import DEPLOYMENTS, get_deployments
 from onlymymodel.surrogates.readings import read_pixels
 

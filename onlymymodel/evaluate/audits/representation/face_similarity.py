@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -11,11 +10,10 @@ from torch import Tensor, nn
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.audits.pictures import display_picture
 from onlymymodel.evaluate.audits.representation.networks import PerceptualFeatures
-from onlymymodel.protect.budget.lpips import lpips
+from onlymymodel.protect.budget.lpips import lpips, lpips_available
 from onlymymodel.surrogates.classifier import Classifier
 
 JUDGE = "identity-inception"  # bundled; not the network of the perceptual loss in training
-ALEXNET = "alexnet-owt-7be5be79.pth"
 LPIPS_SIDE = 64  # smaller pictures are enlarged towards this side
 
 
@@ -31,7 +29,7 @@ class FaceSimilarity:
 
     embedder: Classifier
     center: Tensor
-    by_lpips: bool = field(default_factory=lambda: lpips_available())
+    by_lpips: bool = field(default_factory=lpips_available)
 
     @classmethod
     def centered_on(cls, embedder: Classifier, public: Tensor) -> "FaceSimilarity":
@@ -87,10 +85,3 @@ def embeddings(model: Classifier, pixels: Tensor) -> Tensor:
     finally:
         handle.remove()
     return torch.cat(inputs)
-
-
-def lpips_available() -> bool:
-    """Return whether LPIPS is installed and AlexNet's weights are in torch's cache: an audit does not download them."""
-    from importlib.util import find_spec
-
-    return find_spec("lpips") is not None and Path(torch.hub.get_dir(), "checkpoints", ALEXNET).is_file()
