@@ -79,7 +79,7 @@ def run_demo(
     if not summary.written:
         raise UserError(f"no portrait could be protected with strength {strength}; try a greater --strength")
     command = shlex.join(["omm", "demo", *(["--pretrained"] if pretrained else [])])
-    evaluation = Evaluation(job.source, (job.out,), tuple(judges_for(context, heldout)))
+    evaluation = Evaluation(out / "photos", (job.out,), tuple(judges_for(context, heldout)))
     return summary, evaluate_folders(evaluation, out, command=command, device=device, progress=progress)
 
 

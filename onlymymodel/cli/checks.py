@@ -9,9 +9,11 @@ from typing import Any
 from onlymymodel.cli.given import FindLabels, labels_given, models_given, settings_given
 from onlymymodel.data.folder import Entry, check_apart, check_could_be_written, scan
 from onlymymodel.data.regular_file import is_file
+from onlymymodel.data.remote import Source
 from onlymymodel.errors import UserError
 from onlymymodel.protect.budget.kinds import as_recorded
 from onlymymodel.protect.output_folder import RUN_RECORD, check_ours, check_same_settings
+from onlymymodel.protect.places import Places
 from onlymymodel.settings import PHOTO_DEFAULTS, check_surrogates, masks_of
 from onlymymodel.settings_partial import PartialSettings
 from onlymymodel.surrogates.early_checks import check_uris
@@ -37,7 +39,7 @@ class CheckedPhotos:
         return [entry for entry in self.entries if entry.status == "photo"]
 
 
-def check_photos(arguments: argparse.Namespace, source: Path) -> CheckedPhotos:
+def check_photos(arguments: argparse.Namespace, source: Source) -> CheckedPhotos:
     """Check the settings, models, photos and labels of `omm protect` or `omm tune`.
 
     Args:
@@ -55,10 +57,24 @@ def check_photos(arguments: argparse.Namespace, source: Path) -> CheckedPhotos:
     photos: dict[str, Any] = PHOTO_DEFAULTS | valid.photos
     masks_of(photos["region"])
     entries = scan(source, f".{photos['format']}", settings.exclude)
-    check_apart(source, arguments.out)
+    if isinstance(source, Path):
+        check_apart(source, arguments.out)
     check_could_be_written(arguments.out)
     names = [str(entry.relative) for entry in entries if entry.status == "photo"]
     return CheckedPhotos(settings, entries, labels_given(arguments.labels, names, arguments.output.say))
+
+
+def check_judges(settings: PartialSettings, places: Places) -> None:
+    """Refuse held-out models for folders in stores, where they cannot be asked.
+
+    Raises:
+        UserError: there are both.
+    """
+    if settings.heldout and places.remote:
+        raise UserError(
+            "held-out models are asked about folders of this machine: leave out --heldout here, copy source and output "
+            "when the run is done, and name these models to omm evaluate"
+        )
 
 
 def check_evaluation(arguments: argparse.Namespace) -> CheckedPhotos:
@@ -100,15 +116,19 @@ def check_continues(arguments: argparse.Namespace, settings: PartialSettings) ->
     )
 
 
-def check_protected_folder(arguments: argparse.Namespace) -> None:
+def check_protected_folder(arguments: argparse.Namespace, out: Path) -> None:
     """Check the folders and models of `omm verify`.
+
+    Args:
+        arguments: the flags.
+        out: the folder with the records.
 
     Raises:
         UserError: a folder or key does not exist, or a model cannot be named so.
     """
-    if not (arguments.out / RUN_RECORD).exists():
+    if not (out / RUN_RECORD).exists():
         raise UserError(f"{arguments.out} was not made by omm protect: it has no {RUN_RECORD}; name a folder that was")
-    if arguments.source is not None and not arguments.source.exists():
+    if isinstance(arguments.source, Path) and not arguments.source.exists():
         raise UserError(f"there are no originals at {arguments.source}: name the folder that they were moved to")
     check_uris(arguments.authorized, arguments.surrogate, allow_python=arguments.allow_python)
 

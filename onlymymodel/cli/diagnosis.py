@@ -38,6 +38,8 @@ EXTRAS = {
     "audit": ("sklearn",),
     "app": ("starlette", "uvicorn"),
     "heif": ("pillow_heif",),
+    "s3": ("s3fs",),
+    "gcs": ("gcsfs",),
     "sign": ("cryptography",),
 }
 

@@ -10,6 +10,7 @@ from onlymymodel.evaluate.text import replace_unprintable
 
 if TYPE_CHECKING:
     from onlymymodel.protect.folder import Job
+    from onlymymodel.protect.places import Places
     from onlymymodel.protect.plan import Plan, Timing
     from onlymymodel.protect.shards import Shard
 
@@ -18,7 +19,7 @@ WIDTH = 12  # columns of the first column
 GIB = 1 << 30
 
 
-def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard | None") -> int:
+def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard | None", places: "Places") -> int:
     """Say what `omm protect` would do with the same flags; return 0.
 
     The models are loaded and a photo is protected in a few steps, in memory, to measure the time.
@@ -27,6 +28,7 @@ def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard
         arguments: the flags.
         checked: photos and settings.
         shard: the part of the photos that is asked for; None for all.
+        places: source and output.
     """
     output = arguments.output
     refused = [entry for entry in checked.entries if entry.status == "refused"]
@@ -48,11 +50,20 @@ def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard
     device = pick_device(arguments.device)
     context, heldout = settings.load(device=device, allow_python=arguments.allow_python, progress=True)
     warn_assumed((context.authorized, *context.surrogates, *heldout))
-    check_known(context, [entry.path for entry in checked.photos])
+    check_known(context, [entry.file for entry in checked.photos])
     labels = checked.find_labels(context.authorized.card)
-    uris = settings.uris_from(arguments.out)
-    out, masks = arguments.out, settings.masks
-    job = Job(arguments.source, out, context, uris, labels, masks, arguments.batch_size, shard=shard)
+    uris = settings.uris_from(places.store.base)
+    job = Job(
+        source=places.source,
+        out=places.out,
+        context=context,
+        uris=uris,
+        labels=labels,
+        masks=settings.masks,
+        batch_size=arguments.batch_size,
+        shard=shard,
+        results=places.store,
+    )
     plan = plan_folder(job)
     _say(output, "done before", *([f"{plan.finished} photos"] if plan.finished else []))
     _say(output, "ours", *([f"{plan.own} protected photos of earlier runs are left as they are"] if plan.own else []))
@@ -63,7 +74,7 @@ def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard
     _say(output, "judges", *(model.card.uri for model in heldout))
     _say(output, "recipe", f"{context.recipe.name}, {context.recipe.steps} steps")
     _say(output, "budget", ", ".join(f"{name} {value}" for name, value in _budget(job).items()))
-    _say(output, "output", f"{context.format} files in {arguments.out}")
+    _say(output, "output", f"{context.format} files in {places.shown}")
     if plan.to_do:
         remark("omm: measuring one photo in a few steps")
     timing = time_photo(job, plan.to_do) if plan.to_do else None
@@ -71,7 +82,7 @@ def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard
     output.say("", "nothing was written")
     output.add(
         dry_run=True,
-        out=arguments.out,
+        out=places.shown,
         photos=len(checked.photos),
         to_protect=len(plan.to_do),
         done_before=plan.finished,

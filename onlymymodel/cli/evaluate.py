@@ -2,10 +2,9 @@
 
 import argparse
 import logging
-from pathlib import Path
 
 from onlymymodel.cli.assumed import warn_assumed
-from onlymymodel.cli.flags import SEVERAL, add_gallery, add_labels, add_machine, add_run_file
+from onlymymodel.cli.flags import SEVERAL, add_gallery, add_labels, add_machine, add_run_file, folder_here
 from onlymymodel.cli.interrupt import exit_on_interrupt
 from onlymymodel.cli.parser import Parser
 from onlymymodel.cli.recorded_command import recorded_command
@@ -29,10 +28,10 @@ def add_flags(parser: Parser) -> None:
         f"deployments (how the owner of a model may read them, and what may happen before):\n{deployments}"
     )
     photos = parser.add_argument_group("photos")
-    photos.add_argument("--original", type=Path, required=True, metavar="SRC", help="the originals")
+    photos.add_argument("--original", type=folder_here, required=True, metavar="SRC", help="the originals")
     several = "folders of protected photos with the file names of the originals; by omm protect or another tool"
-    photos.add_argument("--protected", type=Path, required=True, nargs="+", metavar="DST", help=several)
-    photos.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    photos.add_argument("--protected", type=folder_here, required=True, nargs="+", metavar="DST", help=several)
+    photos.add_argument("--out", type=folder_here, required=True, metavar="DIR", help="folder for the results")
     truth = "by default the labels recorded by omm protect, or else the authorized model's answers to the originals"
     add_labels(photos, truth)
     add_run_file(photos)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from onlymymodel.cli.commands import Command
+from onlymymodel.data.address import is_remote
 from onlymymodel.data.choices import METADATA
 from onlymymodel.presets.preset import PRESETS
 from onlymymodel.protect.attack.recipe import CHOICES, RECIPES, Recipe
@@ -183,6 +184,13 @@ class _Replaced(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """Report the flag as an error."""
         parser.error(f"{self.option_strings[0]} was replaced by {self.const}")
+
+
+def folder_here(text: str) -> Path:
+    """Parse a path of this machine, where no store will do."""
+    if is_remote(text):
+        raise argparse.ArgumentTypeError("a store will not do here: copy the folder to this machine first")
+    return Path(text)
 
 
 def decimal(text: str) -> float:

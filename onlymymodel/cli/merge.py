@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from onlymymodel.cli.flags import folder_here
 from onlymymodel.cli.interrupt import exit_on_interrupt
 from onlymymodel.cli.parser import Parser
 from onlymymodel.evaluate.text import replace_unprintable
@@ -16,7 +17,7 @@ def add_flags(parser: Parser) -> None:
         "Merge the shards that `omm protect --shard` wrote to DST: their files, one manifest, one seal. It may be\n"
         "stopped at any moment, and called again."
     )
-    parser.add_argument("out", type=Path, metavar="DST", help="the --out of omm protect --shard")
+    parser.add_argument("out", type=folder_here, metavar="DST", help="the --out of omm protect --shard")
     key = "sign the seal of DST with this private key (PEM, Ed25519); needs onlymymodel[sign]"
     parser.add_argument("--sign", type=Path, metavar="KEY", help=key)
     parser.set_defaults(run=run)
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     seal_folder(arguments.out, signer)
     outcomes = (Outcome(record.source, record.status, record.reason) for record in merged.records)
     summary = Summary(tuple(outcomes), 0)
-    report(summary, arguments.out, output.say)
+    report(summary, str(arguments.out), output.say)
     if merged.missing:
         output.say(f"{len(merged.missing)} photos of the source are not in any shard yet; run their shards again:")
     for name, shard in merged.missing[:MISSING_SHOWN]:

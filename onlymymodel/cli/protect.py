@@ -22,12 +22,14 @@ from onlymymodel.cli.flags import (
 from onlymymodel.cli.interrupt import exit_on_interrupt
 from onlymymodel.cli.parser import Parser
 from onlymymodel.cli.recorded_command import recorded_command
+from onlymymodel.data.address import parse_place
 from onlymymodel.errors import UserError
 from onlymymodel.protect.budget.strengths import STRENGTHS
 from onlymymodel.protect.portable import make_portable
 
 if TYPE_CHECKING:
     from onlymymodel.protect.context import Context
+    from onlymymodel.protect.places import Places
     from onlymymodel.protect.workers import WorkerSettings
     from onlymymodel.settings import RunSettings
 
@@ -42,9 +44,14 @@ def add_flags(parser: Parser) -> None:
     )
     parser.description = "Protect every photo below SRC, and check the written files."
     parser.details = f"strengths (--strength; for any other limits --ssim, --flip, --epsilon, ...):\n{strengths}"
-    parser.add_argument("source", type=Path, metavar="SRC", help="a folder of photos, or one photo; never changed")
+    store = ", also of a store, such as s3://bucket/photos"
+    parser.add_argument(
+        "source", type=parse_place, metavar="SRC", help=f"a folder of photos, or one photo{store}; never changed"
+    )
     photos = parser.add_argument_group("photos")
-    photos.add_argument("--out", type=Path, required=True, metavar="DST", help="folder for the protected photos")
+    photos.add_argument(
+        "--out", type=parse_place, required=True, metavar="DST", help=f"folder for the protected photos{store}"
+    )
     add_labels(photos, "the label of any other photo is the authorized model's own answer")
     add_run_file(photos)
     plan = "say what would be done, how long it would take and how much memory it needs; write nothing"
@@ -77,8 +84,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Protect photos and evaluate them with the held-out models; return 0 if every photo is protected, else 1."""
     if arguments.portable:
         make_portable()
+    from onlymymodel.protect.places import opened_places
+
+    with opened_places(arguments.source, arguments.out) as places:
+        arguments.source, arguments.out = places.source, places.out
+        return _protect(arguments, places)
+
+
+def _protect(arguments: argparse.Namespace, places: "Places") -> int:
+    """Protect photos; the paths among the arguments are those of the opened places."""
     with exit_on_interrupt():
-        from onlymymodel.cli.checks import check_continues, check_key, check_photos
+        from onlymymodel.cli.checks import check_continues, check_judges, check_key, check_photos
         from onlymymodel.protect.shards import parse_shard
 
         checked = check_photos(arguments, arguments.source)
@@ -87,10 +103,12 @@ def run(arguments: argparse.Namespace) -> int:
         shard = None if arguments.shard is None else parse_shard(arguments.shard)
         if shard is not None and arguments.sign is not None:
             raise UserError("a shard is not signed: give --sign to omm merge")
+        if shard is None:
+            check_judges(checked.settings, places)
         if arguments.dry_run:
             from onlymymodel.cli.dry_run import dry_run
 
-            return dry_run(arguments, checked, shard)
+            return dry_run(arguments, checked, shard, places)
         from onlymymodel.cli.summary import report, summary_fields
         from onlymymodel.evaluate.folders import PAGE, Evaluation, evaluate_folders
         from onlymymodel.evaluate.judges import judges_for
@@ -107,32 +125,34 @@ def run(arguments: argparse.Namespace) -> int:
     device = pick_device(arguments.device)
     context, heldout = settings.load(device=device, allow_python=arguments.allow_python, progress=True)
     warn_assumed((context.authorized, *context.surrogates, *heldout))
-    check_known(context, [entry.path for entry in checked.photos])
+    check_known(context, [entry.file for entry in checked.photos])
     job = Job(
-        source=arguments.source,
-        out=arguments.out,
+        source=places.source,
+        out=places.out,
         context=context,
-        uris=settings.uris_from(arguments.out),
+        uris=settings.uris_from(places.store.base),
         labels=checked.find_labels(context.authorized.card),
         masks=settings.masks,
         batch_size=arguments.batch_size,
         workers=_workers(arguments, settings, context),
         shard=shard,
         identical=arguments.identical,
+        results=places.store,
     )
     summary = protect_folder(job)
     if shard is not None:
         counts = summary.counts
         output.say(f"shard {shard}: {counts['protected']} of {counts.total()} photos protected")
         then = "; omm evaluate then asks the judges" if heldout else ""
-        output.say(f"when all shards are done: omm merge {arguments.out}{then}")
-        output.add(out=arguments.out, shard=str(shard), **summary_fields(summary))
+        output.say(f"when all shards are done: {places.how_to_merge}{then}")
+        output.add(out=places.shown, shard=str(shard), **summary_fields(summary))
         return 0 if summary.all_protected else 1
     if seal_folder(job.out, signer):
         log.warning("the folder was signed and has changed: its seal has no signature now (--sign KEY)")
-    report(summary, arguments.out, output.say)
-    output.add(out=arguments.out, **summary_fields(summary))
-    if heldout and summary.written:
+    job.store.finish_records()
+    report(summary, places.shown, output.say)
+    output.add(out=places.shown, **summary_fields(summary))
+    if heldout and summary.written and isinstance(job.source, Path):
         from onlymymodel.cli.scores import scores
 
         evaluation = Evaluation(job.source, (job.out,), tuple(judges_for(context, heldout)))

@@ -4,10 +4,9 @@ import argparse
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onlymymodel.cli.flags import natural
+from onlymymodel.cli.flags import folder_here, natural
 from onlymymodel.cli.interrupt import exit_on_interrupt
 from onlymymodel.cli.parser import Parser
 from onlymymodel.evaluate.text import replace_unprintable
@@ -29,7 +28,7 @@ def add_flags(parser: Parser) -> None:
         "Say what a run of `omm protect` in DST, or of its shards, has done so far, and when it will end. Nothing is\n"
         "written; call it from another terminal while the run is at work."
     )
-    parser.add_argument("out", type=Path, metavar="DST", help="the --out of omm protect")
+    parser.add_argument("out", type=folder_here, metavar="DST", help="the --out of omm protect")
     lines = f"number of last photos to show ({LAST})"
     parser.add_argument("--last", type=natural, default=LAST, metavar="N", help=lines)
     parser.set_defaults(run=run)

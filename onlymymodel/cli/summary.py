@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from onlymymodel.evaluate.text import replace_unprintable
@@ -17,16 +16,16 @@ ALREADY_MISREAD = (
 )
 
 
-def report(summary: Summary, out: Path, say: Callable[[str], None]) -> None:
+def report(summary: Summary, out: str, say: Callable[[str], None]) -> None:
     """Say how many photos have each status and why.
 
     Args:
         summary: outcome of the run.
-        out: the output folder.
+        out: the output folder, a path or an address.
         say: prints a line.
     """
     counts = summary.counts
-    say(f"{counts['protected']} of {counts.total()} photos protected, in {replace_unprintable(str(out))}")
+    say(f"{counts['protected']} of {counts.total()} photos protected, in {replace_unprintable(out)}")
     if counts["already-misread"]:
         say(f"{counts['already-misread']} already-misread: {ALREADY_MISREAD}")
     for status in ("unchanged", "skipped", "failed"):
@@ -43,7 +42,7 @@ def report(summary: Summary, out: Path, say: Callable[[str], None]) -> None:
         say(f"{summary.not_photos} other files ignored")
 
 
-def _reasons(outcomes: Sequence[Outcome], out: Path) -> Iterator[str]:
+def _reasons(outcomes: Sequence[Outcome], out: str) -> Iterator[str]:
     """Yield lines with the reasons: of each photo, or of photos with the same reason where there are many."""
     if len(outcomes) <= NAMED:
         yield from (f"{outcome.source}: {outcome.reason}" for outcome in outcomes)
@@ -55,7 +54,7 @@ def _reasons(outcomes: Sequence[Outcome], out: Path) -> Iterator[str]:
     for first, *others in groups[:NAMED]:
         yield f"{first.source}{f' and {len(others)} more' if others else ''}: {first.reason}"
     if len(groups) > NAMED:
-        yield f"... and {len(groups) - NAMED} more reasons, in {out / MANIFEST}"
+        yield f"... and {len(groups) - NAMED} more reasons, in {out}/{MANIFEST}"
 
 
 def summary_fields(summary: Summary) -> dict[str, Any]:

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onlymymodel.cli.assumed import warn_assumed
-from onlymymodel.cli.flags import add_budget, add_files, add_machine, add_models, add_recipe, add_run_file, positive
+from onlymymodel.cli.flags import (
+    add_budget,
+    add_files,
+    add_machine,
+    add_models,
+    add_recipe,
+    add_run_file,
+    folder_here,
+    positive,
+)
 from onlymymodel.cli.interrupt import exit_on_interrupt
 from onlymymodel.cli.parser import Parser
 from onlymymodel.cli.recorded_command import recorded_command
@@ -38,9 +47,11 @@ def add_flags(parser: Parser) -> None:
         "The judges (--heldout) decide, since the change is fitted to the stand-ins, whose answers are no evidence.\n"
         "Without --heldout the last --surrogate is set aside as the judge; it is a stand-in again in run.toml."
     )
-    parser.add_argument("photos", type=Path, metavar="PHOTOS", help="a folder of photos, or one photo; never changed")
+    parser.add_argument(
+        "photos", type=folder_here, metavar="PHOTOS", help="a folder of photos, or one photo; never changed"
+    )
     photos = parser.add_argument_group("photos")
-    photos.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    photos.add_argument("--out", type=folder_here, required=True, metavar="DIR", help="folder for the results")
     photos.add_argument("--labels", metavar="CSV", help="as for omm protect")
     add_run_file(photos)
     _add_target(parser.add_argument_group("search"))

@@ -4,10 +4,15 @@ import argparse
 import logging
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onlymymodel.cli.flags import SEVERAL, add_machine
 from onlymymodel.cli.interrupt import exit_on_interrupt
 from onlymymodel.cli.parser import Parser
+from onlymymodel.data.address import parse_place
+
+if TYPE_CHECKING:
+    from onlymymodel.data.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +24,8 @@ def add_flags(parser: Parser) -> None:
         "answer of the authorized model, stand-ins that are misled as recorded, a difference from the original, and\n"
         "the budget. It says what was checked, what was not, and what is proven or only claimed."
     )
-    parser.add_argument("out", type=Path, metavar="DST", help="folder written by omm protect")
-    parser.add_argument("--source", type=Path, metavar="SRC", help="the originals, if they were moved")
+    parser.add_argument("out", type=parse_place, metavar="DST", help="folder written by omm protect, also in a store")
+    parser.add_argument("--source", type=parse_place, metavar="SRC", help="the originals, if they were moved")
     without = "leave out what needs the originals; otherwise missing originals are faults"
     parser.add_argument("--without-originals", action="store_true", help=without)
     parser.add_argument("--authorized", metavar="URI", help="the authorized model, if it was moved")
@@ -35,10 +40,19 @@ def add_flags(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify a folder; return 0 if it has no fault, else 1."""
+    from onlymymodel.protect.places import opened_store
+
+    with opened_store(arguments.out) as store:
+        return _verify(arguments, store)
+
+
+def _verify(arguments: argparse.Namespace, store: "Store") -> int:
     with exit_on_interrupt():
         from onlymymodel.cli.checks import check_protected_folder
+        from onlymymodel.protect.places import open_source
 
-        check_protected_folder(arguments)
+        check_protected_folder(arguments, store.records)
+        source = None if arguments.source is None else open_source(arguments.source)
         from onlymymodel.evaluate.text import replace_unprintable
         from onlymymodel.evaluate.verify import verify_folder
         from onlymymodel.evaluate.verify_seal import CLAIMED, PROVEN
@@ -48,8 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     configure()
     output = arguments.output
     verified = verify_folder(
-        arguments.out,
-        source=arguments.source,
+        store,
+        source=source,
         without_originals=arguments.without_originals,
         authorized=arguments.authorized,
         surrogates=arguments.surrogate,

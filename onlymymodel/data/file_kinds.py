@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal
 
 from onlymymodel.data.file_signatures import (
@@ -15,7 +15,7 @@ from onlymymodel.data.file_signatures import (
     is_named_like_raw,
 )
 from onlymymodel.data.opened_image import reason_not_read
-from onlymymodel.data.regular_file import open_regular
+from onlymymodel.data.regular_file import Readable, open_regular
 from onlymymodel.errors import UserError
 
 Status = Literal["photo", "not-a-photo", "refused"]
@@ -56,7 +56,7 @@ def check_globs(globs: Sequence[str]) -> None:
             raise UserError(f"exclude: {glob!r} is no glob; write a name or a path with wildcards, such as *.gif")
 
 
-def kind_of(path: Path) -> tuple[Status, str | None]:
+def kind_of(path: Readable) -> tuple[Status, str | None]:
     """Return the status of a regular file, and why it is not a photo or is refused; None for photos.
 
     The first bytes decide. A file that is only named like a picture is a photo, or refused, so that it is not missed.

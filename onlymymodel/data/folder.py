@@ -7,37 +7,30 @@ import secrets
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from onlymymodel.data.atomic import OWN, PARTIAL
-from onlymymodel.data.file_kinds import Status, kind_of, reason_passed_over
+from onlymymodel.data.entry import Entry, result_path, without_picture_suffix
+from onlymymodel.data.file_kinds import kind_of, reason_passed_over
 from onlymymodel.data.file_signatures import SUFFIXES, is_named_like_a_picture
+from onlymymodel.data.remote import RemoteFolder, Source
+from onlymymodel.data.remote_scan import scan_remote
 from onlymymodel.errors import UserError, nearest
+
+__all__ = [
+    "Entry",
+    "check_apart",
+    "check_could_be_written",
+    "check_destination",
+    "check_writable",
+    "scan",
+    "without_picture_suffix",
+]
 
 _SHOWN = 10
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One file or folder below the source.
-
-    Attributes:
-        relative: path below the source.
-        path: path to read it from.
-        output: path of its result below the destination; None for everything but photos.
-        status: `photo`, `not-a-photo`, or `refused` (looks like a photo, but is not read).
-        reason: why it is not a photo or is refused; None for photos.
-    """
-
-    relative: PurePosixPath
-    path: Path
-    output: PurePosixPath | None
-    status: Status
-    reason: str | None
-
-
-def scan(source: Path, suffix: str = ".png", exclude: Sequence[str] = ()) -> list[Entry]:
+def scan(source: Source, suffix: str = ".png", exclude: Sequence[str] = ()) -> list[Entry]:
     """List every file below `source`, or `source` itself if it is a file, ordered by the parts of its path.
 
     The output tree mirrors the source with the suffix of a picture replaced by `suffix`. The first bytes of a file
@@ -46,16 +39,18 @@ def scan(source: Path, suffix: str = ".png", exclude: Sequence[str] = ()) -> lis
     folders named like photos and what cannot be read are "refused". Only `source` itself may be a link.
 
     Args:
-        source: a folder, or one file.
+        source: a folder, or one file; also of a remote store.
         suffix: of the results, with the dot.
         exclude: globs of files and folders to pass over, see `reason_passed_over`.
 
     Raises:
         UserError: the source does not exist, has no photo, or two photos would have the same output.
     """
-    if not source.exists():
+    if isinstance(source, RemoteFolder):
+        entries = sorted(scan_remote(source, suffix, exclude), key=lambda entry: entry.relative.parts)
+    elif not source.exists():
         raise UserError(f"{source} does not exist{_near_names(source)}")
-    if source.is_dir():
+    elif source.is_dir():
         entries = sorted(_walk(source, suffix, exclude), key=lambda entry: entry.relative.parts)
     else:
         entries = [_file_entry(source, PurePosixPath(source.name), source.is_file(), suffix)]
@@ -65,12 +60,15 @@ def scan(source: Path, suffix: str = ".png", exclude: Sequence[str] = ()) -> lis
     return entries
 
 
-def check_destination(source: Path, out: Path) -> None:
+def check_destination(source: Source, out: Path) -> None:
     """Create the folder `out` if needed, with the source's permissions, and check that results can be written to it.
 
     Raises:
         UserError: see `check_apart` and `check_writable`.
     """
+    if not isinstance(source, Path):
+        check_writable(out, 0o700)
+        return
     check_apart(source, out)
     check_writable(out, 0o700 | (source if source.is_dir() else source.parent).stat().st_mode & 0o777)
 
@@ -160,13 +158,7 @@ def _file_entry(path: Path, relative: PurePosixPath, regular: bool, suffix: str)
     status, reason = kind_of(path)
     if status != "photo":
         return Entry(relative, path, None, status, reason)
-    bare = without_picture_suffix(relative)
-    return Entry(relative, path, bare.with_name(bare.name + suffix), "photo", None)
-
-
-def without_picture_suffix(path: PurePosixPath) -> PurePosixPath:
-    """Return a path without its suffix if that is one of a picture; .001 is a part of the name."""
-    return path.with_suffix("") if is_named_like_a_picture(path.suffix) else path
+    return Entry(relative, path, result_path(relative, suffix), "photo", None)
 
 
 def _near_names(path: Path) -> str:
@@ -178,7 +170,7 @@ def _near_names(path: Path) -> str:
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ": name a folder of photos, or one photo."
 
 
-def _nothing_to_do(source: Path, entries: list[Entry]) -> str:
+def _nothing_to_do(source: Source, entries: list[Entry]) -> str:
     """Return why a source has no photo to work on."""
     if not entries:
         return f"{source} is empty: name a folder of photos, or one photo."

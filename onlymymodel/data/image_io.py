@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -32,7 +31,7 @@ from onlymymodel.data.opened_image import (
 )
 from onlymymodel.data.photo_metadata import DECODER_ERRORS, read_exif
 from onlymymodel.data.pixel_modes import DecodedArrays, to_arrays
-from onlymymodel.data.regular_file import open_regular
+from onlymymodel.data.regular_file import Readable, open_regular
 
 __all__ = ["MAX_ASPECT", "MAX_PIXELS", "MIN_SIDE", "Header", "Photo", "PhotoError", "decode", "encode", "probe"]
 
@@ -77,11 +76,11 @@ class Header:
     channels: int
 
 
-def probe(path: Path, max_pixels: int = MAX_PIXELS, *, first_frame: bool = False) -> Header:
+def probe(path: Readable, max_pixels: int = MAX_PIXELS, *, first_frame: bool = False) -> Header:
     """Return the header of the file at `path`, without decoding its pixels.
 
     Args:
-        path: the file.
+        path: the file, also one in a store.
         max_pixels: see `decode`.
         first_frame: see `decode`.
 

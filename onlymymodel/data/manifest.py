@@ -7,11 +7,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from onlymymodel.data.atomic import sync_folder, write_atomic
-from onlymymodel.data.regular_file import NO_LINK, open_regular, read_regular
+from onlymymodel.data.regular_file import NO_LINK, Readable, open_regular, read_regular
 from onlymymodel.errors import UserError
 
 Line = dict[str, Any]
@@ -24,6 +25,15 @@ _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _OURS
 def sha256(data: bytes) -> str:
     """Return the SHA-256 of `data` as 64 lowercase hex digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def lines_of(path: Readable) -> Iterator[tuple[int, bytes]]:
+    """Yield the offset and the bytes of each line of a file, the newline included. Raises OSError, for a link too."""
+    with open_regular(path, follow_links=False) as file:
+        offset = 0
+        for line in file:
+            yield offset, line
+            offset += len(line)
 
 
 def sha256_file(path: Path) -> str:
@@ -91,15 +101,8 @@ class Manifest:
 
         Memory does not grow with the file. Raises OSError, for a link too.
         """
-        try:
-            file = open_regular(self.path, follow_links=False)
-        except FileNotFoundError:
-            return
-        with file:
-            offset = 0
-            for line in file:
-                yield offset, line
-                offset += len(line)
+        with suppress(FileNotFoundError):
+            yield from lines_of(self.path)
 
     def line_at(self, offset: int) -> bytes:
         """Return the bytes of the line at an offset, the newline included. Raises OSError."""
@@ -123,7 +126,7 @@ class Manifest:
         Raises:
             UserError: the line is complete, but not a JSON object; the message has its number.
         """
-        record = _parse(line)
+        record = parse_line(line)
         if record is None and line.endswith(b"\n"):
             raise UserError(f"{self.path}, line {number} is not a JSON object; delete that line.")
         return record
@@ -159,7 +162,7 @@ class Manifest:
             return 0
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | _OURS)
         try:
-            if complete := _parse(tail) is not None:
+            if complete := parse_line(tail) is not None:
                 os.write(descriptor, b"\n")
             else:
                 os.ftruncate(descriptor, len(data) - len(tail))
@@ -182,7 +185,7 @@ class _NoKey(NamedTuple):
     offset: int
 
 
-def _parse(line: bytes) -> Line | None:
+def parse_line(line: bytes) -> Line | None:
     """Return the JSON object in `line`, or None if it is something else."""
     try:
         value = json.loads(line.decode(), parse_constant=_reject)

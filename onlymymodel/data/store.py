@@ -17,13 +17,17 @@ from onlymymodel.data.regular_file import Readable, read_regular
 class Store(Protocol):
     """The folder of a run's results. Names are paths below it, with forward slashes.
 
-    Records (`run.json`, the manifest, `seal.json`) are read and written in the folder `records`; what changed there is
-    in the store once `save_records` returns. Results are written to the store itself.
+    Records (`run.json`, the manifest, `seal.json`) are read and written in the folder `records`, and brought to the
+    store by the last three methods. Results are written to the store itself.
     """
 
     @property
     def records(self) -> Path:
         """A folder of this machine with the records: that of the results, or a copy of a remote store's."""
+
+    @property
+    def base(self) -> Path:
+        """The folder that relative files of this machine in the records start from."""
 
     def lock(self, *, photos: int, offset: int) -> AbstractContextManager[None]:
         """Hold the store, so that no other run writes into it. Raises UserError where one does.
@@ -57,8 +61,18 @@ class Store(Protocol):
     def remove_partials(self) -> None:
         """Remove what a killed run left half-written. Raises OSError."""
 
+    def create_record(self, name: str) -> bool:
+        """Bring a record to the store if there is none; else take over the one that is there, and return False.
+
+        Raises:
+            UserError: it cannot be written or read.
+        """
+
     def save_records(self) -> None:
-        """Bring records to the store, after each batch and at the end. Raises UserError."""
+        """Bring what is new in the records to the store, after each batch. Raises UserError."""
+
+    def finish_records(self) -> None:
+        """Bring all records to the store, in their final form. Raises UserError."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,11 @@ class LocalStore:
     """
 
     records: Path
+
+    @property
+    def base(self) -> Path:
+        """The folder itself."""
+        return self.records
 
     def lock(self, *, photos: int, offset: int) -> AbstractContextManager[None]:
         """Hold the folder, see `lock_folder`."""
@@ -131,7 +150,14 @@ class LocalStore:
         """Remove half-written files, see `atomic.remove_partials`. Raises OSError."""
         remove_partials(self.records)
 
+    def create_record(self, name: str) -> bool:  # noqa: ARG002 - any record
+        """Return True: it is where it was written."""
+        return True
+
     def save_records(self) -> None:
+        """Do nothing: they are written where they are."""
+
+    def finish_records(self) -> None:
         """Do nothing: they are written where they are."""
 
 

@@ -1,20 +1,24 @@
 """Verification of a protected folder, from the bytes on disk."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from onlymymodel.data.atomic import leads_through_link
+from onlymymodel.data.address import is_remote
 from onlymymodel.data.folder_lock import LOCK
 from onlymymodel.data.image_io import PhotoError, decode
 from onlymymodel.data.manifest import sha256
 from onlymymodel.data.pixels import to_array, to_tensor
-from onlymymodel.data.regular_file import max_photo_bytes, read_regular
+from onlymymodel.data.regular_file import max_photo_bytes
+from onlymymodel.data.remote import Source
+from onlymymodel.data.stamps import RESULTS as STAMPS_OF_RESULTS
+from onlymymodel.data.stamps import SOURCES
+from onlymymodel.data.store import LocalStore, Store
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.folders import CSV, MARKDOWN, PAGE, RESULTS
-from onlymymodel.evaluate.verify_originals import MISSING, lines_without_original, unlisted_originals
+from onlymymodel.evaluate.verify_originals import MISSING, Originals, lines_without_original, unlisted_originals
 from onlymymodel.evaluate.verify_report import Fault, VerifyReport
 from onlymymodel.evaluate.verify_seal import check_seal
 from onlymymodel.evaluate.verify_surrogates import AskedSurrogates, find_surrogates, load_surrogates, surrogate_faults
@@ -24,6 +28,7 @@ from onlymymodel.protect.attack.deployed_margins import DeployedMargins
 from onlymymodel.protect.context import Context
 from onlymymodel.protect.faces import find_same_faces
 from onlymymodel.protect.photo_record import MANIFEST, WRITTEN, PhotoManifest, PhotoRecord
+from onlymymodel.protect.places import open_source
 from onlymymodel.protect.predictions import Predictions, predict_face, predict_photo
 from onlymymodel.protect.region import area_from_record
 from onlymymodel.protect.run_record import RunRecord
@@ -34,13 +39,14 @@ from onlymymodel.surrogates.load import load_model
 # logits; another machine or thread count sums in another order
 MARGIN_TOLERANCE = 1e-3
 BUDGET_TOLERANCE = 1e-4  # of figures in floats: l2, PSNR, SSIM, LPIPS
+STAMPED = (SOURCES, STAMPS_OF_RESULTS)  # what is known of files in stores, and its parts
 OURS = {LOCK, MANIFEST, run_record.NAME, seal.NAME, RESULTS, CSV, MARKDOWN, PAGE, EXPORT, *DATABASE_FILES}
 
 
 def verify_folder(
-    out: Path,
+    place: Path | Store,
     *,
-    source: Path | None = None,
+    source: Source | None = None,
     without_originals: bool = False,
     authorized: str | None = None,
     surrogates: Sequence[str] = (),
@@ -57,7 +63,7 @@ def verify_folder(
     because originals are missing is a fault, unless `without_originals` says so.
 
     Args:
-        out: a folder that `omm protect` made.
+        place: a folder that `omm protect` made, or such a folder of a store.
         source: the originals; those of the run if None.
         without_originals: leave out what needs the originals.
         authorized: URI of the authorized model, if it has moved; its weights have to be the recorded ones.
@@ -74,22 +80,24 @@ def verify_folder(
     """
     if source is not None and without_originals:
         raise UserError("the originals are given, and are to be left out: give one of --source and --without-originals")
-    if source is not None and not source.exists():
+    if isinstance(source, Path) and not source.exists():
         raise UserError(f"{source} does not exist")
+    store = LocalStore(place) if isinstance(place, Path) else place
+    out = store.records
     run = run_record.read(out)
     sealed = check_seal(out, public_key)
-    context = _context(out, run, authorized, allow_python, device)
+    context = _context(store.base, run, authorized, allow_python, device)
     if surrogates:
         asked = find_surrogates(run, surrogates, allow_python=allow_python, device=device)
     elif ask_surrogates:
-        asked = load_surrogates(out, run, allow_python=allow_python, device=device)
+        asked = load_surrogates(store.base, run, allow_python=allow_python, device=device)
     else:
         asked = AskedSurrogates({}, len(run.surrogates), ("the surrogates, as was asked for",))
-    originals = None if without_originals else source if source is not None else out / run.source
+    originals = None if without_originals else Originals.at(source or _recorded_source(run, store))
     records = PhotoManifest(out).by_source()
     protected = [record for record in records.values() if record.status in WRITTEN]
     faults = [*sealed.faults, *_faults_of_records(run, records.values())]
-    if originals is not None and not originals.exists():
+    if originals is not None and not originals.present:
         faults.append(Fault(run.source, "the originals are not there: give --source SRC, or --without-originals"))
         originals = None
     elif originals is not None:
@@ -100,24 +108,20 @@ def verify_folder(
     for record in (task := track(protected, "checking", progress=progress)):
         original = None
         if originals is not None:
-            original = _read(originals / record.source if originals.is_dir() else originals, run.max_pixels)
+            original = originals.read(record.source, run.max_pixels)
             if original is None:
                 faults.append(Fault(record.source, MISSING))
             elif sha256(original) != record.source_sha256:
                 faults.append(Fault(record.source, "the original has changed since it was protected"))
                 original = None
         without_source += original is None
-        found = list(_faults(out, record, original, context, asked))
+        found = list(_faults(store, record, original, context, asked))
         faults += found
         task.photo(record.source, "fault" if found else "ok", "; ".join(fault.reason for fault in found))
     if not protected:
         faults.append(Fault(MANIFEST, "has no line of a protected file, so that no file was checked"))
     recorded = {record.output for record in records.values()} | OURS
-    shards = [shard.folder(out) for shard in find_shards(out)]
-    faults += [Fault(folder.name, f"is not merged: omm merge {out}") for folder in shards]
-    files = (path for path in sorted(out.rglob("*")) if path.is_file())
-    present = (path.relative_to(out).as_posix() for path in files if not any(map(path.is_relative_to, shards)))
-    faults += [Fault(name, "is not in the manifest") for name in present if name not in recorded]
+    faults += _faults_of_other_files(store, recorded)
     return VerifyReport(
         checked=len(protected),
         already_misread=sum(record.status == "already-misread" for record in protected),
@@ -130,6 +134,21 @@ def verify_folder(
     )
 
 
+def _recorded_source(run: RunRecord, store: Store) -> Source:
+    """Return where the originals were. Raises UserError."""
+    return open_source(run.source) if is_remote(run.source) else store.base / run.source
+
+
+def _faults_of_other_files(store: Store, recorded: Container[str | None]) -> Iterator[Fault]:
+    """Yield the shards that are not merged, and the files that are neither recorded nor in a shard."""
+    shards = dict.fromkeys(str(shard.folder(store.records)) for shard in find_shards(store.records))
+    yield from (Fault(Path(folder).name, f"is not merged: omm merge {store.records}") for folder in shards)
+    within = tuple(f"{Path(folder).name}/" for folder in shards)
+    for name in store.names():
+        if name not in recorded and not name.startswith((*within, *STAMPED)):
+            yield Fault(name, "is not in the manifest")
+
+
 def _faults_of_records(run: RunRecord, records: Collection[PhotoRecord]) -> Iterator[Fault]:
     """Yield where the settings of run.json are not those that it, or the manifest, has a hash of."""
     if not run.intact:
@@ -139,7 +158,7 @@ def _faults_of_records(run: RunRecord, records: Collection[PhotoRecord]) -> Iter
         yield Fault(run_record.NAME, f"its recipe is not that of {len(others)} lines of the manifest")
 
 
-def _measured(checked: int, without_source: int, originals: Path | None, asked: AskedSurrogates) -> Iterator[str]:
+def _measured(checked: int, without_source: int, originals: Originals | None, asked: AskedSurrogates) -> Iterator[str]:
     """Yield in words what was measured now."""
     yield f"{checked} files: their bytes, and the authorized model's answer and margin"
     if checked > without_source:
@@ -159,7 +178,7 @@ def _not_checked(protected: Sequence[PhotoRecord], without_originals: bool, aske
         yield f"the masks of {masked} photos, which are not kept"
 
 
-def _gone(originals: Path | None, records: Collection[PhotoRecord]) -> Iterator[str]:
+def _gone(originals: Originals | None, records: Collection[PhotoRecord]) -> Iterator[str]:
     if originals is not None and (gone := lines_without_original(originals, records)):
         yield f"{len(gone)} lines without a file, whose originals are gone, too, such as {gone[0]}"
 
@@ -173,7 +192,7 @@ def _context(out: Path, run: RunRecord, uri: str | None, allow_python: bool, dev
 
 
 def _faults(
-    out: Path, record: PhotoRecord, original: bytes | None, context: Context, asked: AskedSurrogates
+    store: Store, record: PhotoRecord, original: bytes | None, context: Context, asked: AskedSurrogates
 ) -> Iterator[Fault]:
     """Yield what is wrong with one protected file."""
     if record.output is None or record.label is None:
@@ -182,8 +201,9 @@ def _faults(
     if record.label >= context.authorized.card.classes:
         yield Fault(record.output, f"the authorized model has no class {record.label}")
         return
-    data = None if leads_through_link(out / record.output, out) else _read(out / record.output, context.max_pixels)
-    if data is None:
+    try:
+        data = store.read(record.output, max_photo_bytes(context.max_pixels))
+    except OSError:
         yield Fault(record.output, "is missing")
         return
     for sentence in _faults_of_file(data, record, record.label, original, context, asked):
@@ -266,10 +286,3 @@ def _differs_outside_region(clean: Tensor, pixels: Tensor, record: PhotoRecord) 
         return False
     changed = (pixels != clean).any(0).cpu().numpy()
     return bool((changed & (mask == 0)).any())
-
-
-def _read(path: Path, max_pixels: int) -> bytes | None:
-    try:
-        return read_regular(path, max_photo_bytes(max_pixels))
-    except OSError:
-        return None

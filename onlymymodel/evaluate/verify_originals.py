@@ -1,9 +1,13 @@
 """Whether the manifest of a protected folder has a line for each original, and an original for each line."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from onlymymodel.data.folder import scan
+from onlymymodel.data.regular_file import Readable, max_photo_bytes, read_regular
+from onlymymodel.data.remote import RemoteFile, Source
+from onlymymodel.data.remote_errors import as_user_errors
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.verify_report import Fault
 from onlymymodel.protect.photo_record import WRITTEN, PhotoRecord
@@ -11,16 +15,66 @@ from onlymymodel.protect.photo_record import WRITTEN, PhotoRecord
 MISSING = "its original is missing: neither its budget and region nor whether it differs from it was checked"
 
 
-def unlisted_originals(originals: Path, records: Collection[PhotoRecord], exclude: tuple[str, ...]) -> Iterator[Fault]:
+@dataclass(frozen=True)
+class Originals:
+    """The originals of a protected folder.
+
+    Attributes:
+        place: a folder, or one photo; also of a store.
+        files: those in a store, by their paths; None where it is this machine's.
+    """
+
+    place: Source
+    files: Mapping[str, RemoteFile] | None
+
+    @classmethod
+    def at(cls, place: Source) -> "Originals":
+        """Return the originals at a place. Raises UserError where a store cannot be listed."""
+        if isinstance(place, Path):
+            return cls(place, None)
+        with as_user_errors(str(place)):
+            return cls(place, {file.key: file for file in place.files()})
+
+    @property
+    def name(self) -> str:
+        """The name of the folder or photo."""
+        return self.place.name if isinstance(self.place, Path) else self.place.uri.rpartition("/")[2]
+
+    @property
+    def present(self) -> bool:
+        """Whether there is such a folder or photo."""
+        return self.place.exists() if isinstance(self.place, Path) else bool(self.files)
+
+    def has(self, source: str) -> bool:
+        """Return whether an original is there; True for one photo, whatever its name is now."""
+        if isinstance(self.place, Path):
+            return not self.place.is_dir() or (self.place / source).exists()
+        return source in (self.files or {})
+
+    def read(self, source: str, max_pixels: int) -> bytes | None:
+        """Return the bytes of an original; None if it cannot be read."""
+        if isinstance(self.place, Path):
+            file: Readable | None = self.place / source if self.place.is_dir() else self.place
+        else:
+            file = (self.files or {}).get(source)
+        try:
+            return None if file is None else read_regular(file, max_photo_bytes(max_pixels))
+        except OSError:
+            return None
+
+
+def unlisted_originals(
+    originals: Originals, records: Collection[PhotoRecord], exclude: tuple[str, ...]
+) -> Iterator[Fault]:
     """Yield a fault for each picture of the source that is in no line.
 
     Args:
-        originals: a folder, or one photo.
+        originals: the originals.
         records: the last line of each photo.
         exclude: globs of files that the run passed over.
     """
     try:
-        entries = [entry for entry in scan(originals, exclude=exclude) if entry.status != "not-a-photo"]
+        entries = [entry for entry in scan(originals.place, exclude=exclude) if entry.status != "not-a-photo"]
     except UserError as error:
         yield Fault(originals.name, f"was not checked for pictures without a line: {error}")
         return
@@ -30,10 +84,6 @@ def unlisted_originals(originals: Path, records: Collection[PhotoRecord], exclud
             yield Fault(str(entry.relative), "is in no line: it was added after the run, or its line was removed")
 
 
-def lines_without_original(originals: Path, records: Collection[PhotoRecord]) -> list[str]:
+def lines_without_original(originals: Originals, records: Collection[PhotoRecord]) -> list[str]:
     """Return the sources of the lines without a file whose original is gone, too."""
-    return [
-        record.source
-        for record in records
-        if record.status not in WRITTEN and originals.is_dir() and not (originals / record.source).exists()
-    ]
+    return [record.source for record in records if record.status not in WRITTEN and not originals.has(record.source)]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from onlymymodel.data.folder import Entry
-from onlymymodel.data.image_io import Photo, encode, probe
+from onlymymodel.data.image_io import Header, Photo, encode, probe
 from onlymymodel.errors import UserError, first_line
 from onlymymodel.protect.attack.external_run import AttackError
 from onlymymodel.protect.attack.optimizer import OnStep
@@ -36,7 +36,7 @@ def plan_batches(photos: Sequence[Entry], context: Context, batch_size: int) -> 
     groups: dict[object, list[Entry]] = {}
     for entry in photos:
         try:
-            header = probe(entry.path, context.max_pixels, first_frame=context.first_frame)
+            header = header_of(entry, context)
         except Exception:  # noqa: BLE001 - see above
             groups[entry.relative] = [entry]
             continue
@@ -45,6 +45,14 @@ def plan_batches(photos: Sequence[Entry], context: Context, batch_size: int) -> 
     for members in groups.values():
         for start in range(0, len(members), batch_size):
             yield members[start : start + batch_size]
+
+
+def header_of(entry: Entry, context: Context) -> Header:
+    """Return the header of a photo, also where it was read before. Raises PhotoError, see `probe`."""
+    known = entry.header
+    if known is not None and known.width * known.height <= context.max_pixels:
+        return known
+    return probe(entry.file, context.max_pixels, first_frame=context.first_frame)
 
 
 def protect_batch(

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from onlymymodel.data.choices import Metadata
 from onlymymodel.data.image_io import MAX_PIXELS, PhotoError, decode
 from onlymymodel.data.pixels import to_tensor
+from onlymymodel.data.regular_file import Readable
 from onlymymodel.errors import UserError
 from onlymymodel.protect.attack.external_load import LoadedAttack
 from onlymymodel.protect.attack.recipe import Recipe
@@ -88,7 +88,7 @@ class PhotoSource:
     mask: bytes | None = None
 
 
-def check_known(context: Context, photos: Sequence[Path]) -> None:
+def check_known(context: Context, photos: Sequence[Readable]) -> None:
     """Refuse a bundled model as the authorized model of pictures that it does not know, before the first photo.
 
     What it answers to them is arbitrary, so that keeping its answers would protect nothing.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onlymymodel.data.folder import Entry, check_destination, scan
+from onlymymodel.data.remote import Source
 from onlymymodel.data.store import LocalStore, Store
 from onlymymodel.errors import UserError
 from onlymymodel.protect import run_record
@@ -28,7 +29,7 @@ class Job:
     """A folder to protect, and where to write the protected photos.
 
     Attributes:
-        source: a folder, or one photo.
+        source: a folder, or one photo, also of a remote store.
         out: a new folder, or that of an earlier, unfinished run with the same settings.
         context: models and settings.
         uris: URIs of the run's models, for `run.json`.
@@ -45,7 +46,7 @@ class Job:
         results: the store of the protected photos, whose records are in `out`; the folder `out` if None.
     """
 
-    source: Path
+    source: Source
     out: Path
     context: Context
     uris: Mapping[str, Any]
@@ -105,19 +106,22 @@ def protect_folder(job: Job, *, progress: bool = True) -> Summary:
 
 
 def _write_run_record(job: Job) -> None:
-    run_record.write(job.out, job.context, job.batch_size, job.uris, relative_path(job.source, job.out))
+    source = relative_path(job.source, job.store.base)
+    run_record.write(job.out, job.context, job.batch_size, job.uris, source)
+    if not job.store.create_record(run_record.NAME):  # another run was first: it has to have the same settings
+        run_record.write(job.out, job.context, job.batch_size, job.uris, source)
 
 
 def _in_folder_of_shard(job: Job, shard: Shard) -> Job:
     """Return the job with the folder of the shard, and the models' files relative to it."""
     folder = shard.folder(job.out)
     folder.mkdir(job.out.stat().st_mode & 0o777, exist_ok=True)
+    results = job.store.below(folder.name, folder)
 
     def moved(uri: str) -> str:
-        return parse_uri(uri, job.out).relative_to(folder)
+        return parse_uri(uri, job.store.base).relative_to(results.base)
 
     authorized, surrogates = moved(job.uris["authorized"]), [moved(uri) for uri in job.uris["surrogates"]]
-    results = job.store.below(folder.name, folder)
     return replace(
         job, out=folder, results=results, uris={**job.uris, "authorized": authorized, "surrogates": surrogates}
     )
@@ -128,6 +132,8 @@ def _size(path: Path) -> int:
     return path.stat(follow_symlinks=False).st_size if path.exists() else 0
 
 
-def relative_path(path: Path, folder: Path) -> str:
-    """Return a path relative to a folder, with forward slashes."""
+def relative_path(path: Source, folder: Path) -> str:
+    """Return a path relative to a folder, with forward slashes; of a store, its address."""
+    if not isinstance(path, Path):
+        return path.uri
     return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()

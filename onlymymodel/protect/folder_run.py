@@ -19,6 +19,7 @@ from onlymymodel.protect.canary import Canary, run_canary
 from onlymymodel.protect.context import PhotoSource
 from onlymymodel.protect.earlier_records import EarlierRecords
 from onlymymodel.protect.folder_summary import Outcome, Summary
+from onlymymodel.protect.known_sources import KnownSources
 from onlymymodel.protect.machines import add_machine
 from onlymymodel.protect.own_outputs import own_outputs
 from onlymymodel.protect.photo_outcome import blank_record
@@ -72,6 +73,7 @@ class FolderRun:
         self.manifest = PhotoManifest(job.out)
         self.earlier = EarlierRecords(self.store)
         self.merged = None if merged is None else EarlierRecords(merged)
+        self.known = KnownSources(job.out)
         self.own: Mapping[str, str] = {}
         self.own_found = 0
 
@@ -92,7 +94,7 @@ class FolderRun:
                     task.photo(record.source, record.status, record.reason, record.seconds)
                 self.store.save_records()
         self.manifest.drop_superseded()
-        self.store.save_records()
+        self.store.finish_records()
         not_photos = sum(entry.status == "not-a-photo" for entry in entries)
         return Summary(tuple(outcomes), not_photos, self.own_found)
 
@@ -131,6 +133,8 @@ class FolderRun:
 
     def read_batch(self, entries: Sequence[Entry]) -> Batch:
         """Read the photos of a batch, and see which of them an earlier run finished."""
+        if (finished := self._finished(entries)) is not None:
+            return finished
         batch = Batch()
         for entry in entries:
             label = self.job.labels.get(str(entry.relative))
@@ -145,14 +149,32 @@ class FolderRun:
                 record = blank_record(PhotoSource(b"", label), self.job.context, "failed", reason)
                 batch.unread.append((entry, replace(record, source_sha256=None)))
                 continue
-            if (digest := sha256(source.data)) in self.own:
+            digest = sha256(source.data)
+            self.known.add(entry, digest)
+            if digest in self.own:
                 batch.own.append((entry, source, digest))
             else:
                 batch.readable.append((entry, source))
         for entry, source in batch.readable:
             for record, store in self._earlier_records(entry):
-                if self._holds(record, source, store):
+                if self._holds(record, sha256(source.data), source, store):
                     batch.finished[entry.relative] = record
+        return batch
+
+    def _finished(self, entries: Sequence[Entry]) -> Batch | None:
+        """Return the batch without reading its photos, if they are in a store, have not changed, and are finished."""
+        batch = Batch()
+        for entry in entries:
+            digest = None if self.job.context.region.kind == "mask" else self.known.sha256(entry)
+            if digest is None or digest in self.own:
+                return None
+            source = PhotoSource(b"", self.job.labels.get(str(entry.relative)))
+            batch.readable.append((entry, source))
+            for record, store in self._earlier_records(entry):
+                if self._holds(record, digest, source, store):
+                    batch.finished[entry.relative] = record
+            if entry.relative not in batch.finished:
+                return None
         return batch
 
     def _earlier_records(self, entry: Entry) -> Iterator[tuple[PhotoRecord, Store]]:
@@ -191,11 +213,11 @@ class FolderRun:
     def _read(self, entry: Entry, label: int | None) -> PhotoSource:
         """Return the input of a photo. Raises OSError or MemoryError."""
         limit = max_photo_bytes(self.job.context.max_pixels)
-        return PhotoSource(read_regular(entry.path, limit), label, _mask_of(entry, self.job.masks, limit))
+        return PhotoSource(read_regular(entry.file, limit), label, _mask_of(entry, self.job.masks, limit))
 
-    def _holds(self, record: PhotoRecord, source: PhotoSource, store: Store) -> bool:
+    def _holds(self, record: PhotoRecord, digest: str, source: PhotoSource, store: Store) -> bool:
         """Return whether a record of an earlier run still holds: same source, mask, label and file in the store."""
-        if record.source_sha256 != sha256(source.data):
+        if record.source_sha256 != digest:
             return False
         if record.status == "failed" and record.reason.startswith(TRIED_AGAIN):
             return False
@@ -215,7 +237,7 @@ class FolderRun:
         earlier = self.earlier.get(record.source)
         if data is not None and entry.output is not None:
             try:
-                self.store.write(str(entry.output), data, entry.path)
+                self.store.write(str(entry.output), data, entry.file)
                 record = replace(record, output=str(entry.output), output_sha256=sha256(data))
             except OSError as error:
                 record = replace(record, status="failed", reason=f"{NOT_WRITTEN}: {error.strerror}")

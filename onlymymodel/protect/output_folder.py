@@ -25,9 +25,12 @@ def check_ours(out: Path) -> None:
         return
     names = sorted(path.name for path in out.iterdir() if not path.name.startswith(OWN))
     if names:
-        raise UserError(
-            f"{out} is not empty and was not written by omm protect (it has {names[0]}); give another --out"
-        )
+        raise UserError(not_ours(str(out), names[0]))
+
+
+def not_ours(out: str, name: str) -> str:
+    """Return in one sentence that an output folder has a file that no run has written."""
+    return f"{out} is not empty and was not written by omm protect (it has {name}); give another --out"
 
 
 def check_same_settings(out: Path, settings: Mapping[str, Any]) -> None:

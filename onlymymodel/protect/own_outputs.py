@@ -7,7 +7,9 @@ from pathlib import Path
 import msgspec
 
 from onlymymodel.data.folder import Entry
-from onlymymodel.data.manifest import Manifest
+from onlymymodel.data.manifest import lines_of, parse_line
+from onlymymodel.data.regular_file import Readable
+from onlymymodel.data.remote import RemoteFolder, Source
 from onlymymodel.errors import UserError
 from onlymymodel.protect.photo_record import MANIFEST
 
@@ -22,7 +24,7 @@ class _Written(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(_Written)
 
 
-def own_outputs(source: Path, entries: Iterable[Entry], out: Path) -> dict[str, str]:
+def own_outputs(source: Source, entries: Iterable[Entry], out: Path) -> dict[str, str]:
     """Return where each protected file is recorded, in words, by its SHA-256.
 
     The manifests are those of the output folder, of the source and the folders above it, and of folders below it.
@@ -36,27 +38,34 @@ def own_outputs(source: Path, entries: Iterable[Entry], out: Path) -> dict[str, 
     for place, path in _manifests(source, entries, out):
         # a stranger's file of that name records nothing of ours
         with suppress(UserError, OSError):
-            for number, (_, line) in enumerate(Manifest(path).lines(), start=1):
-                written = _written(path, number, line)
+            for _, line in lines_of(path):
+                written = _written(line)
                 if written is not None and written.output_sha256 is not None and written.output is not None:
                     found.setdefault(written.output_sha256, f"{written.output!r} of the {MANIFEST} {place}")
     return found
 
 
-def _written(path: Path, number: int, line: bytes) -> _Written | None:
+def _written(line: bytes) -> _Written | None:
     try:
         return _DECODER.decode(line)
     except msgspec.DecodeError:
-        fields = Manifest(path).parse(number, line) or {}
+        fields = parse_line(line)
+        if fields is None:
+            raise UserError("a line that no run writes") from None
         digest, output = fields.get("output_sha256"), fields.get("output")
         return _Written(digest, output) if isinstance(digest, str) and isinstance(output, str) else None
 
 
-def _manifests(source: Path, entries: Iterable[Entry], out: Path) -> Iterator[tuple[str, Path]]:
+def _manifests(source: Source, entries: Iterable[Entry], out: Path) -> Iterator[tuple[str, Readable]]:
     """Yield the paths at which manifests may be, each with its place in words that name no folder above the source."""
     yield "in the output folder", out / MANIFEST
     for entry in entries:
         if entry.relative.name == MANIFEST:
-            yield f"in the source's {str(entry.relative.parent)!r}", entry.path
+            yield f"in the source's {str(entry.relative.parent)!r}", entry.file
+    if isinstance(source, RemoteFolder):
+        for above in source.above():
+            with suppress(OSError):
+                yield "in the source or a folder above it", above.file(MANIFEST)
+        return
     for folder in (source.resolve(), *source.resolve().parents)[0 if source.is_dir() else 1 :]:
         yield "in the source or a folder above it", folder / MANIFEST

@@ -8,8 +8,8 @@ from time import monotonic
 import torch
 
 from onlymymodel.data.folder import Entry
-from onlymymodel.data.image_io import PhotoError, probe
-from onlymymodel.protect.batches import protect_batch
+from onlymymodel.data.image_io import PhotoError
+from onlymymodel.protect.batches import header_of, protect_batch
 from onlymymodel.protect.folder import Job
 from onlymymodel.protect.folder_run import FolderRun
 from onlymymodel.protect.own_outputs import own_outputs
@@ -126,7 +126,7 @@ def _run(job: Job) -> FolderRun:
 def _pixels(entry: Entry, job: Job) -> int:
     """Return the number of pixels of a photo; 0 where its header cannot be read."""
     try:
-        header = probe(entry.path, job.context.max_pixels, first_frame=job.context.first_frame)
+        header = header_of(entry, job.context)
     except PhotoError:
         return 0
     return header.width * header.height

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from onlymymodel.data.image_io import PhotoError, decode
 from onlymymodel.data.pixels import to_tensor
-from onlymymodel.data.regular_file import max_photo_bytes, read_regular
+from onlymymodel.data.regular_file import Readable, max_photo_bytes, read_regular
 from onlymymodel.surrogates import zoo
 from onlymymodel.surrogates.load import load_model
 
@@ -21,7 +20,7 @@ SAMPLE = 16  # photos that are read
 LEAST_AGREEMENT = 0.6
 
 
-def unknown_pictures(uri: str, photos: Sequence[Path], *, max_pixels: int, first_frame: bool = False) -> str:
+def unknown_pictures(uri: str, photos: Sequence[Readable], *, max_pixels: int, first_frame: bool = False) -> str:
     """Return in one sentence that a bundled model knows no such pictures; "" if it does, or for any other model.
 
     The bundled models were trained on rendered portraits alone. Independent models agree about pictures like those that
@@ -80,7 +79,7 @@ def bundled_agreement(photos: Sequence[Tensor]) -> float:
     return sum(alike) / len(alike)
 
 
-def _read(photos: Sequence[Path], max_pixels: int, first_frame: bool) -> Iterator[Tensor]:
+def _read(photos: Sequence[Readable], max_pixels: int, first_frame: bool) -> Iterator[Tensor]:
     for path in photos:
         try:
             photo = decode(

@@ -1,0 +1,34 @@
+"""What earlier runs have read of photos in a store, so that those that have not changed are not read again."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from onlymymodel.data.entry import Entry
+from onlymymodel.data.remote import RemoteFile
+from onlymymodel.data.stamps import SOURCES, Known, Stamps
+
+
+class KnownSources:
+    """The hashes and headers of photos in a store; nothing of photos on this machine, which are quick to read.
+
+    Args:
+        records: the folder of a run's records.
+    """
+
+    def __init__(self, records: Path) -> None:
+        self.stamps = Stamps(records / SOURCES)
+
+    def sha256(self, entry: Entry) -> str | None:
+        """Return the hash of a photo's bytes; None if it has to be read."""
+        if not isinstance(entry.file, RemoteFile):
+            return None
+        known = self.stamps.get(entry.file.key, entry.file.stamp)
+        return None if known is None else known.sha256
+
+    def add(self, entry: Entry, sha256: str) -> None:
+        """Keep the hash of a photo that was read, and its header."""
+        if not isinstance(entry.file, RemoteFile) or entry.file.stamp is None:
+            return
+        header = None if entry.header is None else (entry.header.width, entry.header.height, entry.header.channels)
+        with suppress(OSError):  # it is read again the next time
+            self.stamps.add(Known(entry.file.key, entry.file.stamp, sha256, header))

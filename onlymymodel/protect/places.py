@@ -1,0 +1,110 @@
+"""Source and output of a run, each a folder of this machine or of a remote store, opened for the time of the run."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from onlymymodel.data.address import is_remote
+from onlymymodel.data.atomic import OWN
+from onlymymodel.data.remote import RemoteFolder, Source, open_remote
+from onlymymodel.data.remote_errors import as_user_errors
+from onlymymodel.data.remote_store import RemoteStore, load_store
+from onlymymodel.data.stamps import SOURCES, Stamps
+from onlymymodel.data.store import LocalStore, Store
+from onlymymodel.errors import UserError
+from onlymymodel.protect.output_folder import RUN_RECORD, not_ours
+from onlymymodel.protect.run_status import MANIFEST
+
+SEAL = "seal.json"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Source and output of a run.
+
+    Attributes:
+        source: the originals.
+        store: where the results are.
+        shown: address or path of the store, as it was given.
+    """
+
+    source: Source
+    store: Store
+    shown: str
+
+    @property
+    def remote(self) -> bool:
+        """Whether source or output is in a store."""
+        return is_remote(self.shown) or isinstance(self.source, RemoteFolder)
+
+    @property
+    def how_to_merge(self) -> str:
+        """How the shards in the output become one folder, in words."""
+        if is_remote(self.shown):
+            return f"copy {self.shown} to this machine, with its hidden folders, and omm merge the copy"
+        return f"omm merge {self.shown}"
+
+    @property
+    def out(self) -> Path:
+        """The folder of this machine with the records of the run."""
+        return self.store.records
+
+
+@contextmanager
+def opened_places(source: str | Path, out: str | Path) -> Iterator[Places]:
+    """Open source and output, each a path of this machine or the address of a store.
+
+    The records of a store are copied to a temporary folder, which is removed at the end; errors name the store.
+
+    Raises:
+        UserError: see `open_remote` and `load_store`; or one of two stores is inside the other.
+    """
+    if str(out).lower().startswith("hf://"):
+        raise UserError("an output on the Hub would be a commit for each photo: write to a folder, and upload that")
+    opened: Source = open_source(source)
+    with opened_store(out) as store:
+        if isinstance(store, RemoteStore):
+            if isinstance(opened, RemoteFolder):
+                _check_apart(opened, store.folder)
+            _check_ours(store)
+        if isinstance(opened, RemoteFolder):
+            opened = replace(opened, known=Stamps(store.records / SOURCES))
+        yield Places(opened, store, str(out))
+
+
+@contextmanager
+def opened_store(out: str | Path) -> Iterator[Store]:
+    """Open the results of a run; see `opened_places`. Raises UserError."""
+    if not is_remote(str(out)):
+        yield LocalStore(Path(out))
+        return
+    folder = open_remote(str(out))
+    with tempfile.TemporaryDirectory(prefix=f"{OWN}records-") as temporary:
+        records = Path(temporary)
+        try:
+            yield load_store(folder, records, whole=(RUN_RECORD, SEAL), lines=(MANIFEST,))
+        except UserError as error:  # what reads the copy names the copy
+            raise UserError(str(error).replace(str(records), folder.uri)) from error
+
+
+def open_source(source: str | Path) -> Source:
+    """Return originals at a path of this machine or at the address of a store. Raises UserError, see `open_remote`."""
+    return open_remote(str(source)) if is_remote(str(source)) else Path(source)
+
+
+def _check_ours(store: RemoteStore) -> None:
+    """Refuse a folder with objects that no run has written, as `check_ours` does; a new one has none to list."""
+    if not (store.records / RUN_RECORD).exists():
+        with as_user_errors(str(store)):
+            names = [name for name in store.names() if not name.startswith(OWN)]
+        if names:
+            raise UserError(not_ours(str(store), names[0]))
+
+
+def _check_apart(source: RemoteFolder, out: RemoteFolder) -> None:
+    if out.is_inside(source):
+        raise UserError(f"The output folder {out} is, or is inside, the source {source}; choose another.")
+    if source.is_inside(out):
+        raise UserError(f"The source {source} is inside the output folder {out}; choose another.")
