@@ -45,6 +45,7 @@ from onlymymodel.protector_models import (
     recipe_settings,
     recorded_uri,
     with_objects,
+    worker_settings,
 )
 from onlymymodel.runtime import configure, pick_device
 from onlymymodel.settings import RunSettings
@@ -107,6 +108,7 @@ class Protector:
         allow_python: bool = False,
     ) -> None:
         configure()
+        self._objects = [given for given in (authorized, *surrogates, attack) if not isinstance(given, str | None)]
         loaded = None
         if isinstance(attack, Attack):
             loaded, attack = LoadedAttack.of(attack), None
@@ -201,6 +203,7 @@ class Protector:
         *,
         labels: Labels | None = None,
         batch_size: int = 8,
+        workers: int = 1,
         progress: bool = False,
     ) -> Summary:
         """Protect every photo below a folder, as `omm protect` does; a run that was stopped is resumed.
@@ -211,6 +214,7 @@ class Protector:
             labels: class index of each photo by its path below the source, or a CSV with the columns `file` and
                 `label`; the label of any other photo is the authorized model's answer.
             batch_size: number of photos that are optimized together.
+            workers: processes; several load models by their URIs, and a script needs `if __name__ == "__main__":`.
             progress: whether a progress bar is shown.
 
         Raises:
@@ -221,15 +225,16 @@ class Protector:
         entries = scan(source, f".{self.context.format}", self.context.exclude)
         photos = [entry for entry in entries if entry.status == "photo"]
         check_known(self.context, [entry.path for entry in photos])
-        uris = [recorded_uri(model, out) for model in self._models]
+        authorized, *surrogates = [recorded_uri(model, out) for model in self._models]
         job = Job(
             source=source,
             out=out,
             context=self.context,
-            uris={"authorized": uris[0], "surrogates": uris[1:]},
+            uris={"authorized": authorized, "surrogates": surrogates},
             labels=self._labels(labels, [str(entry.relative) for entry in photos]) or {},
             masks=self.settings.masks,
             batch_size=batch_size,
+            workers=worker_settings(workers, self.settings, self._objects, self._allow_python),
         )
         summary = protect_folder(job, progress=progress)
         seal_folder(out)
@@ -273,10 +278,7 @@ class Protector:
             protected=tuple(map(Path, folders)),
             judges=tuple(judges),
             labels=self._labels(labels, photos),
-            channels=(
-                *get_channels(channels),
-                *(get_deployments(deployments) if deployments else ()),
-            ),
+            channels=(*get_channels(channels), *(get_deployments(deployments) if deployments else ())),
         )
         check_destination(source, out)
         return evaluate_folders(evaluation, out, command=COMMAND, device=self._device, progress=progress)

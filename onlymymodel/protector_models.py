@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,6 +14,8 @@ from onlymymodel.errors import UserError
 from onlymymodel.protect.attack.recipe import RECIPES, Recipe
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.kinds import LINF
+from onlymymodel.protect.workers import WorkerSettings
+from onlymymodel.settings import RunSettings, make_context
 from onlymymodel.settings import recorded_uri as recorded
 from onlymymodel.surrogates.black_box import BlackBox
 from onlymymodel.surrogates.classifier import Classifier, ModelCard
@@ -121,3 +124,27 @@ def budget_settings(budget: Budget | None, strength: str | None, epsilon: float 
         raise UserError("a budget has its own limits: give no strength and no epsilon beside it")
     bounds = budget.to_json()
     return {"epsilon": bounds.pop(LINF), "budget": bounds}
+
+
+def worker_settings(
+    count: int, settings: RunSettings, objects: Sequence[object], allow_python: bool
+) -> WorkerSettings | None:
+    """Return the settings of several processes; None for one.
+
+    Args:
+        count: number of processes, at least 1.
+        settings: of the run; each process loads its models.
+        objects: what was given as an object of this process, which another one cannot load.
+        allow_python: whether code from outside may run.
+
+    Raises:
+        UserError: the count is less than 1, or there are objects.
+    """
+    if count < 1:
+        raise UserError(f"workers must be at least 1, not {count}")
+    if count == 1:
+        return None
+    if objects:
+        kinds = ", ".join(sorted({type(given).__name__ for given in objects}))
+        raise UserError(f"workers load models and attacks by their names: give a URI in place of {kinds}, or workers=1")
+    return WorkerSettings(count, partial(make_context, settings, allow_python))

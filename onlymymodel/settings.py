@@ -39,8 +39,14 @@ WITHOUT_MASKS = ("image", "face")  # regions that need no mask
 
 
 def _fetch(uris: Sequence[str], *, progress: bool) -> None:
-    """Download the weights that are missing, after saying how much that is; see `fetch_weights`."""
-    if any(parse_uri(uri).kind.downloads for uri in uris):
+    """Check the names of networks, and download the weights that are missing, see `fetch_weights`."""
+    parsed = [parse_uri(uri) for uri in uris]
+    if any("arch" in uri.options for uri in parsed):
+        from onlymymodel.surrogates.library_names import check_architecture  # imports timm and torchvision
+
+        for uri in parsed:
+            check_architecture(uri)
+    if any(uri.kind.downloads for uri in parsed):
         from onlymymodel.surrogates.fetch import fetch_weights  # imports timm and torchvision, which takes seconds
 
         fetch_weights(uris, progress=progress)

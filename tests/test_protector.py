@@ -216,6 +216,24 @@ def test_an_attack_from_outside_is_an_object_or_a_name(tmp_path: Path) -> None:
     assert run_record.read(tmp_path / "out").settings["attack"] == by_name.context.attack.to_json()  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
+def test_workers_write_the_same_bytes(tmp_path: Path) -> None:
+    named = protector(authorized=MINE, surrogates=[THEIRS], heldout=[], allow_python=True)
+    source = write_photos(tmp_path / "source")
+    for count in (1, 2):
+        assert named.protect_folder(source, tmp_path / str(count), workers=count, batch_size=1).written
+    one, two = ({file.name: file.read_bytes() for file in (tmp_path / n).rglob("*.png")} for n in ("1", "2"))
+    assert one == two
+    assert one
+
+
+def test_workers_cannot_load_objects(usual: Protector, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="give a URI in place of Classifier, or workers=1"):
+        usual.protect_folder(write_photos(tmp_path / "source"), tmp_path / "out", workers=2)
+    with pytest.raises(UserError, match="workers must be at least 1, not 0"):
+        usual.protect_folder(tmp_path / "source", tmp_path / "out", workers=0)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

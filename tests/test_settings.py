@@ -379,3 +379,13 @@ def test_settings_of_python_load_a_checked_context_and_the_held_out_models() -> 
     for change, sentence in changes:
         with pytest.raises(UserError, match=sentence):
             replace(settings, **change).load(allow_python=True)
+
+
+def test_networks_are_known_before_a_model_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "mine.safetensors").write_bytes(b"")
+    loaded: list[int] = []
+    for library in ("timm", "torchvision"):
+        uri = f"checkpoint:{tmp_path}/mine.safetensors?arch={library}:resnet500&classes=3"
+        with pytest.raises(UserError, match=f"{library} has no 'resnet500'; did you mean"):
+            RunSettings("zoo:identity-residual", (uri,)).load(on_model=lambda position, _: loaded.append(position))
+    assert not loaded

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from onlymymodel.cli.commands import COMMANDS
-from onlymymodel.cli.flags import add_allow_python, natural, positive, share
+from onlymymodel.cli.flags import add_allow_python, device_name, natural, positive, share
 from onlymymodel.cli.interrupt import exit_on_interrupt
 from onlymymodel.cli.parser import Parser
 from onlymymodel.evaluate.audits.options import (
@@ -130,7 +130,9 @@ def add_pictures(parser: argparse.ArgumentParser, task: Task = "emotion") -> Non
         "--seed", type=int, default=usual.seed, metavar="N", help=f"seed of all random numbers ({usual.seed})"
     )
     machine = parser.add_argument_group("machine")
-    machine.add_argument("--device", default="cpu", metavar="NAME", help="device of the named model (cpu)")
+    machine.add_argument(
+        "--device", type=device_name, default="cpu", metavar="NAME", help="device of the named model (cpu)"
+    )
     add_allow_python(machine)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from onlymymodel.cli.commands import Command
 from onlymymodel.data.address import is_remote
 from onlymymodel.data.choices import METADATA
+from onlymymodel.errors import did_you_mean
 from onlymymodel.presets.preset import PRESETS
 from onlymymodel.protect.attack.recipe import CHOICES, RECIPES, Recipe
 from onlymymodel.protect.budget.kinds import BOUNDS, LINF, SHAPES, optional_bounds
@@ -15,6 +16,7 @@ from onlymymodel.protect.budget.strengths import DEFAULT, STRENGTHS
 from onlymymodel.protect.choices import FACES, FORMATS, NO_FACE
 
 AUTO = "auto"
+DEVICES = (AUTO, "cpu", "cuda", "mps", "xpu", "hpu", "npu", "xla")  # kinds of devices that torch can be built for
 PROGRESS = ("auto", "bar", "lines", "json", "none")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 SEVERAL: dict[str, Any] = {"action": "extend", "nargs": "+", "default": [], "metavar": "URI"}
@@ -151,7 +153,7 @@ def add_machine(parser: argparse.ArgumentParser) -> Any:
 def add_device(group: Any) -> None:
     """Add `--device`."""
     usual = "cpu, cuda or mps; by default the first available accelerator, or else the CPU"
-    group.add_argument("--device", default="auto", metavar="NAME", help=usual)
+    group.add_argument("--device", type=device_name, default="auto", metavar="NAME", help=usual)
 
 
 def add_allow_python(group: Any) -> None:
@@ -207,6 +209,15 @@ def whole(text: str) -> int:
         return int(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from error
+
+
+def device_name(text: str) -> str:
+    """Check the name of a device, which may have a number as in `cuda:1`, without asking torch whether it is there."""
+    kind, colon, number = text.partition(":")
+    if kind not in DEVICES or (colon and not number.isdecimal()):
+        meant = "" if kind in DEVICES else did_you_mean(kind, DEVICES)
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(DEVICES)}, not {text!r}{meant}")
+    return text
 
 
 def positive(text: str) -> int:

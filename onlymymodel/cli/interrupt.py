@@ -7,11 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 INTERRUPTED = 130
+_last_words = {1: "", 2: "\nomm: stopped\n"}  # by file descriptor
+
+
+def set_last_words(out: str, err: str) -> None:
+    """Set what is written to standard output and standard error where the process ends at once."""
+    _last_words.update({1: out, 2: err})
 
 
 @contextmanager
 def exit_on_interrupt() -> Iterator[None]:
-    """End the process at once on Ctrl-C, with one line and exit code 130; for imports.
+    """End the process at once on Ctrl-C, with its last words and exit code 130; for imports.
 
     Imports take seconds, have nothing to clean up, and may lose a KeyboardInterrupt, which Python only prints if it
     is raised in a callback (of a weak reference, for example). A handler that a program has set is not replaced.
@@ -28,5 +34,8 @@ def exit_on_interrupt() -> Iterator[None]:
 
 
 def _exit(*_: object) -> None:
-    os.write(2, b"\nomm: stopped\n")
-    os._exit(INTERRUPTED)
+    try:
+        for descriptor, text in _last_words.items():
+            os.write(descriptor, text.encode())
+    finally:  # a closed pipe, for example
+        os._exit(INTERRUPTED)

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import NoReturn, cast
 
 from onlymymodel.cli.commands import COMMANDS
-from onlymymodel.cli.interrupt import INTERRUPTED, exit_on_interrupt
+from onlymymodel.cli.interrupt import INTERRUPTED, exit_on_interrupt, set_last_words
 from onlymymodel.cli.output import Output
 from onlymymodel.cli.parser import Parser
 from onlymymodel.errors import UserError
@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else list(argv)
     output = Output("--json" in words, json_lines="json" in _values_of("--progress", words))
+    answer = output.text(_command(words), INTERRUPTED, error="stopped") + "\n" if output.as_json else ""
+    set_last_words(answer, ("" if output.json_lines else "\n") + _event("stopped", output) + "\n")
     try:
         try:
             code = _run(words, output)
@@ -82,9 +84,14 @@ def _run(words: list[str], output: Output) -> int:
 def _report(message: str, code: int, output: Output) -> int:
     """Print a mistake without control characters, and without secrets: a URI may be given for a path."""
     message = replace_unprintable(redacted_message(message.replace(NEW_LINE, " ")))
-    print(json.dumps({"event": "error", "text": message}) if output.json_lines else f"omm: {message}", file=sys.stderr)
+    print(_event(message, output), file=sys.stderr)
     output.add(error=message)
     return code
+
+
+def _event(message: str, output: Output) -> str:
+    """Return a mistake as a line of standard error."""
+    return json.dumps({"event": "error", "text": message}) if output.json_lines else f"omm: {message}"
 
 
 @contextmanager

@@ -47,8 +47,18 @@ class Output:
         """
         if self.as_json and not self._finished:
             self._finished = True
-            content = {"command": command, "exit_code": code, **self._fields}
-            print(json.dumps(plain(content), allow_nan=False), file=self._stream, flush=True)
+            print(self.text(command, code), file=self._stream, flush=True)
+
+    def text(self, command: str, code: int, **further: object) -> str:
+        """Return the JSON object with further fields.
+
+        Args:
+            command: name of the command.
+            code: the exit code.
+            further: fields that are not kept.
+        """
+        content = {"command": command, "exit_code": code, **self._fields, **further}
+        return json.dumps(plain(content), allow_nan=False)
 
 
 def plain(value: Any) -> Any:

@@ -55,6 +55,19 @@ def torchvision_tags(uri: ModelUri, name: str) -> Any:
     return torchvision.models.get_model_weights(name)
 
 
+def check_architecture(uri: ModelUri) -> None:
+    """Check the network that a file of weights is for, `?arch=LIBRARY:NAME`, where timm or torchvision knows it.
+
+    Raises:
+        UserError: the library has no such network.
+    """
+    library, _, name = uri.options.get("arch", "").partition(":")
+    if library == "timm":
+        timm_tags(uri, name)
+    if library == "torchvision":
+        torchvision_tags(uri, name)
+
+
 def torchvision_record(uri: ModelUri) -> Any:
     """Return torchvision's own record of the weights that `torchvision:name@WEIGHTS` names.
 

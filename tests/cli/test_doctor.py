@@ -42,10 +42,10 @@ def test_what_is_broken_is_named(
         diagnosis, "EXTRAS", {"gone": ("no_such_module",), "half": ("broken_library",), "whole": ("json",)}
     )
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
-    assert main(["doctor", "--device", "abacus"]) == 1
+    assert main(["doctor", "--device", "cuda:99"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert "BROKEN  odd: not installed: pip install odd" in lines
-    assert any(line.startswith("BROKEN  device: device 'abacus' cannot be used here") for line in lines)
+    assert any(line.startswith("BROKEN  device: device 'cuda:99' cannot be used here") for line in lines)
     assert "absent  extra gone: pip install 'onlymymodel[gone]'" in lines
     assert "BROKEN  extra half: broken_library cannot be imported: built for another machine" in lines
     assert "ok      extra whole: json 2.0.9" in lines

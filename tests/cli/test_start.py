@@ -1,5 +1,6 @@
 """Starting `omm` and importing the package loads no large library, and can be interrupted."""
 
+import json
 import os
 import signal
 import subprocess
@@ -74,6 +75,25 @@ def test_ctrl_c_while_modules_are_imported_ends_in_one_line() -> None:
         process.send_signal(signal.SIGINT)
         rest = [line for line in process.stderr if line.strip() and not line.startswith("import time:")]
     assert rest == ["omm: stopped\n"]
+    assert process.returncode == 130
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_modules_are_imported_is_an_answer_in_json() -> None:
+    words = ["models", "zoo:identity-vit", "--json", "--progress", "json"]
+    default = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    command = [sys.executable, "-X", "importtime", "-m", "onlymymodel", *words]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default, cwd=ROOT
+    ) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        next(line for line in process.stderr if "torch._" in line)
+        process.send_signal(signal.SIGINT)
+        rest = [line for line in process.stderr if not line.startswith("import time:")]
+        answer = json.loads(process.stdout.read())
+    assert [json.loads(line) for line in rest] == [{"event": "error", "text": "stopped"}]
+    assert answer == {"command": "models", "exit_code": 130, "error": "stopped"}
     assert process.returncode == 130
 
 

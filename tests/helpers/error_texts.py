@@ -35,6 +35,8 @@ MISTAKES = [
     f"{PROTECT} --batch-size 0",
     f"{PROTECT} --epsilon -1",
     f"{PROTECT} --views sideways",
+    f"{PROTECT} --device cuad",
+    f"{PROTECT} --device cuda:one",
     # flags that contradict each other
     f"{PROTECT} --strength low --epsilon 4",
     f"{PROTECT} --preset photos --run run.toml",
