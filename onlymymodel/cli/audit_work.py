@@ -123,6 +123,7 @@ def weights(arguments: argparse.Namespace) -> int:
         members,
         others,
         steps=arguments.steps,
+        reconstruction_steps=arguments.reconstruction_steps,
         epochs=arguments.epochs,
         seed=arguments.seed,
         labeled_by_network=labeled_by_network,

@@ -39,6 +39,16 @@ MEANINGS = {
     "epoch": "epochs of training; 0 is untrained",
     "layer": "name of the module",
     "layers": "number of layers",
+    "cosine_training": "cosine of the weights with the best non-negative combination of training pictures' gradients",
+    "cosine_others": "the same for as many other pictures of the same classes",
+    "difference": "difference of the two cosines; with its interval above 0 the weights betray their training pictures",
+    "difference_low": "lower end of the difference's 95 % interval",
+    "difference_high": "upper end of the difference's 95 % interval",
+    "p": "share of random splits of the pictures whose difference is as large",
+    "correlation_training": "mean correlation of the ten best candidates with a training picture, less the class mean",
+    "correlation_others": "the same with as many other pictures",
+    "best_correlation": "correlation of the best candidate with a training picture",
+    "best_correlation_others": "the same with other pictures",
     "ssim_training": "mean SSIM of generated pictures to the training pictures that they were matched to",
     "ssim_held_out": "the same to as many pictures that the network was not trained on",
     "gap": "difference of the two: memorization, if its interval is above 0",
@@ -78,7 +88,7 @@ MEAN = "mean over the pictures of: "
 
 def meaning(name: str) -> str | None:
     """Return what a measurement means; None if it is unknown."""
-    base = name.removesuffix("_to_original")
+    base = name.removesuffix("_to_original").removeprefix("right_")
     beside = ", to the original of a protected picture" if base != name else ""
     if base in MEANINGS:
         return MEANINGS[base] + beside

@@ -33,6 +33,7 @@ def small_network(
     batch_norm: bool = False,
     activation: str = "gelu",
     width: int = 16,
+    homogeneous: bool = False,
     seed: int = 0,
 ) -> nn.Module:
     """Return an untrained network (B,channels,size,size) in [0,1] -> (B,classes) logits, in eval mode.
@@ -43,6 +44,8 @@ def small_network(
         batch_norm: whether batch norm precedes every activation of the MLP and the CNN.
         activation: one of `ACTIVATIONS`; the transformer always uses GELU.
         width: channels of the CNN's convolutions.
+        homogeneous: whether the MLP and the CNN have a bias in the first layer only, so that with ReLU and without
+            batch norm their logits are homogeneous functions of the weights.
         seed: seed of the weights.
 
     Raises:
@@ -55,8 +58,14 @@ def small_network(
                 raise ValueError(f"a vit has no batch norm, and needs a size that {PATCHES} divides; got {size}")
             return _transformer(channels, size, classes).eval()
         if kind == "cnn":
-            return _convolutions(channels, size, classes, width, batch_norm, ACTIVATIONS[activation]).eval()
-        return _perceptron(channels * size * size, classes, batch_norm, ACTIVATIONS[activation]).eval()
+            net = _convolutions(channels, size, classes, width, batch_norm, ACTIVATIONS[activation])
+        else:
+            net = _perceptron(channels * size * size, classes, batch_norm, ACTIVATIONS[activation])
+        if homogeneous:
+            layers = [module for module in net.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+            for layer in layers[1:]:
+                layer.bias = None
+        return net.eval()
 
 
 def train_network(

@@ -104,12 +104,14 @@ class WeightOptions:
         epochs: number of epochs of its training.
         limit: number of its training pictures.
         steps: number of training steps of the generator.
+        reconstruction_steps: number of steps of the reconstruction of pictures from the weights.
     """
 
     network: NetworkKind = "cnn"
     epochs: int = 300
     limit: int = 60
     steps: int = 300
+    reconstruction_steps: int = 1500
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class RepresentationOptions:
 # `--quick`: a verdict within three minutes on one core
 QUICK_GRADIENTS = GradientOptions(limit=4, rounds=40)
 QUICK_LAYERS = LayerOptions(epochs=8, max_layers=6, steps=200, over_epochs=False)
-QUICK_WEIGHTS = WeightOptions(epochs=100, limit=40, steps=60)
+QUICK_WEIGHTS = WeightOptions(epochs=150, limit=30, steps=30, reconstruction_steps=150)
 QUICK_REPRESENTATION = RepresentationOptions(weights=(0.0, 2.0), decoder_steps=200, steps=150)
 
 

@@ -1,38 +1,78 @@
 """The decision of the audit of weights: kinds of evidence in lines, and what the network is worth to its task."""
 
+from collections.abc import Mapping
+
 from onlymymodel.evaluate.audits.decision import RECOVERED, Cell, Decision, Line, State, worst_state
-from onlymymodel.evaluate.audits.report import AuditReport
+from onlymymodel.evaluate.audits.report import AuditReport, Value
+from onlymymodel.evaluate.audits.weights.audit import EVIDENCE, GENERATOR, RECONSTRUCTION, RIGHT
 
 FINDING, CONTROL, LOW, HIGH = "training pictures", "other pictures", "difference, low", "difference, high"
 COLUMNS = {
     FINDING: "the figure of the line for the pictures that the network was trained on",
-    CONTROL: "the same figure for as many pictures that it was not trained on",
+    CONTROL: "the same figure for as many pictures of the same classes that it was not trained on",
     LOW: "lower end of the difference's 95 % interval; above 0 the weights betray their training pictures",
     HIGH: "upper end of the difference's 95 % interval",
 }
+CORRELATED = 0.9  # correlation from which a rebuilt picture counts as come back, as for an SSIM
+MARGIN = 0.1  # of the mean correlation of the ten best above that with other pictures
+QUIET: State = "nothing found"
 WORSE = (
     "longer training, fewer pictures for each class, no regularization or augmentation, and an adversary who knows "
     "some of the training pictures or has candidates to test"
 )
+COSINE = "cosine of the weights with the best non-negative combination of these pictures' margin gradients"
 
 
 def weights_decision(report: AuditReport) -> Decision:
     """Return the decision on released weights by the report of `weights_report`."""
-    line = _generator(report)
-    lines = (line, *_accuracy(report))
+    by_name = {row.name: row.values for row in report.rows}
+    lines = [_evidence("margin gradients", by_name[EVIDENCE], report)]
+    lines.append(_evidence("margin gradients, right answers only", by_name[RIGHT], report))
+    lines.append(_reconstruction(by_name[RECONSTRUCTION]))
+    if GENERATOR in by_name:
+        lines.append(_generator(report, by_name[GENERATOR]))
     state = worst_state([line.state for line in lines if line.state])
     return Decision(
         state=state,
-        verdict=_verdict(report),
+        verdict=_verdict(by_name[EVIDENCE], by_name[RECONSTRUCTION], lines[0].state),
         columns=COLUMNS,
-        lines=lines,
+        lines=(*lines, *_accuracy(report)),
         advice=tuple(_advice(state)),
         worse=WORSE,
+        heading="NOT SAFE if membership is a secret" if state == "partly" else "",
     )
 
 
-def _generator(report: AuditReport) -> Line:
-    values = report.rows[0].values
+def _evidence(name: str, values: Mapping[str, Value], report: AuditReport) -> Line:
+    low, note = values["difference_low"], report.missing.get("cosine_training", COSINE)
+    betrays = low is not None and float(low) > 0
+    cells = {
+        FINDING: Cell(values["cosine_training"], COSINE if low is not None else note, worst=betrays),
+        CONTROL: Cell(values["cosine_others"], "" if low is not None else note),
+        LOW: Cell(low, "" if low is not None else note),
+        HIGH: Cell(values["difference_high"], "" if low is not None else note),
+    }
+    return Line(name, "partly" if betrays else "nothing found", cells)
+
+
+def _reconstruction(values: Mapping[str, Value]) -> Line:
+    own, other, best = (
+        float(values[name] or 0) for name in ("correlation_training", "correlation_others", "best_correlation")
+    )
+    state: State = "partly" if own > other + MARGIN else QUIET
+    if state == "partly" and best >= CORRELATED:
+        state = "comes back"
+    no_interval = "the ten best candidates of one reconstruction have no interval here"
+    cells = {
+        FINDING: Cell(own, "mean correlation of the ten best candidates, less the class mean", worst=state != QUIET),
+        CONTROL: Cell(other),
+        LOW: Cell(None, no_interval),
+        HIGH: Cell(None, no_interval),
+    }
+    return Line("reconstructed pictures", state, cells)
+
+
+def _generator(report: AuditReport, values: Mapping[str, Value]) -> Line:
     low = float(values["gap_low"] or 0)
     closest = max(float(row.values.get("ssim_closest") or 0) for row in report.rows)
     state: State = "nothing found"
@@ -61,13 +101,22 @@ def _accuracy(report: AuditReport) -> list[Line]:
     return [Line("task accuracy", None, cells)]
 
 
-def _verdict(report: AuditReport) -> str:
-    values = report.rows[0].values
-    return (
-        f"Generated pictures have a mean SSIM of {values['ssim_training']:.2f} to training pictures and "
-        f"{values['ssim_held_out']:.2f} to others: a gap of {values['gap']:.3f} (95 % interval {values['gap_low']:.3f} "
-        f"to {values['gap_high']:.3f})."
+def _verdict(evidence: Mapping[str, Value], rebuilt: Mapping[str, Value], state: State | None) -> str:
+    sentences = ["There were too few pictures to test the weights with."]
+    if evidence["cosine_training"] is not None:
+        says = "betray" if state == "partly" else "do not betray"
+        sentences = [
+            f"The weights {says} which pictures they were trained on: margin gradients of {evidence['pictures']} "
+            f"training pictures explain them at a cosine of {evidence['cosine_training']:.2f}, those of as many others "
+            f"at {evidence['cosine_others']:.2f} (95 % interval of the difference {evidence['difference_low']:.2f} to "
+            f"{evidence['difference_high']:.2f})."
+        ]
+    sentences.append(
+        f"The ten best reconstructed pictures correlate at {rebuilt['correlation_training']:.2f} with training "
+        f"pictures and at {rebuilt['correlation_others']:.2f} with others; the best at "
+        f"{rebuilt['best_correlation']:.2f}."
     )
+    return " ".join(sentences)
 
 
 def _advice(state: State) -> list[str]:

@@ -41,21 +41,30 @@ def pixel_range(pixels: Tensor) -> Tensor:
     return (pixels - pixels.clamp(0, 1)).square().mean()
 
 
-def gradient_norm(losses: Tensor, pixels: Tensor) -> Tensor:
-    """Return the mean over pictures of the norm of the gradient of a picture's (N,) loss by its pixels.
-
-    [inversion] expects small gradients by the weights at training pictures; by the pixels it is our reading: training
-    pictures are at flat parts of the loss. Gradients by the weights enter in `stationarity`.
-    """
-    (gradient,) = torch.autograd.grad(losses.sum(), pixels, create_graph=True)
+def gradient_norm(losses: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """Return the norm of the gradient of the mean (N,) loss by the weights, small at training pictures [inversion]."""
+    gradients = torch.autograd.grad(
+        losses.mean(), parameters, create_graph=True, allow_unused=True, materialize_grads=True
+    )
     # a plain norm has no derivative at 0, which a fully confident network reaches
-    return (gradient.flatten(1).square().sum(1) + 1e-12).sqrt().mean()
+    return (torch.cat([gradient.flatten() for gradient in gradients]).square().sum() + 1e-12).sqrt()
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the (N,) differences of the logit of the label to the largest other one of (N,K), K at least 2."""
     of_label = F.one_hot(labels, logits.shape[1]).bool()
     return logits[of_label] - logits.masked_fill(of_label, -torch.inf).amax(1)
+
+
+def soft_margins(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the (N,) differences of the logit of the label to the log-sum-exp of the others of (N,K), K at least 2.
+
+    Its gradient is that of the negative cross-entropy over 1 minus the label's probability. A network that is trained
+    to a stationary point of cross-entropy with weight decay is therefore exactly a non-negative combination of these
+    gradients; that of `margins` is the limit for confident networks. As a margin for this purpose it is ours.
+    """
+    of_label = F.one_hot(labels, logits.shape[1]).bool()
+    return logits[of_label] - logits.masked_fill(of_label, -torch.inf).logsumexp(1)
 
 
 def stationarity(margin: Tensor, multipliers: Tensor, parameters: Sequence[Tensor]) -> Tensor:

@@ -120,7 +120,7 @@ def _loss_terms(
         + losses.cross_entropy_by_picture(noisy, codes.labels).mean(),
         "total_variation": total_variation(pixels),
         "pixel_range": losses.pixel_range(pixels),
-        "gradient_norm": losses.gradient_norm(by_picture, pixels),
+        "gradient_norm": losses.gradient_norm(by_picture, list(network.parameters())),
         "stationarity": losses.stationarity(margin, multipliers, list(network.parameters())),
     }
 

@@ -48,15 +48,14 @@ def test_pixel_range_is_zero_inside_the_range() -> None:
     assert losses.pixel_range(torch.tensor([[[[-0.2, 0.5, 1.4, 1]]]])).item() == pytest.approx((0.04 + 0.16) / 4)
 
 
-def test_gradient_norm_of_a_linear_loss_is_the_norm_of_its_weights() -> None:
-    weight, pixels = torch.tensor([3.0, 0, 4]).view(1, 1, 1, 3), noise(2, 1, 1, 3).requires_grad_()
-    scale = torch.tensor([1.0, 3])
-    assert losses.gradient_norm((weight * pixels).sum((1, 2, 3)) * scale, pixels).item() == pytest.approx(10)
+def test_gradient_norm_of_a_linear_loss_is_the_norm_of_the_mean_picture() -> None:
+    weight, pixels = noise(3).requires_grad_(), torch.tensor([[3.0, 0, 4], [3.0, 0, 4]])
+    assert losses.gradient_norm((weight * pixels).sum(1), [weight]).item() == pytest.approx(5)
 
 
 def test_gradient_norm_is_differentiable_at_zero() -> None:
     pixels = noise(1, 1, 2, 2).requires_grad_()
-    norm = losses.gradient_norm((pixels * 0).square().sum((1, 2, 3)), pixels)
+    norm = losses.gradient_norm((pixels * 0).square().sum((1, 2, 3)), [pixels])
     torch.autograd.backward(norm)
     assert norm.item() == pytest.approx(0, abs=1e-5)
     assert pixels.grad is not None
@@ -66,6 +65,18 @@ def test_gradient_norm_is_differentiable_at_zero() -> None:
 def test_margins_equal_hand_computed_values() -> None:
     logits = torch.tensor([[1.0, 5, 2], [1, 5, 2], [-3, -4, -4]])
     assert losses.margins(logits, torch.tensor([1, 2, 0])).tolist() == [3, -3, 1]
+
+
+def test_gradient_of_a_soft_margin_is_that_of_the_cross_entropy_up_to_a_factor() -> None:
+    logits, labels = noise(3, 4).requires_grad_(), torch.tensor([1, 3, 0])
+    (of_margin,) = torch.autograd.grad(losses.soft_margins(logits, labels).sum(), logits)
+    (of_loss,) = torch.autograd.grad(losses.cross_entropy_by_picture(logits, labels).sum(), logits)
+    unsure = 1 - logits.softmax(1).gather(1, labels[:, None])
+    torch.testing.assert_close(-of_loss, unsure * of_margin)
+    two = noise(3, 2)
+    torch.testing.assert_close(
+        losses.soft_margins(two, torch.tensor([0, 1, 1])), losses.margins(two, torch.tensor([0, 1, 1]))
+    )
 
 
 def test_max_margin_classifier_is_stationary() -> None:

@@ -14,7 +14,15 @@ from onlymymodel.errors import UserError
 from onlymymodel.evaluate.audits.networks import small_network, train_network
 from onlymymodel.evaluate.audits.pictures import Pictures
 from onlymymodel.evaluate.audits.report import Value
-from onlymymodel.evaluate.audits.weights.audit import WeightsRelease, weights_report
+from onlymymodel.evaluate.audits.weights.audit import (
+    EVIDENCE,
+    GENERATOR,
+    RECONSTRUCTION,
+    RIGHT,
+    WeightsRelease,
+    weights_report,
+)
+from onlymymodel.evaluate.audits.weights.decision import weights_decision
 
 CHANCE = "generator of the untrained network"
 
@@ -56,7 +64,10 @@ def test_training_pictures_are_recovered_from_a_linear_classifier_but_not_from_a
     torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 8, bias=False))
     train_network(net, members, epochs=600, rate=1e-2, weight_decay=1e-3, batch=16, progress=False)
-    report = weights_report(net, members, others, steps=100, progress=False)
+    report = weights_report(net, members, others, steps=100, reconstruction_steps=300, progress=False)
+    assert figure(report.summary, "cosine_training") > 0.95
+    assert figure(report.summary, "difference_low") > 0
+    assert weights_decision(report).state != "nothing found"
     controls = {control.name: control.values for control in report.controls}
     assert report.settings["training"]["accuracy_training"] == 1
     assert figure(report.summary, "gap_low") > 0
@@ -67,27 +78,31 @@ def test_training_pictures_are_recovered_from_a_linear_classifier_but_not_from_a
 
 def test_report_of_a_single_picture() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).train()
-    report = weights_report(net, pictures([2], 3), pictures([2, 1], 3, seed=1), steps=2, progress=False)
-    assert [row.name for row in report.rows] == ["all classes", "class 2"]
-    assert report.rows[1].values["closest"] == "0-0"
-    assert {name: picture.shape for name, picture in report.rows[1].pictures.items()} == dict.fromkeys(
+    report = weights_report(
+        net, pictures([2], 3), pictures([2, 1], 3, seed=1), steps=2, reconstruction_steps=2, progress=False
+    )
+    assert [row.name for row in report.rows] == [EVIDENCE, RIGHT, RECONSTRUCTION, GENERATOR, "class 2"]
+    assert report.rows[0].values["cosine_training"] is None
+    assert "fewer than four" in report.missing["cosine_training"]
+    assert report.rows[-1].values["closest"] == "0-0"
+    assert {name: picture.shape for name, picture in report.rows[-1].pictures.items()} == dict.fromkeys(
         ("generated", "training", "held out"), (96, 96, 1)
     )
     assert figure(report.summary, "gap_low") <= 0 <= figure(report.summary, "gap_high")
-    assert len(report.controls) == 3
+    assert len(report.controls) == 4
     assert json.loads(json.dumps(report.to_json(), allow_nan=False))["summary"] == report.summary
     assert net.training
 
 
 def test_report_states_the_training_and_the_compared_pictures() -> None:
     members, others = pictures([0, 0, 1, 2], 3, seed=2), pictures([0, 1, 1, 1], 3, seed=3)
-    report = weights_report("mlp", members, others, steps=1, epochs=2, progress=False)
+    report = weights_report("mlp", members, others, steps=1, reconstruction_steps=1, epochs=2, progress=False)
     assert report.release == "weights of mlp"
     assert report.settings["training"]["epochs"] == 2
     assert len(report.settings["weights_sha256"]) == 64
-    assert [row.values["pictures"] for row in report.rows] == [2, 1, 1]
+    assert [row.values["pictures"] for row in report.rows if "gap" in row.values] == [2, 1, 1]
     assert any("2 of 4 training pictures" in line for line in report.assumptions)
-    again = weights_report("mlp", members, others, steps=1, epochs=2, progress=False)
+    again = weights_report("mlp", members, others, steps=1, reconstruction_steps=1, epochs=2, progress=False)
     assert again.to_json() == report.to_json()
 
 
@@ -101,7 +116,7 @@ def test_invalid_audits_are_refused_before_the_training(monkeypatch: pytest.Monk
     two, one = pictures([0], 2), pictures([0], 1)
     with pytest.raises(UserError, match="1 step or more, not 0"):
         weights_report("mlp", two, two, steps=0)
-    with pytest.raises(UserError, match="2 to 64 classes, not 1"):
+    with pytest.raises(UserError, match="2 classes or more"):
         weights_report("mlp", one, one)
     with pytest.raises(UserError, match=r"Sequential answers \(1, 3\): logits of the pictures' 2 classes"):
         weights_report(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), two, two)
@@ -125,5 +140,15 @@ def test_classifier_of_the_package_can_be_audited() -> None:
         Pictures(side.pixels.expand(-1, 3, -1, -1), side.labels, side.groups, side.names, 3)
         for side in (members, others)
     ]
-    report = weights_report(small_cnn(0, 3), *color, steps=1, progress=False)
-    assert report.rows[0].values["pictures"] == 2
+    report = weights_report(small_cnn(0, 3), *color, steps=1, reconstruction_steps=1, progress=False)
+    assert report.summary["pictures"] == 2
+
+
+def test_more_than_64_classes_are_audited_without_a_generator() -> None:
+    labels = [0, 30, 69, 5]
+    members, others = pictures(labels, 70), pictures(labels, 70, seed=1)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 70))
+    report = weights_report(net, members, others, steps=1, reconstruction_steps=1, progress=False)
+    assert [row.name for row in report.rows] == [EVIDENCE, RIGHT, RECONSTRUCTION]
+    assert any("more than 64 classes" in sentence for sentence in report.assumptions)
+    assert weights_decision(report).lines[0].name == "margin gradients"
