@@ -31,6 +31,7 @@ from onlymymodel.protect.choices import Faces, Format, NoFace
 from onlymymodel.protect.context import Context, PhotoSource, check_known, check_known_bytes
 from onlymymodel.protect.folder import Job, Summary, protect_folder
 from onlymymodel.protect.photo import BATCH_SIZE
+from onlymymodel.protect.places import opened_places
 from onlymymodel.protect.protected_photo import ProtectedPhoto, ProtectedTensors
 from onlymymodel.protect.region import Region
 from onlymymodel.protect.seal import seal_folder
@@ -209,8 +210,8 @@ class Protector:
         """Protect every photo below a folder, as `omm protect` does; a run that was stopped is resumed.
 
         Args:
-            source: a folder of photos, or one photo; it is never changed.
-            out: a new folder, or that of an earlier, unfinished run with the same settings.
+            source: a folder of photos, or one photo, also of a store (`s3://bucket/photos`); it is never changed.
+            out: a new folder, or that of an earlier, unfinished run with the same settings; also of a store.
             labels: class index of each photo by its path below the source, or a CSV with the columns `file` and
                 `label`; the label of any other photo is the authorized model's answer.
             batch_size: number of photos that are optimized together.
@@ -221,24 +222,26 @@ class Protector:
             UserError: see `onlymymodel.protect.folder.protect_folder`; or the authorized model is a bundled one that
                 does not know such pictures.
         """
-        source, out = Path(source), Path(out)
-        entries = scan(source, f".{self.context.format}", self.context.exclude)
-        photos = [entry for entry in entries if entry.status == "photo"]
-        check_known(self.context, [entry.path for entry in photos])
-        authorized, *surrogates = [recorded_uri(model, out) for model in self._models]
-        job = Job(
-            source=source,
-            out=out,
-            context=self.context,
-            uris={"authorized": authorized, "surrogates": surrogates},
-            labels=self._labels(labels, [str(entry.relative) for entry in photos]) or {},
-            masks=self.settings.masks,
-            batch_size=batch_size,
-            workers=worker_settings(workers, self.settings, self._objects, self._allow_python),
-        )
-        summary = protect_folder(job, progress=progress)
-        seal_folder(out)
-        return summary
+        with opened_places(source, out) as places:
+            entries = scan(places.source, f".{self.context.format}", self.context.exclude)
+            photos = [entry for entry in entries if entry.status == "photo"]
+            check_known(self.context, [entry.file for entry in photos])
+            authorized, *surrogates = [recorded_uri(model, places.store.base) for model in self._models]
+            job = Job(
+                source=places.source,
+                out=places.out,
+                context=self.context,
+                uris={"authorized": authorized, "surrogates": surrogates},
+                labels=self._labels(labels, [str(entry.relative) for entry in photos]) or {},
+                masks=self.settings.masks,
+                batch_size=batch_size,
+                workers=worker_settings(workers, self.settings, self._objects, self._allow_python),
+                results=places.store,
+            )
+            summary = protect_folder(job, progress=progress)
+            seal_folder(places.out)
+            places.store.finish_records()
+            return summary
 
     def evaluate(
         self,

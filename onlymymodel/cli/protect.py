@@ -84,7 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Protect photos and evaluate them with the held-out models; return 0 if every photo is protected, else 1."""
     if arguments.portable:
         make_portable()
-    from onlymymodel.protect.places import opened_places
+    with exit_on_interrupt():
+        from onlymymodel.protect.places import opened_places
 
     with opened_places(arguments.source, arguments.out) as places:
         arguments.source, arguments.out = places.source, places.out

@@ -40,7 +40,8 @@ def add_flags(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify a folder; return 0 if it has no fault, else 1."""
-    from onlymymodel.protect.places import opened_store
+    with exit_on_interrupt():
+        from onlymymodel.protect.places import opened_store
 
     with opened_store(arguments.out) as store:
         return _verify(arguments, store)

@@ -61,10 +61,12 @@ class RemoteLines:
         size = self._size()
         if size <= self._saved or self._finished:
             return
-        self._small.append(self._put(self._saved, size))
+        self._small.append(self._put(self._saved, size, self._next))
+        self._next += 1
         self._saved, self._whole = size, False
         if len(self._small) >= JOINED:
-            self._large.append(self._put(self._joined_from, size))
+            # in the order of keys it comes before the parts that it stands for, should some of them stay
+            self._large.append(self._put(self._joined_from, size, self._next - len(self._small)))
             for key in self._small:
                 self.folder.remove(key)
             self._small, self._joined_from = [], size
@@ -82,14 +84,13 @@ class RemoteLines:
         self._saved = self._joined_from = size
         self._large, self._small, self._whole = [], [], True
 
-    def _put(self, start: int, end: int) -> str:
+    def _put(self, start: int, end: int, number: int) -> str:
         """Write a part with the copy's bytes from `start` to `end`, and return its key. Raises OSError."""
         with self.path.open("rb") as copy:
             copy.seek(start)
             lines = copy.read(end - start)
-        key = f"{self.prefix}{self._next:010}-{secrets.token_hex(4)}.jsonl"  # another run never writes the same object
+        key = f"{self.prefix}{number:010}-{secrets.token_hex(4)}.jsonl"  # another run never writes the same object
         self.folder.put(key, lines)
-        self._next += 1
         return key
 
     def _size(self) -> int:

@@ -16,6 +16,8 @@ from onlymymodel.data.remote import open_remote
 from onlymymodel.data.remote_lock import lock_remote
 from onlymymodel.errors import UserError
 from onlymymodel.protect import batches as batches_module
+from onlymymodel.protect.attack.recipe import make_recipe
+from onlymymodel.protector import Protector
 
 SOURCE, OUT = "memory://bucket/photos", "memory://bucket/protected"
 
@@ -215,6 +217,19 @@ def test_protected_photos_in_a_store_are_not_protected_again(photos: Path) -> No
     assert protect(f"{OUT}/trip", "memory://bucket/twice") == 1
     lines = lines_of(contents(open_remote("memory://bucket/twice")))
     assert {line["reason"].partition(":")[0] for line in lines} == {"it is a protected photo already"}
+
+
+def test_a_program_names_stores_as_the_command_line_does(photos: Path) -> None:
+    fill(SOURCE, photos / "trip")
+    assert protect(SOURCE, OUT) == 1
+    by_program = Protector(
+        authorized="python:toys:mine", surrogates=["python:toys:theirs"], allow_python=True, device="cpu", epsilon=16,
+        recipe=make_recipe("default", steps=2, step_share=1.0, views=("center",), kappa=0.5),
+    )  # fmt: skip
+    by_program.protect_folder(SOURCE, "memory://bucket/by-program", batch_size=2)
+    found, expected = contents(open_remote("memory://bucket/by-program")), contents(open_remote(OUT))
+    assert found.keys() == expected.keys()
+    assert lines_of(found) == lines_of(expected)
 
 
 def test_one_object_is_a_source(photos: Path, tmp_path: Path) -> None:

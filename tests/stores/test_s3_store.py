@@ -2,15 +2,17 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from paths import HELPERS
-from patience import RUN_PATIENCE, wait_until
+from patience import PATIENCE, RUN_PATIENCE, wait_until
 from PIL import Image
 from s3_server import S3Server, no_fault, s3_server
 from stored import FLAGS, contents, fill, lines_of, photos_of, protect
@@ -130,6 +132,25 @@ def test_a_photo_that_cannot_be_read_fails_alone(
     stored.fault = no_fault
     assert protect(SOURCE, OUT) == 0
     assert photos_of(contents(open_remote(OUT))) == photos_of(local)
+
+
+def test_a_store_that_does_not_answer_costs_one_photo(
+    stored: S3Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fsspec
+
+    hurried = {"config_kwargs": {"read_timeout": 0.3}, "max_concurrency": 1}
+    monkeypatch.setitem(fsspec.config.conf, "s3", hurried)
+    monkeypatch.setattr("s3fs.core.S3FileSystem.retries", 1)
+    done = threading.Event()
+    stored.fault = lambda method, path: method == "GET" and "/photos/a trip/1" in path and done.wait(PATIENCE)
+    try:
+        assert protect(SOURCE, OUT) == 1
+    finally:
+        done.set()
+    said = capsys.readouterr().out
+    assert "4 of 5 photos protected" in said
+    assert re.search(r"a trip/1\+é.png: cannot be read: .*time", said)
 
 
 @pytest.mark.usefixtures("stored")
