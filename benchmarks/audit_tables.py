@@ -85,10 +85,16 @@ def weights() -> str:
     """Return the gap between SSIM to training and to held-out pictures, with its interval and its controls."""
     rows: Rows = []
     for report in reports("weights"):
-        row = report["rows"][0]
+        row = next(row for row in report["rows"] if "gap" in row)
         values = [figure(row["ssim_training"]), figure(row["ssim_held_out"]), gap(row)]
-        rows.append([report["release"], *values, *(gap(control_row) for control_row in report["controls"])])
-    names = [control_row["name"] for report in reports("weights")[:1] for control_row in report["controls"]]
+        controls = [control_row for control_row in report["controls"] if "gap" in control_row]
+        rows.append([report["release"], *values, *map(gap, controls)])
+    names = [
+        control_row["name"]
+        for report in reports("weights")[:1]
+        for control_row in report["controls"]
+        if "gap" in control_row
+    ]
     head = ["weights", "SSIM to training pictures", "to held-out ones", "gap [95 %]"]
     return table([*head, *(f"control: {name}" for name in names)], rows)
 

@@ -37,6 +37,7 @@ EXTRAS = {
     "lpips": ("lpips",),
     "audit": ("sklearn",),
     "app": ("starlette", "uvicorn"),
+    "dp": ("opacus",),
     "heif": ("pillow_heif",),
     "s3": ("s3fs",),
     "gcs": ("gcsfs",),

@@ -16,7 +16,7 @@ Task = Literal["emotion", "identity"]
 NetworkKind = Literal["mlp", "cnn", "vit"]
 Mode = Literal["eval", "train"]
 AttackName = Literal["dlg", "idlg", "inverting", "gradinversion"]
-DefenseName = Literal["noise", "clip", "topk"]
+DefenseName = Literal["noise", "clip", "topk", "dp"]
 
 AUDITS: tuple[AuditName, ...] = get_args(AuditName)
 PICTURE_SOURCES: tuple[PictureSource, ...] = get_args(PictureSource)
@@ -27,7 +27,7 @@ ATTACK_NAMES: tuple[AttackName, ...] = get_args(AttackName)
 SIZES = (16, 32, 64)  # side of the pictures in pixels
 
 NO_DEFENSE = "none"
-DEFENSE_ARGUMENTS: dict[DefenseName, str] = {"noise": "SHARE", "clip": "NORM", "topk": "SHARE"}
+DEFENSE_ARGUMENTS: dict[DefenseName, str] = {"noise": "SHARE", "clip": "NORM", "topk": "SHARE", "dp": "MULTIPLIER"}
 DEFENSE_GRAMMAR = (
     ", ".join([NO_DEFENSE, *(f"{name}:{argument}" for name, argument in DEFENSE_ARGUMENTS.items())])
     + ", and chains with +"

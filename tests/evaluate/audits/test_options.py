@@ -44,7 +44,7 @@ def test_choices_are_those_of_the_code() -> None:
     assert [parse_defense(defense).name for defense in GradientOptions().defenses] == [*GradientOptions().defenses]
     assert GradientOptions().defenses[0] == NO_DEFENSE
     assert get_args(AuditName) == ("gradients", "intermediate", "weights", "representation")
-    assert DEFENSE_GRAMMAR == "none, noise:SHARE, clip:NORM, topk:SHARE, and chains with +"
+    assert DEFENSE_GRAMMAR == "none, noise:SHARE, clip:NORM, topk:SHARE, dp:MULTIPLIER, and chains with +"
     for kind in NETWORK_KINDS:
         for size in SIZES:
             assert not small_network(kind, 1, size, 2).training

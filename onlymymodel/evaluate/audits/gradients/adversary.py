@@ -77,8 +77,8 @@ class GradientAdversary:
             f"pictures; the loss is the mean cross-entropy over a batch of {release.batch}; the labels {labels}.",
             self._statistics_assumption(release),
             f"Defense: {release.defense.name}. The adversary knows the defense, but not the noise that was drawn, and "
-            "applies to its own gradient what it can. Noise is a share of each gradient's own norm: this is not "
-            "differential privacy.",
+            "applies to its own gradient what it can. Noise of `noise` is a share of each gradient's own norm, "
+            "which is not differential privacy; that of `dp` is absolute.",
             f"{attack.steps} steps from {1 + attack.restarts} initialization(s): a longer attack may recover more, so "
             "a low similarity is no proof of privacy. Reconstructions are compared clipped to [0, 1].",
             "gradient_cosine and gradient_l2 (relative) compare the reconstruction's gradient with the true one before "

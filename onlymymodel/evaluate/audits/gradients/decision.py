@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from onlymymodel.errors import UserError
 from onlymymodel.evaluate.audits.decision import (
     Cell,
     Decision,
@@ -15,10 +16,13 @@ from onlymymodel.evaluate.audits.decision import (
     worst_state,
 )
 from onlymymodel.evaluate.audits.gradients.comparison import TO_ORIGINAL
+from onlymymodel.evaluate.audits.gradients.defenses import parse_defense
+from onlymymodel.evaluate.audits.gradients.privacy import DELTA, epsilon
 from onlymymodel.evaluate.audits.options import NO_DEFENSE
 from onlymymodel.evaluate.audits.report import AuditReport, AuditRow
 
-MEAN, BACK, ACCURACY = "mean picture", "come back", "task accuracy"
+MEAN, BACK, EPSILON, ACCURACY = "mean picture", "come back", "epsilon", "task accuracy"
+NO_GUARANTEE = "no differential privacy: the defense adds no noise that is independent of the picture after clipping"
 WORSE = (
     "a larger attack (more steps, restarts), a network that is less trained, fewer pictures or local steps behind one "
     "gradient, batch norm statistics that are sent along, or several rounds of the same client"
@@ -77,6 +81,8 @@ def gradient_decision(reports: Sequence[AuditReport], cost: Cost) -> Decision:
         **{name: f"mean SSIM of what {name} reconstructs" for name in dict.fromkeys(r.adversary for r in reports)},
         MEAN: "mean SSIM of the mean of the other pictures, a guess without any gradient",
         BACK: "pictures that at least one attack returns at SSIM 0.9 or more",
+        EPSILON: f"differential privacy of one gradient that is sent or not, at delta {DELTA:g}, by Opacus; it grows "
+        "with every further round",
         ACCURACY: cost.meaning,
     }
     return Decision(
@@ -100,9 +106,20 @@ def _line(one: _Audited, cost: Cost) -> Line:
             **attacks,
             MEAN: Cell(sum(one.guesses) / len(one.guesses)),
             BACK: Cell(f"{back} of {len(one.best)}"),
+            EPSILON: _epsilon(one.defense),
             ACCURACY: Cell(accuracy, "" if accuracy is not None else cost.meaning),
         },
     )
+
+
+def _epsilon(defense: str) -> Cell:
+    multiplier = parse_defense(defense).multiplier
+    if multiplier is None:
+        return Cell(None, NO_GUARANTEE)
+    try:
+        return Cell(epsilon(multiplier))
+    except UserError as error:
+        return Cell(None, str(error))
 
 
 def _cell(report: AuditReport) -> Cell:
@@ -152,7 +169,7 @@ def _advice(as_is: _Audited, audited: Sequence[_Audited], cost: Cost) -> list[st
         advice.append(f"Of the audited defenses, these attacks got nothing through {best.defense}{price}: start there.")
     else:
         advice.append(
-            "No audited defense held. Audit stronger ones: clipping with strong noise (--defenses clip:1+noise:1), "
+            "No audited defense held. Audit stronger ones: clipping with absolute noise (--defenses clip:1+dp:0.1), "
             "until no picture comes back at a task accuracy that you can bear."
         )
     if settings["batch"] < 8:

@@ -76,6 +76,32 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class GaussianMechanism:
+    """Gaussian noise of standard deviation `multiplier` * `norm` on every entry, where `norm` bounds the gradient.
+
+    After clipping to `norm` this is the Gaussian mechanism of differential privacy (Abadi et al., CCS 2016), for what
+    is clipped as a whole: one picture in batches of one, otherwise one client's batch.
+    """
+
+    multiplier: float
+    norm: float
+
+    @property
+    def name(self) -> str:
+        return f"dp:{self.multiplier:g}"
+
+    def release(self, gradient: Gradient, generator: Generator) -> Gradient:
+        deviation = self.multiplier * self.norm
+        return tuple(
+            part + deviation * torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part)
+            for part in gradient
+        )
+
+    def imitate(self, gradient: Gradient, sent: Sequence[Tensor]) -> Gradient:  # noqa: ARG002
+        return gradient
+
+
+@dataclass(frozen=True)
 class TopK:
     """Sparsification to the `share` of all entries with the largest magnitude, at least one; the others become 0.
 
@@ -114,6 +140,11 @@ class Chain:
             gradient = link.release(gradient, generator)
         return gradient
 
+    @property
+    def multiplier(self) -> float | None:
+        """The noise multiplier of a Gaussian mechanism; None without one. What follows it cannot weaken it."""
+        return next((link.multiplier for link in self.links if isinstance(link, GaussianMechanism)), None)
+
     def noise_deviation(self, norm: float, entries: int) -> float | None:
         """Return the deviation of the noise on each entry of a gradient, as if it were added before the clipping.
 
@@ -131,6 +162,8 @@ class Chain:
             if isinstance(link, Clip):
                 factor = min(1.0, link.norm / (norm * scale))
                 scale, variance = scale * factor, variance * factor**2
+            if isinstance(link, GaussianMechanism):
+                variance += (link.multiplier * link.norm) ** 2
             if isinstance(link, Noise):
                 variance += (link.share * norm * scale) ** 2 / entries
         return variance**0.5 / scale if variance else None
@@ -147,22 +180,31 @@ DEFENSES: dict[str, tuple[Callable[[float], Defense], float]] = {  # with the la
     "noise": (Noise, float("inf")),
     "clip": (Clip, float("inf")),
     "topk": (TopK, 1.0),
+    "dp": (lambda multiplier: GaussianMechanism(multiplier, 1.0), float("inf")),  # the norm is that of the clipping
 }
+DP = "dp"
 
 
 def parse_defense(text: str) -> Chain:
     """Return the defense of a text: `none`, `noise:SHARE`, `clip:NORM`, `topk:SHARE`, or several joined with `+`.
 
-    Several defenses are applied in the order in which they are written.
+    Several defenses are applied in the order in which they are written; `dp:MULTIPLIER` comes right after `clip:NORM`.
 
     Raises:
-        UserError: an unknown defense, or an invalid value.
+        UserError: an unknown defense, an invalid value, or `dp` without the norm that it needs.
     """
-    return NONE if text == NO_DEFENSE else Chain(tuple(_parse_link(part) for part in text.split("+")))
+    if text == NO_DEFENSE:
+        return NONE
+    links: list[Defense] = []
+    for part in text.split("+"):
+        links.append(_parse_link(part, links[-1] if links else None))
+    return Chain(tuple(links))
 
 
-def _parse_link(text: str) -> Defense:
+def _parse_link(text: str, previous: Defense | None) -> Defense:
     kind, _, number = text.partition(":")
+    if kind == DP and not isinstance(previous, Clip):
+        raise UserError(f"defense {text!r} needs a norm right before it, such as clip:1+dp:1")
     if kind not in DEFENSES:
         raise UserError(f"unknown defense of gradients {kind!r}{did_you_mean(kind, [*DEFENSES, NO_DEFENSE])}")
     make, upper_bound = DEFENSES[kind]
@@ -173,4 +215,4 @@ def _parse_link(text: str) -> Defense:
     if not 0 < value <= upper_bound or value == float("inf"):
         limit = "" if upper_bound > 1 else ", at most 1"
         raise UserError(f"defense {text!r} needs a number above 0{limit}, such as {kind}:0.1")
-    return make(value)
+    return GaussianMechanism(value, previous.norm) if isinstance(previous, Clip) and kind == DP else make(value)
