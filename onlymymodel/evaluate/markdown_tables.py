@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from onlymymodel.evaluate import face_tables, object_tables
+from onlymymodel.evaluate import face_tables, language_tables, object_tables
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
 from onlymymodel.evaluate.distortion_table import QUANTILES, UNCHANGED_NOTE, definitions, distortion_rows
 from onlymymodel.evaluate.heldout_effect import unmoved_runs
@@ -37,6 +37,7 @@ def to_markdown(results: Results) -> str:
         *(f"**{markdown_code(run)}: {sentence}.**" for run, sentence in unmoved_runs(results)),
         *_recognition(results),
         *_objects(results),
+        *_language(results),
         "## The change",
         markdown_grid(["run", "epsilon", "recipe", "photos"], [_run_line(run) for run in results.runs]),
         markdown_grid(
@@ -111,6 +112,19 @@ def _objects(results: Results) -> list[str]:
     ]
     head = ["detector", "version", "channel", *object_tables.NAMES]
     return ["## What is found", object_tables.NOTE, markdown_grid(head, lines)] if lines else []
+
+
+def _language(results: Results) -> list[str]:
+    """Return heading, note and table of the models that are asked in words; nothing if there are none."""
+    lines = [
+        [_marked(row), markdown_code(version), markdown_code(channel)]
+        + [_with_counts(proportion) for proportion in language_tables.proportions(row, version, channel)]
+        for row in language_tables.rows_of_language_models(results)
+        for version in results.versions
+        for channel in results.channels
+    ]
+    head = ["model", "version", "channel", *language_tables.NAMES]
+    return ["## Answers that name no class", language_tables.NOTE, markdown_grid(head, lines)] if lines else []
 
 
 def _run_line(run: Run) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import jinja2
 
 from onlymymodel.data.atomic import write_atomic
-from onlymymodel.evaluate import distortion_table, face_tables, object_tables, plots, tables
+from onlymymodel.evaluate import distortion_table, face_tables, language_tables, object_tables, plots, tables
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
 from onlymymodel.evaluate.harness import Pair
 from onlymymodel.evaluate.heldout_effect import unmoved_runs
@@ -125,12 +125,8 @@ def _plots(results: Results) -> Iterator[ReportPlot]:
 
 def _template() -> jinja2.Template:
     jinja = template_environment()
-    jinja.globals |= {
-        "tables": tables,
-        "face_tables": face_tables,
-        "object_tables": object_tables,
-        "distortion_table": distortion_table,
-    }
+    jinja.globals |= {"tables": tables, "face_tables": face_tables, "distortion_table": distortion_table}
+    jinja.globals |= {"object_tables": object_tables, "language_tables": language_tables}
     jinja.globals |= {"heat_steps": heat_steps, "open": OPEN, "words": ROLE_WORDS}
     jinja.globals["meanings"] = {name: deployment.meaning for name, deployment in DEPLOYMENTS.items()}
     jinja.filters |= {

@@ -82,6 +82,8 @@ def _with_classes(row: Row, card: ModelCard, labels: Sequence[int], authorized: 
     mapped = tuple(classes[label] for label in labels) if classes else ()
     knows_labels = any(index is not None for index in mapped)
     truths: tuple[Answer, ...] = mapped if knows_labels else row.answers[CLEAN][AS_WRITTEN]
+    if card.asked and not knows_labels:  # an answer that names no class is no reference
+        truths = tuple(None if truth is None or truth >= card.classes - 2 else truth for truth in truths)
     occurring = {answer for channels in row.answers.values() for indices in channels.values() for answer in indices}
     indices = sorted(index for index in occurring | {*truths} if index is not None)
     return replace(

@@ -16,6 +16,7 @@ KINDS: dict[Kind, str] = {
     "people": "names the person of its gallery whom the photo shows",
     "words": "names the text that is nearest to the photo",
     "detector": "names the class of the object of which it is most certain, or nothing",
+    "language": "is asked in words; answers that name no class are counted by themselves",
     "embedder": "has no classes; it reads a photo if it finds the photo's own original among those of all photos",
 }
 UNMAPPED_NOTE = "has no class for some labels; their photos are left out of its figures"

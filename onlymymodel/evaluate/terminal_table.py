@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-from onlymymodel.evaluate import face_tables, object_tables
+from onlymymodel.evaluate import face_tables, language_tables, object_tables
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
 from onlymymodel.evaluate.heldout_effect import unmoved_runs
 from onlymymodel.evaluate.recorded_margins import summarize_margins
@@ -61,16 +61,21 @@ def _block(results: Results, versions: Sequence[str], names: Sequence[str], widt
     for row in face_tables.rows_with_gallery(results):
         lines += _recognition(row, versions, width)
     for row in object_tables.rows_of_detectors(results):
-        lines += _objects(row, versions, width)
+        found = [object_tables.proportions(row, version) for version in versions]
+        lines += _figures("objects", row, object_tables.NAMES, found, width)
+    for row in language_tables.rows_of_language_models(results):
+        said = [language_tables.proportions(row, version) for version in versions]
+        lines += _figures("in words", row, language_tables.NAMES, said, width)
     return lines
 
 
-def _objects(row: Row, versions: Sequence[str], width: int) -> list[str]:
-    """Return a line for each figure of a detector."""
-    by_version = [object_tables.proportions(row, version) for version in versions]
-    return [shorten(f"objects: {replace_unprintable(row.model)}", width, "...")] + [
+def _figures(
+    head: str, row: Row, names: Sequence[str], by_version: Sequence[Sequence[Proportion]], width: int
+) -> list[str]:
+    """Return a line for each figure of a model of a certain kind."""
+    return [shorten(f"{head}: {replace_unprintable(row.model)}", width, "...")] + [
         _line(f"  {name}", [_cell(proportion) for proportion in proportions], width)
-        for name, proportions in zip(object_tables.NAMES, zip(*by_version, strict=True), strict=True)
+        for name, proportions in zip(names, zip(*by_version, strict=True), strict=True)
     ]
 
 

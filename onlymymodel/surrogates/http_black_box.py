@@ -63,9 +63,9 @@ class HttpBlackBox:
     """
 
     def __init__(self, uri: ModelUri, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        timeout = _numeric_option(uri, "timeout", 10, float, 1e-3, 3600)
-        self.endpoint = Endpoint(uri, timeout, int(_numeric_option(uri, "retries", 2, int, 0, 10)), sleep)
-        self.budget = int(_numeric_option(uri, "budget", 0, int, 0, 2**53)) if "budget" in uri.options else None
+        timeout = numeric_option(uri, "timeout", 10, float, 1e-3, 3600)
+        self.endpoint = Endpoint(uri, timeout, int(numeric_option(uri, "retries", 2, int, 0, 10)), sleep)
+        self.budget = int(numeric_option(uri, "budget", 0, int, 0, 2**53)) if "budget" in uri.options else None
         self.sent = 0
         self.on_query: Callable[[], None] = lambda: None
         uri = replace(uri, text=uri.public)  # the server's own options may be secret: errors do not show them
@@ -217,9 +217,14 @@ def _classes(uri: ModelUri, tensor: Tensor) -> int:
     return count
 
 
-def _numeric_option(
+def numeric_option(
     uri: ModelUri, key: str, default: float, kind: type[int] | type[float], low: float, high: float
 ) -> float:
+    """Return the number that an option gives, or the default.
+
+    Raises:
+        UserError: it is not a number from `low` to `high`.
+    """
     value = number(uri, key, uri.options[key], kind) if key in uri.options else default
     if not (math.isfinite(value) and low <= value <= high):
         raise UserError(f"model {uri.public!r}: {key} must lie in [{low:g}, {high:g}]")

@@ -24,7 +24,7 @@ TOKEN_VARIABLE = "OMM_HTTP_TOKEN"
 SHORTEST_SECRET = 4  # characters of an option's value that is kept out of messages
 MAX_ANSWER = 16 * 2**20  # bytes
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds
-_PATH = re.compile(r"(/[^?#]*)?/v2/models/[^/?#]+(/versions/[^/?#]+)?/?")
+INFERENCE_PATH = re.compile(r"(/[^?#]*)?/v2/models/[^/?#]+(/versions/[^/?#]+)?/?")
 _TEXT = re.compile(r"[!-~]+")  # printable ASCII without the space
 
 
@@ -57,6 +57,8 @@ class Endpoint:
 
     Args:
         uri: with the scheme http or https.
+        path: what the path of a URL of this protocol looks like.
+        form: the same for people, after the scheme.
         timeout: seconds for connecting, and again for one request with its complete answer.
         retries: number of further tries after a time-out, a connection error, or a status of 429 or at least 500.
         sleep: waits for a number of seconds between two tries: 0.5, 1, 2, ..., longer if Retry-After asks for it, at
@@ -67,7 +69,14 @@ class Endpoint:
     """
 
     def __init__(
-        self, uri: ModelUri, timeout: float, retries: int, sleep: Callable[[float], None] = time.sleep
+        self,
+        uri: ModelUri,
+        timeout: float,
+        retries: int,
+        sleep: Callable[[float], None] = time.sleep,
+        *,
+        path: re.Pattern[str] = INFERENCE_PATH,
+        form: str = "//host:port/v2/models/NAME",
     ) -> None:
         self.public, self.timeout, self.retries, self.sleep = uri.public, timeout, retries, sleep
         self.query = uri.server_query
@@ -77,8 +86,8 @@ class Endpoint:
             self.host.encode("idna")
         except ValueError as error:
             raise UserError(f"model {uri.public!r}: {error}") from error
-        if not self.host or not _PATH.fullmatch(parts.path) or not _TEXT.fullmatch(uri.rest + self.query):
-            raise UserError(f"model {uri.public!r}: write it as {uri.scheme}://host:port/v2/models/NAME")
+        if not self.host or not path.fullmatch(parts.path) or not _TEXT.fullmatch(uri.rest + self.query):
+            raise UserError(f"model {uri.public!r}: write it as {uri.scheme}:{form}")
         if "#" in uri.rest + self.query:
             raise UserError(f"model {uri.public!r}: a fragment (#) is not sent to servers; remove it")
         self.tls = ssl.create_default_context() if uri.scheme == "https" else None
@@ -118,7 +127,11 @@ class Endpoint:
         Raises:
             BlackBoxError: no answer, an error, a redirect, too large an answer or one that is not a JSON object.
         """
-        return self._request("POST", "/infer", body, before)
+        return self.post("/infer", body, before)
+
+    def post(self, verb: str, body: bytes, before: Callable[[], None]) -> dict[str, object]:
+        """Send a request to a path below the address; see `infer`."""
+        return self._request("POST", verb, body, before)
 
     def _request(self, method: str, verb: str, body: bytes | None, before: Callable[[], None]) -> dict[str, object]:
         for attempt in range(self.retries + 1):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Fit = Literal["crop", "squash", "squash-crop", "letterbox", "align"]
 Interpolation = Literal["bicubic", "bilinear", "nearest"]
-Kind = Literal["classes", "people", "words", "embedder", "detector"]
+Kind = Literal["classes", "people", "words", "embedder", "detector", "language"]
 NO_WEIGHTS = {"", hashlib.sha256().hexdigest()}  # hashes of nothing, which networks without parameters share
 
 
@@ -110,6 +110,7 @@ class ModelCard:
             photos with words; else empty.
         threshold: cosine below which a photo is no longer found to be its original, for an embedder that has neither
             a gallery nor words; else None. The outputs of such a model are `classes` numbers, not logits.
+        asked: sha256 of the question that a model is asked in words, with its possible answers; else empty.
     """
 
     uri: str
@@ -125,6 +126,7 @@ class ModelCard:
     weights: str = ""
     words: str = ""
     threshold: float | None = None
+    asked: str = ""
 
     @property
     def embeds(self) -> bool:
@@ -138,6 +140,8 @@ class ModelCard:
             return "embedder"
         if self.task == "detection":
             return "detector"
+        if self.asked:
+            return "language"
         return "people" if self.gallery else "words" if self.words else "classes"
 
     @property
@@ -167,7 +171,7 @@ class ModelCard:
         """Return all fields but the class names (the hash implies them); the last ones only where they are known."""
         fields = asdict(self)
         del fields["labels"]
-        for name in ("weights", "words", "threshold"):
+        for name in ("weights", "words", "threshold", "asked"):
             if fields[name] in ("", None):
                 del fields[name]
         return fields

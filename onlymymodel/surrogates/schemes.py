@@ -13,7 +13,9 @@ WORD_OPTIONS = ("template",)  # text around each class name, for the text tower 
 READING_OPTIONS = ("crop_pct", "fit", "interpolation", "mean", "std")  # how a photo becomes an input of the right size
 PREPROCESS_OPTIONS = ("size", *READING_OPTIONS)
 SERVER_OPTIONS = ("input", "output", "timeout", "retries", "budget")
-PATH_OPTIONS = ("labels", "gallery")  # options whose value is a local file or folder
+PATH_OPTIONS = ("labels", "gallery", "synonyms")  # options whose value is a local file or folder
+
+CHAT_OPTIONS = ("model", "ask", "synonyms", "max_tokens", "temperature", "timeout", "retries", "budget")
 
 CLASSIFIER = (*CARD_OPTIONS, *GALLERY_OPTIONS, *PREPROCESS_OPTIONS)
 SERVER = (*CARD_OPTIONS, *PREPROCESS_OPTIONS, *SERVER_OPTIONS)
@@ -110,6 +112,12 @@ SCHEMES = {
         "https://example.org/v2/models/NAME/versions/1",
         options=SERVER,
         black_box_loader="http_black_box:HttpBlackBox",
+        is_remote=True,
+    ),
+    "openai": Scheme(
+        "openai:https://HOST/v1?model=NAME&labels=classes.txt",
+        options=("task", "family", "parent", "licence", "labels", *CHAT_OPTIONS),
+        black_box_loader="chat_black_box:ChatBlackBox",
         is_remote=True,
     ),
     "recorded": Scheme(

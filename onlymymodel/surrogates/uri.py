@@ -53,8 +53,9 @@ class ModelUri:
     def public(self) -> str:
         """The URI without this machine's folders and a server's own options, fit for a manifest or a results file."""
         rest = Path(self.rest).name if self.kind.is_file else self.rest
-        arch = f"?arch={self.options['arch']}" if "arch" in self.options and not self.kind.is_remote else ""
-        return f"{self.scheme}:{rest}{arch}"
+        key = "model" if self.kind.is_remote else "arch"
+        part = f"?{key}={self.options[key]}" if key in self.options else ""
+        return f"{self.scheme}:{rest}{part}"
 
     def relative_to(self, folder: Path) -> str:
         """Return the whole URI with its files relative to `folder`, so that folder and files can move together."""
@@ -95,7 +96,7 @@ def parse_uri(text: str, base: Path | None = None) -> ModelUri:
     written, text = text, redacted(text)
     if not rest:
         raise UserError(f"model {text!r} names nothing after {scheme!r}; write it as {kind.example}")
-    if kind.is_remote and "@" in rest.removeprefix("//").partition("/")[0]:
+    if kind.is_remote and "@" in rest.partition("//")[2].partition("/")[0]:
         raise UserError("a model's URL may not hold a user or a password: put a token into OMM_HTTP_TOKEN")
     options = _parse_options(text, query, kind)
     if base is not None and kind.is_file:
@@ -138,7 +139,7 @@ def _redacted_query(query: str) -> str:
 
 def _redacted_part(part: str) -> str:
     key, equals, value = part.partition("=")
-    if not part or (key in SCHEMES["http"].options and not re.search(r"[\s?]", value)):
+    if not part or (key in {*SCHEMES["http"].options, *SCHEMES["openai"].options} and not re.search(r"[\s?]", value)):
         return part
     return f"{key}={LEFT_OUT}" if equals else LEFT_OUT
 

@@ -82,6 +82,6 @@ def test_a_detector_judges_beside_classifiers(tmp_path: Path) -> None:
         assert "objects found" in text
         assert "33.3%" in text
     assert "What is found by detector and version" in render_report(results, pairs(), title="t", summary="s")
-    assert to_csv(results).splitlines()[0].endswith("objects,objects_found,photos_with_objects,photos_without")
+    assert "objects,objects_found,photos_with_objects,photos_without" in to_csv(results).splitlines()[0]
     (tmp_path / "results.json").write_text(json.dumps(results_to_json(results)))
     assert read_results(tmp_path / "results.json").rows == results.rows
