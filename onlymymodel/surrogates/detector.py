@@ -86,7 +86,7 @@ class Detector(nn.Module):
         return self.decode(self.network(network_input), network_input.shape[-2], network_input.shape[-1])
 
     def forward(self, network_input: Tensor) -> Tensor:
-        scores = self.candidates(network_input).scores
+        scores = self.candidates(network_input).scores.float()  # in bfloat16 the largest score would be 1
         empty = (
             torch.zeros_like(scores[:, :1]) if scores.shape[1] else scores.new_zeros(len(scores), 1, scores.shape[2])
         )

@@ -20,18 +20,15 @@ SIDE = 320  # of the input where the network does not say
 
 
 class RuntimeNetwork(nn.Module):
-    """A graph run by ONNX Runtime, without gradients: maps (B,3,height,width) to a tuple of its outputs."""
+    """A graph run by ONNX Runtime, without gradients: maps (1,3,height,width) to a tuple of its outputs."""
 
     def __init__(self, session: Any) -> None:
         super().__init__()
         self.session, self.input = session, session.get_inputs()[0].name
 
     def forward(self, network_input: Tensor) -> tuple[Tensor, ...]:
-        rows = [self.session.run(None, {self.input: photo[None].cpu().numpy()}) for photo in network_input]
-        outputs = zip(*rows, strict=True)
-        return tuple(
-            torch.cat([torch.from_numpy(part).float() for part in parts]).to(network_input) for parts in outputs
-        )
+        outputs = self.session.run(None, {self.input: network_input.cpu().numpy()})
+        return tuple(torch.from_numpy(output).to(network_input) for output in outputs)
 
 
 class TorchvisionNetwork(nn.Module):

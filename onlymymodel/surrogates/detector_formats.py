@@ -93,7 +93,24 @@ def make_detector(uri: ModelUri, network: torch.nn.Module) -> Detector:
         UserError: see `format_of` and `found_score`.
     """
     kind = format_of(uri)
-    return Detector(network, kind.decode, found_score(uri), kind.overlap)
+    return Detector(OneAtATime(network), kind.decode, found_score(uri), kind.overlap)
+
+
+class OneAtATime(torch.nn.Module):
+    """A network that gets one photo at a time, since exported detectors often accept a batch of one only.
+
+    Args:
+        network: maps (1,3,height,width) to a tensor or several.
+    """
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, network_input: Tensor) -> tuple[Tensor, ...]:
+        rows = [self.network(photo[None]) for photo in network_input]
+        rows = [(row,) if isinstance(row, Tensor) else tuple(row) for row in rows]
+        return tuple(torch.cat(parts) for parts in zip(*rows, strict=True))
 
 
 def _one(output: Any) -> Tensor:

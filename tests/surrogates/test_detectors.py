@@ -100,6 +100,7 @@ def test_an_onnx_detector_finds_the_same_in_both_runtimes(layout: str, tmp_path:
     assert model.card.labels == judge.card.labels == ("red", "green", "nothing")
     assert (model.card.kind, model.card.sha256) == ("detector", judge.card.sha256)
     assert model.card.same_weights(judge.card)
+    assert all(result.passed for result in check_model(model))  # in batches, though the graph accepts one photo only
     image = np.full((16, 16, 3), (179, 51, 0), np.uint8)  # 0.7 red, 0.2 green
     for box in (judge, as_judge(model)):
         assert isinstance(box, Detects)
