@@ -46,8 +46,8 @@ QUICK: dict[str, object] = {
 }
 AUDITS = {name.removeprefix(AUDIT): row.summary for name, row in COMMANDS.items() if name.startswith(AUDIT)}
 LAYOUTS = {
-    "gradients": "PHOTOS are a flat folder, or sorted as CLASS/photo. With --model the labels are its own answers;\n"
-    "a small network needs two class folders or more.",
+    "gradients": "PHOTOS are a flat folder, or sorted as CLASS/photo. With --model the labels are its own answers,\n"
+    "unless there is a folder for each of its classes, in their order; two or more without --model.",
     "intermediate": "PHOTOS are sorted as PERSON/photo or CLASS/PERSON/photo: an adversary learns from some people\n"
     "and is judged on others.",
     "weights": "PHOTOS and --others are both sorted as CLASS/photo, with a folder for each class of the network, in\n"

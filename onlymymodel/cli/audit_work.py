@@ -55,8 +55,11 @@ def gradients(arguments: argparse.Namespace) -> int:
     """`omm audit gradients`."""
     whole = pictures = _pictures(arguments.photos, arguments)
     network = _network(arguments, pictures)
+    labeled_by_network = False
     if arguments.model:
-        pictures = label_by_network(network, pictures)
+        answered = label_by_network(network, pictures)
+        labeled_by_network = answered.classes != pictures.classes
+        pictures = answered if labeled_by_network else pictures
     pictures = pictures.take(range(min(arguments.limit, len(pictures))))
     originals = None
     if arguments.protected is not None:
@@ -71,6 +74,7 @@ def gradients(arguments: argparse.Namespace) -> int:
         batch=arguments.batch,
         originals=originals,
         lpips=arguments.lpips,
+        labeled_by_network=labeled_by_network,
         seed=arguments.seed,
     )
     decision = gradient_decision(reports, _cost(arguments, network, whole))

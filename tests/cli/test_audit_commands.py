@@ -109,7 +109,19 @@ def test_gradients_of_a_named_model_are_of_its_own_classes(tmp_path: Path) -> No
     reported = reports(tmp_path / "a")
     assert [report["settings"]["defense"] for report in reported] == ["none", "noise:0.1"]
     assert len(reported[0]["rows"]) == 2
+    assert any("own answers" in sentence for sentence in reported[0]["assumptions"])
     assert reported[0]["summary"]["labels_found"] == 1
+
+
+@pytest.mark.slow
+def test_gradients_of_a_named_model_with_a_folder_for_each_class_have_the_given_labels(tmp_path: Path) -> None:
+    source = photos_of([0, 1], tmp_path / "photos", "person-{0}/{1}.png")
+    model = ["--model", "python:test_audit_commands:two", "--allow-python", "--size", "16"]
+    words = [*model, "--limit", "4", "--attacks", "idlg", "--defenses", "none"]
+    assert main(["audit", "gradients", str(source), "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
+    (report,) = reports(tmp_path / "a")
+    assert report["settings"]["labeled_by_network"] is False
+    assert not any("own answers" in sentence for sentence in report["assumptions"])
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ TASKS: tuple[Task, ...] = get_args(Task)
 NETWORK_KINDS: tuple[NetworkKind, ...] = get_args(NetworkKind)
 MODES: tuple[Mode, ...] = get_args(Mode)
 ATTACK_NAMES: tuple[AttackName, ...] = get_args(AttackName)
-SIZES = (16, 32, 64)  # side of the pictures in pixels
+SIZES = (16, 32, 64, 224)  # side of the pictures in pixels
 
 NO_DEFENSE = "none"
 DEFENSE_ARGUMENTS: dict[DefenseName, str] = {"noise": "SHARE", "clip": "NORM", "topk": "SHARE", "dp": "MULTIPLIER"}

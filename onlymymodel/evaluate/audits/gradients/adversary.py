@@ -87,6 +87,16 @@ class GradientAdversary:
             "Spearman's rho is over the pictures, with its p-value and n; predictors of the risk are judged by its "
             "sign and p, which takes 30 pictures or more.",
         ]
+        side = release.pictures.pixels.shape[-1]
+        sentences.append(
+            f"Pictures have a side of {side} pixels; larger ones are harder to reconstruct, so that for photos of full "
+            "size this overstates the danger."
+        )
+        if release.labeled_by_network:
+            sentences.append(
+                "The labels are the network's own answers, with which gradients are smaller than with the true labels: "
+                "this understates the danger."
+            )
         if release.batch > 1:
             sentences.append("Within a batch reconstructions are matched to pictures by least mean squared error.")
         if self.risks:

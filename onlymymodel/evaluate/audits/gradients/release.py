@@ -27,6 +27,7 @@ class GradientRelease:
         defense: what the client does to a gradient before it sends it.
         originals: (N,C,S,S) in [0,1], if `pictures` are protected versions of them.
         seed: seed of the defense's noise.
+        labeled_by_network: whether the labels are the network's own answers.
 
     Raises:
         UserError: fewer than two batches, or originals of another shape.
@@ -39,6 +40,7 @@ class GradientRelease:
     defense: Chain = NONE
     originals: Tensor | None = None
     seed: int = 0
+    labeled_by_network: bool = False
 
     def __post_init__(self) -> None:
         if self.batch < 1 or len(self.pictures) < 2 * self.batch:
@@ -99,6 +101,7 @@ class GradientRelease:
             "defense": self.defense.name,
             "pictures": len(self.batches) * self.batch,
             "shape": list(self.pictures.pixels.shape[1:]),
+            "labeled_by_network": self.labeled_by_network,
             "protected": self.originals is not None,
             "seed": self.seed,
         }

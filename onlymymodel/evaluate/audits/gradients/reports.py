@@ -34,6 +34,7 @@ def gradient_reports(
     originals: Tensor | None = None,
     predictors: bool = True,
     lpips: bool = False,
+    labeled_by_network: bool = False,
     seed: int = 0,
     progress: bool = True,
 ) -> list[AuditReport]:
@@ -50,6 +51,7 @@ def gradient_reports(
             reveal the original?
         predictors: whether to compute those of `gradient_risk` for each picture, which takes seconds each.
         lpips: whether to measure LPIPS, which needs the extra.
+        labeled_by_network: whether the labels are the network's own answers, which the report then says.
         seed: seed of everything that is drawn.
 
     Raises:
@@ -58,7 +60,8 @@ def gradient_reports(
     rank_correlation((0.0, 1.0, 2.0), (0.0, 1.0, 2.0))  # without SciPy, fail before minutes of work
     chosen = [attack if isinstance(attack, Attack) else _attack(attack) for attack in attacks]
     releases = [
-        GradientRelease(network, pictures, mode, batch, parse_defense(defense), originals, seed) for defense in defenses
+        GradientRelease(network, pictures, mode, batch, parse_defense(defense), originals, seed, labeled_by_network)
+        for defense in defenses
     ]
     risks = gradient_risks(network, pictures, mode=mode, seed=seed, progress=progress) if predictors else {}
     reports = []
