@@ -79,6 +79,7 @@ BENCHMARKS = {
     "peers": Benchmark("published methods in our loop", ("--limit 8",)),
     "recipes": Benchmark("settings of the recipe default, on validation images", ("--limit 8",)),
     "overhead": Benchmark("the cost of a step", ("", "--folding", "--recipes")),
+    "memory": Benchmark("the memory that photos of 1 to 100 megapixels take", ("",), needs=()),
     "faces": Benchmark("people and expressions on whole photos", ("",), needs=("faces",)),
     "audits": Benchmark("what gradients, layers, weights and representations give away", ("",), needs=()),
     "train_zoo": Benchmark("training of the bundled models, which it replaces", ("",), needs=()),

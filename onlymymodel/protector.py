@@ -28,8 +28,12 @@ from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.batches import protect_batch
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.choices import Faces, Format, NoFace
-from onlymymodel.protect.context import Context, PhotoSource, check_known, check_known_bytes
+from onlymymodel.protect.context import Context, PhotoSource
 from onlymymodel.protect.folder import Job, Summary, protect_folder
+from onlymymodel.protect.known import check_known, check_known_bytes
+from onlymymodel.protect.limits import Limits
+from onlymymodel.protect.memory_limit import DEFAULT as DEFAULT_MEMORY
+from onlymymodel.protect.memory_limit import MemorySize
 from onlymymodel.protect.photo import BATCH_SIZE
 from onlymymodel.protect.places import opened_places
 from onlymymodel.protect.protected_photo import ProtectedPhoto, ProtectedTensors
@@ -80,6 +84,9 @@ class Protector:
         faces: which faces of a photo are protected.
         format: of the files: `png` or `webp`, both lossless.
         metadata: what the files keep of EXIF: `keep` all that is harmless, `no-location`, or `none`.
+        memory: what the process may take in all, such as `8GiB`, or a share of what is free, such as `60%`; photos that
+            need more are skipped before they are decoded.
+        time_limit: seconds that a photo may take; one that takes longer is failed. None for any time.
         device: where the models run; `auto`: the first accelerator that is found, or else the CPU.
         allow_python: whether URIs and attacks `python:module:factory` may run code.
 
@@ -105,11 +112,16 @@ class Protector:
         faces: Faces | None = None,
         format: Format | None = None,
         metadata: Metadata | None = None,
+        memory: str = DEFAULT_MEMORY,
+        time_limit: float | None = None,
         device: str = "auto",
         allow_python: bool = False,
     ) -> None:
         configure()
         self._objects = [given for given in (authorized, *surrogates, attack) if not isinstance(given, str | None)]
+        size = MemorySize.parse(memory)
+        if time_limit is not None and not time_limit > 0:
+            raise UserError(f"a limit of time is above 0 seconds, not {time_limit:g}")
         loaded = None
         if isinstance(attack, Attack):
             loaded, attack = LoadedAttack.of(attack), None
@@ -139,6 +151,7 @@ class Protector:
         ]
         classifiers = [load_classifier(model, self._device, allow_python) for model in self._models]
         self.context: Context = settings.context(classifiers[0], classifiers[1:], loaded)
+        self.limits = Limits.of(self.context, size, time_limit)
 
     def protect(
         self, picture: Picture, *, label: int | str | None = None, mask: Picture | None = None
@@ -158,12 +171,13 @@ class Protector:
                 status and reason instead.
         """
         data = picture_bytes(picture, self.context.max_pixels)
-        check_known_bytes(self.context, [data])
+        check_known_bytes(self.context, [data], self.limits)
         context = self.context
         if mask is not None:
             context = replace(context, region=Region("mask", context.region.no_face, context.region.faces))
         drawn = None if mask is None else picture_bytes(mask, self.context.max_pixels)
-        ((file, record),) = protect_batch([PhotoSource(data, self._index_of(label), drawn)], context, None, 1)
+        photo = PhotoSource(data, self._index_of(label), drawn)
+        ((file, record),) = protect_batch([photo], context, None, 1, self.limits)
         return ProtectedPhoto(file, record)
 
     def protect_batch(self, pixels: Tensor, labels: Tensor | Sequence[int] | None = None) -> ProtectedTensors:
@@ -187,9 +201,9 @@ class Protector:
             raise UserError(f"{len(labels)} labels for {len(pixels)} photos")
         classes = [None] * len(pixels) if labels is None else [self._index_of(int(label)) for label in labels]
         data = [picture_bytes(photo) for photo in pixels]
-        check_known_bytes(self.context, data)
+        check_known_bytes(self.context, data, self.limits)
         sources = [PhotoSource(*pair) for pair in zip(data, classes, strict=True)]
-        results = protect_batch(sources, self.context, None, BATCH_SIZE) if sources else []
+        results = protect_batch(sources, self.context, None, BATCH_SIZE, self.limits) if sources else []
         protected = pixels.clone()
         for row, (file, _) in enumerate(results):
             if file is not None:
@@ -222,10 +236,12 @@ class Protector:
             UserError: see `onlymymodel.protect.folder.protect_folder`; or the authorized model is a bundled one that
                 does not know such pictures.
         """
+        processes = worker_settings(workers, self.settings, self._objects, self._allow_python)
+        limits = self.limits if processes is None else self.limits.shared_by(processes.count)
         with opened_places(source, out) as places:
             entries = scan(places.source, f".{self.context.format}", self.context.exclude)
             photos = [entry for entry in entries if entry.status == "photo"]
-            check_known(self.context, [entry.file for entry in photos])
+            check_known(self.context, [entry.file for entry in photos], limits)
             authorized, *surrogates = [recorded_uri(model, places.store.base) for model in self._models]
             job = Job(
                 source=places.source,
@@ -235,7 +251,8 @@ class Protector:
                 labels=self._labels(labels, [str(entry.relative) for entry in photos]) or {},
                 masks=self.settings.masks,
                 batch_size=batch_size,
-                workers=worker_settings(workers, self.settings, self._objects, self._allow_python),
+                workers=processes,
+                limits=limits,
                 results=places.store,
             )
             summary = protect_folder(job, progress=progress)

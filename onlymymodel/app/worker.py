@@ -12,7 +12,8 @@ from onlymymodel.app.session import Progress, Session, Stopped
 from onlymymodel.app.uploaded_photo import Figures, PhotoResult, UploadedPhoto
 from onlymymodel.data.image_io import decode
 from onlymymodel.errors import UserError, first_line
-from onlymymodel.protect.context import Context, PhotoSource, check_known
+from onlymymodel.protect.context import Context, PhotoSource
+from onlymymodel.protect.known import check_known
 from onlymymodel.protect.photo import Stage, protect_photos
 from onlymymodel.settings import RunSettings
 from onlymymodel.surrogates.black_box import BlackBox

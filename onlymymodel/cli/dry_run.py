@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 NAMED = 10  # pictures that would be skipped
 WIDTH = 12  # columns of the first column
-GIB = 1 << 30
 
 
 def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard | None", places: "Places") -> int:
@@ -40,9 +39,11 @@ def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard
     _say(output, "passed over", *(f"{count}: {reason}" for reason, count in others.most_common()))
     with exit_on_interrupt():
         from onlymymodel.cli.assumed import warn_assumed
+        from onlymymodel.cli.protect import number_of_workers
         from onlymymodel.progress import remark
-        from onlymymodel.protect.context import check_known
         from onlymymodel.protect.folder import Job
+        from onlymymodel.protect.known import check_known
+        from onlymymodel.protect.limits import Limits
         from onlymymodel.protect.plan import plan_folder, time_photo
         from onlymymodel.runtime import configure, pick_device
     configure()
@@ -50,7 +51,8 @@ def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard
     device = pick_device(arguments.device)
     context, heldout = settings.load(device=device, allow_python=arguments.allow_python, progress=True)
     warn_assumed((context.authorized, *context.surrogates, *heldout))
-    check_known(context, [entry.file for entry in checked.photos])
+    limits = Limits.of(context, arguments.memory, arguments.time_limit, number_of_workers(arguments.workers, device))
+    check_known(context, [entry.file for entry in checked.photos], limits)
     labels = checked.find_labels(context.authorized.card)
     uris = settings.uris_from(places.store.base)
     job = Job(
@@ -63,6 +65,7 @@ def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard
         batch_size=arguments.batch_size,
         shard=shard,
         results=places.store,
+        limits=limits,
     )
     plan = plan_folder(job)
     _say(output, "done before", *([f"{plan.finished} photos"] if plan.finished else []))
@@ -79,6 +82,7 @@ def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard
         remark("omm: measuring one photo in a few steps")
     timing = time_photo(job, plan.to_do) if plan.to_do else None
     _say_timing(output, plan, timing, job)
+    _say_memory(output, plan, job)
     output.say("", "nothing was written")
     output.add(
         dry_run=True,
@@ -95,7 +99,9 @@ def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard
         budget=_budget(job),
         seconds_per_photo=None if timing is None else timing.seconds,
         seconds=None if timing is None else timing.seconds * len(plan.to_do),
-        peak_bytes=None if timing is None else timing.peak_bytes,
+        peak_bytes=plan.peak_bytes,
+        memory_limit=limits.memory,
+        too_large=[{"photo": name, "reason": reason} for name, reason in plan.too_large.items()],
     )
     return 0
 
@@ -115,7 +121,20 @@ def _say_timing(output: Any, plan: "Plan", timing: "Timing | None", job: "Job") 
         return
     each = f"{timing.seconds:.1f} s a photo on {job.context.device}, measured on {timing.photo}"
     _say(output, "time", f"about {duration(timing.seconds * len(plan.to_do))}: {each}")
-    _say(output, "memory", f"{timing.peak_bytes / GIB:.1f} GiB at the peak for that photo alone")
+
+
+def _say_memory(output: Any, plan: "Plan", job: "Job") -> None:
+    from onlymymodel.protect.limits import gib
+
+    if not plan.to_do:
+        return
+    assert job.limits.memory is not None
+    peak, limit = gib(plan.peak_bytes), gib(job.limits.memory)
+    alone = [f"{plan.alone} photos are too large for a batch, and are protected alone"] if plan.alone else []
+    _say(output, "memory", f"about {peak} at the peak of each process; its limit is {limit} (--memory)", *alone)
+    _say(output, "too large", *(f"{name}: {reason}" for name, reason in list(plan.too_large.items())[:NAMED]))
+    if len(plan.too_large) > NAMED:
+        _say(output, "", f"... and {len(plan.too_large) - NAMED} more")
 
 
 def _sizes(plan: "Plan") -> str:

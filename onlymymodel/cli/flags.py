@@ -8,12 +8,14 @@ from typing import Any
 from onlymymodel.cli.commands import Command
 from onlymymodel.data.address import is_remote
 from onlymymodel.data.choices import METADATA
-from onlymymodel.errors import did_you_mean
+from onlymymodel.errors import UserError, did_you_mean
 from onlymymodel.presets.preset import PRESETS
 from onlymymodel.protect.attack.recipe import CHOICES, RECIPES, Recipe
 from onlymymodel.protect.budget.kinds import BOUNDS, LINF, SHAPES, optional_bounds
 from onlymymodel.protect.budget.strengths import DEFAULT, STRENGTHS
 from onlymymodel.protect.choices import FACES, FORMATS, NO_FACE
+from onlymymodel.protect.memory_limit import DEFAULT as DEFAULT_MEMORY
+from onlymymodel.protect.memory_limit import MemorySize
 
 AUTO = "auto"
 DEVICES = (AUTO, "cpu", "cuda", "mps", "xpu", "hpu", "npu", "xla")  # kinds of devices that torch can be built for
@@ -113,8 +115,34 @@ def add_files(group: Any) -> None:
     group.add_argument(
         "--batch-size", type=positive, default=8, metavar="N", help="photos that are optimized together (8)"
     )
-    largest = "largest number of pixels; larger photos are refused (100 million)"
+    largest = "largest number of pixels; larger photos are refused (100 million); their memory is limited by --memory"
     group.add_argument("--max-pixels", type=positive, metavar="N", help=largest)
+
+
+def memory_size(text: str) -> MemorySize:
+    """Parse a size of memory, see `MemorySize`."""
+    try:
+        return MemorySize.parse(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("memory ")) from error
+
+
+def seconds(text: str) -> float:
+    """Parse a time in seconds, above 0."""
+    if not 0 < (number := decimal(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+    return number
+
+
+def add_limits(group: Any) -> None:
+    """Add the limits of memory and time."""
+    memory = (
+        "memory that the run may take in all, such as 8GiB, or a share of what is free, such as 80%%; photos that need "
+        f"more are skipped before they are decoded, see --dry-run ({DEFAULT_MEMORY}%)"
+    )
+    group.add_argument("--memory", type=memory_size, metavar="SIZE", help=memory)
+    time = "seconds that a photo may take; one that takes longer is failed, and the run goes on (no limit)"
+    group.add_argument("--time-limit", type=seconds, metavar="SECONDS", help=time)
 
 
 def worker_count(text: str) -> int | str:

@@ -13,6 +13,7 @@ from onlymymodel.cli.flags import (
     add_budget,
     add_files,
     add_labels,
+    add_limits,
     add_machine,
     add_models,
     add_recipe,
@@ -28,6 +29,8 @@ from onlymymodel.protect.budget.strengths import STRENGTHS
 from onlymymodel.protect.portable import make_portable
 
 if TYPE_CHECKING:
+    import torch
+
     from onlymymodel.protect.context import Context
     from onlymymodel.protect.places import Places
     from onlymymodel.protect.workers import WorkerSettings
@@ -68,6 +71,7 @@ def add_flags(parser: Parser) -> None:
         "core, or GPU (1: this process, with all threads, which may change last bits: --portable)"
     )
     machine = add_machine(parser)
+    add_limits(machine)
     machine.add_argument("--workers", type=worker_count, default=1, metavar="N|auto", help=processes)
     part = "protect one part of the photos, such as 1/3, for omm merge; auto: as Slurm, Kubernetes or torchrun say"
     machine.add_argument("--shard", metavar="I/N|auto", help=part)
@@ -114,8 +118,9 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
         from onlymymodel.evaluate.folders import PAGE, Evaluation, evaluate_folders
         from onlymymodel.evaluate.judges import judges_for
         from onlymymodel.evaluate.terminal_table import to_text
-        from onlymymodel.protect.context import check_known
         from onlymymodel.protect.folder import Job, protect_folder
+        from onlymymodel.protect.known import check_known
+        from onlymymodel.protect.limits import Limits
         from onlymymodel.protect.seal import seal_folder
         from onlymymodel.protect.signing import read_signer
         from onlymymodel.runtime import configure, pick_device
@@ -126,7 +131,9 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
     device = pick_device(arguments.device)
     context, heldout = settings.load(device=device, allow_python=arguments.allow_python, progress=True)
     warn_assumed((context.authorized, *context.surrogates, *heldout))
-    check_known(context, [entry.file for entry in checked.photos])
+    workers = _workers(arguments, settings, context)
+    limits = Limits.of(context, arguments.memory, arguments.time_limit, 1 if workers is None else workers.count)
+    check_known(context, [entry.file for entry in checked.photos], limits)
     job = Job(
         source=places.source,
         out=places.out,
@@ -135,10 +142,11 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
         labels=checked.find_labels(context.authorized.card),
         masks=settings.masks,
         batch_size=arguments.batch_size,
-        workers=_workers(arguments, settings, context),
+        workers=workers,
         shard=shard,
         identical=arguments.identical,
         results=places.store,
+        limits=limits,
     )
     summary = protect_folder(job)
     if shard is not None:
@@ -165,13 +173,18 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
 
 
 def _workers(arguments: argparse.Namespace, settings: "RunSettings", context: "Context") -> "WorkerSettings | None":
-    """Return the workers that are asked for: with auto, one for each GPU or core; None for none beside this process."""
-    import torch
-
+    """Return the workers that are asked for; None for none beside this process."""
     from onlymymodel.protect.workers import WorkerSettings
     from onlymymodel.settings import make_context
 
-    count = arguments.workers
-    if count == AUTO:
-        count = torch.cuda.device_count() if context.device.type == "cuda" else len(os.sched_getaffinity(0))
+    count = number_of_workers(arguments.workers, context.device)
     return None if count == 1 else WorkerSettings(count, partial(make_context, settings, arguments.allow_python))
+
+
+def number_of_workers(given: int | str, device: "torch.device") -> int:
+    """Return a number of workers that is given; with auto, one for each GPU or core."""
+    import torch
+
+    if given != AUTO:
+        return int(given)
+    return torch.cuda.device_count() if device.type == "cuda" else len(os.sched_getaffinity(0))

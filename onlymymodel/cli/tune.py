@@ -191,7 +191,7 @@ def _tuning(
     """
     from onlymymodel.evaluate.judges import judges_for
     from onlymymodel.evaluate.tune.tune import Tuning
-    from onlymymodel.protect.context import check_known
+    from onlymymodel.protect.known import check_known
     from onlymymodel.runtime import pick_device
 
     device = pick_device(arguments.device)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import IO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,18 @@ from onlymymodel.data.photo_metadata import DECODER_ERRORS, read_exif
 from onlymymodel.data.pixel_modes import DecodedArrays, to_arrays
 from onlymymodel.data.regular_file import Readable, open_regular
 
-__all__ = ["MAX_ASPECT", "MAX_PIXELS", "MIN_SIDE", "Header", "Photo", "PhotoError", "decode", "encode", "probe"]
+__all__ = [
+    "MAX_ASPECT",
+    "MAX_PIXELS",
+    "MIN_SIDE",
+    "Header",
+    "Photo",
+    "PhotoError",
+    "decode",
+    "encode",
+    "probe",
+    "probe_bytes",
+]
 
 _WEBP_MAX_SIDE = 16383
 _PARTS_NAMED = 10
@@ -91,7 +102,17 @@ def probe(path: Readable, max_pixels: int = MAX_PIXELS, *, first_frame: bool = F
         file = open_regular(path)
     except OSError as error:
         raise PhotoError("failed", f"cannot be read: {error.strerror}") from error
-    with file, pillow_settings(max_pixels):
+    with file:
+        return _probe(file, max_pixels, first_frame)
+
+
+def probe_bytes(data: bytes, max_pixels: int = MAX_PIXELS, *, first_frame: bool = False) -> Header:
+    """Return the header of a file that is in memory, see `probe`."""
+    return _probe(io.BytesIO(data), max_pixels, first_frame)
+
+
+def _probe(file: IO[bytes], max_pixels: int, first_frame: bool) -> Header:
+    with pillow_settings(max_pixels):
         opened = open_image(file, max_pixels, first_frame=first_frame, header_only=True)
         width, height = opened.image.size
         # Pillow reports the upright size of a TIFF

@@ -120,7 +120,7 @@ def open_image(
         is_raw = _DNG_TAG in tags or (_SUB_IFDS_TAG in tags and tags.get(_SUBFILE_TAG, 0) == 1)
         frames = int(getattr(image, "n_frames", 1)) if getattr(image, "is_animated", False) else 1
     except Image.DecompressionBombError as error:
-        raise PhotoError("failed", f"too large: the limit is {max_pixels:,} pixels") from error
+        raise PhotoError("failed", f"too large: the limit is {max_pixels:,} pixels (--max-pixels)") from error
     except DECODER_ERRORS as error:
         raise PhotoError("failed", f"a damaged {name} file, or one of an unusual kind") from error
     _check_size(*image.size, max_pixels)
@@ -155,7 +155,7 @@ def _format(head: bytes) -> str:
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     """Raise PhotoError for a size outside the limits."""
     if width * height > max_pixels:
-        raise PhotoError("failed", f"too large: {width}x{height}, the limit is {max_pixels:,} pixels")
+        raise PhotoError("failed", f"too large: {width}x{height}, the limit is {max_pixels:,} pixels (--max-pixels)")
     if min(width, height) < MIN_SIDE:
         raise PhotoError("skipped", f"too small: {width}x{height}, the limit is {MIN_SIDE} pixels a side")
     if max(width, height) > MAX_ASPECT * min(width, height):

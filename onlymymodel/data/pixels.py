@@ -33,6 +33,13 @@ def to_array(pixels: Tensor) -> Pixels:
     return np.ascontiguousarray(pixels.detach().permute(1, 2, 0).cpu().numpy())
 
 
+def as_floats(pixels: Tensor) -> Tensor:
+    """Return a tensor in [0,1] of one that is uint8, or in [0,1] already."""
+    import torch
+
+    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+
+
 def to_image(pixels: Pixels) -> Image.Image:
     """Return an (H,W,3) or (H,W,1) uint8 photo as a Pillow image."""
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
+from onlymymodel.data.opened_image import pillow_settings
 from onlymymodel.data.pixels import Pixels, to_image
 from onlymymodel.errors import UserError
 
@@ -37,7 +38,8 @@ def recompress(pixels: Pixels, *, codec: str, **options: Any) -> Pixels:
         raise UserError(f"a picture of {size} cannot be written as {codec}: omit that channel, or reduce the picture")
     buffer = BytesIO()
     image.save(buffer, codec, **options)
-    with Image.open(buffer) as decoded:
+    # Pillow's limit is for files of strangers: these are our own pixels
+    with pillow_settings(pixels.shape[0] * pixels.shape[1]), Image.open(buffer) as decoded:
         return _to_array(decoded.convert(image.mode))  # WebP has no gray mode and decodes to RGB
 
 

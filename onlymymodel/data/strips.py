@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from onlymymodel.data.time_limit import check_time
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -27,7 +29,9 @@ def strips(height: int, width: int) -> Iterator[slice]:
         yield slice(blocks * number // count * BLOCK, min(blocks * (number + 1) // count * BLOCK, height))
 
 
-def map_rows(function: Callable[..., Tensor], *tensors: Tensor | None, halo: int = 0) -> Tensor:
+def map_rows(
+    function: Callable[..., Tensor], *tensors: Tensor | None, halo: int = 0, out: Tensor | None = None
+) -> Tensor:
     """Return what a function gives for whole tensors, by calling it on strips of their rows.
 
     Args:
@@ -36,6 +40,8 @@ def map_rows(function: Callable[..., Tensor], *tensors: Tensor | None, halo: int
         tensors: (...,H,W), the first with the height of all. Others may be None or have one row (...,1,W), which are
             passed on as they are.
         halo: rows above and below each strip that the function is given too; it ends at the edges of the tensors.
+        out: where the result is written; a new tensor if None. It may be one of the tensors if the function reads only
+            single pixels of that one.
 
     Returns:
         (...,H,W') of the function's leading dimensions, width and type.
@@ -43,13 +49,14 @@ def map_rows(function: Callable[..., Tensor], *tensors: Tensor | None, halo: int
     first = tensors[0]
     assert first is not None
     height, width = int(first.shape[-2]), int(first.shape[-1])
-    result: Tensor | None = None
+    result = out
     for rows in strips(height, width):
+        check_time()
         top, bottom = max(0, rows.start - halo), min(height, rows.stop + halo)
         part = function(
             *(tensor if tensor is None or tensor.shape[-2] == 1 else tensor[..., top:bottom, :] for tensor in tensors)
         )
-        if rows == slice(0, height):
+        if out is None and rows == slice(0, height):
             return part
         if result is None:
             result = part.new_empty((*part.shape[:-2], height, part.shape[-1]))

@@ -9,14 +9,17 @@ import numpy as np
 import torch
 
 from onlymymodel.data.folder import Entry
-from onlymymodel.data.image_io import Header, Photo, encode, probe
+from onlymymodel.data.image_io import Header, Photo, encode, probe, probe_bytes
+from onlymymodel.data.time_limit import TimeUp, time_limit
 from onlymymodel.errors import UserError, first_line
 from onlymymodel.protect.attack.external_run import AttackError
 from onlymymodel.protect.attack.optimizer import OnStep
 from onlymymodel.protect.context import Context, PhotoSource
-from onlymymodel.protect.photo import protect_photos, working_shape
+from onlymymodel.protect.limits import TOO_MUCH_TIME, UNLIMITED, Limits
+from onlymymodel.protect.photo import protect_photos
 from onlymymodel.protect.photo_outcome import blank_record
 from onlymymodel.protect.photo_record import PhotoRecord
+from onlymymodel.protect.working_shape import working_shape
 
 Result = tuple[bytes | None, PhotoRecord]
 
@@ -28,10 +31,13 @@ _SOUND_SIDE = 64  # pixels of a photo on which nothing but the program or a mode
 log = logging.getLogger(__name__)
 
 
-def plan_batches(photos: Sequence[Entry], context: Context, batch_size: int) -> Iterator[list[Entry]]:
+def plan_batches(
+    photos: Sequence[Entry], context: Context, batch_size: int, limits: Limits = UNLIMITED
+) -> Iterator[list[Entry]]:
     """Yield batches of equal working size, in the order of their first photos.
 
-    A photo whose header cannot be read is a batch of its own: the same error will be recorded when it is decoded.
+    A photo is a batch of its own if a whole batch of such photos would be outside the limit of memory; or if its header
+    cannot be read: the same error will be recorded when it is decoded.
     """
     groups: dict[object, list[Entry]] = {}
     for entry in photos:
@@ -41,6 +47,9 @@ def plan_batches(photos: Sequence[Entry], context: Context, batch_size: int) -> 
             groups[entry.relative] = [entry]
             continue
         shape = working_shape(header.height, header.width, header.channels, context.recipe)
+        if not limits.fits(header, context, batch_size):
+            groups[entry.relative] = [entry]
+            continue
         groups.setdefault(shape, []).append(entry)
     for members in groups.values():
         for start in range(0, len(members), batch_size):
@@ -56,9 +65,45 @@ def header_of(entry: Entry, context: Context) -> Header:
 
 
 def protect_batch(
-    sources: Sequence[PhotoSource], context: Context, on_step: OnStep | None, batch_size: int
+    sources: Sequence[PhotoSource],
+    context: Context,
+    on_step: OnStep | None,
+    batch_size: int,
+    limits: Limits = UNLIMITED,
 ) -> list[Result]:
-    """Protect photos; those that fail do so alone.
+    """Protect photos; those that are outside the limits, or fail, do so alone.
+
+    What is too large for the memory is skipped before it is decoded. A batch has the time of all its photos; if that
+    does not suffice, they are tried again one by one.
+
+    Raises:
+        UserError: see `protect_photos`.
+        Exception: an error that a sound photo causes too.
+    """
+    refused = {index: reason for index, source in enumerate(sources) if (reason := _refusal(source, context, limits))}
+    inside = [source for index, source in enumerate(sources) if index not in refused]
+    results = iter(_protect(inside, context, on_step, batch_size, limits.seconds) if inside else ())
+    return [
+        (None, blank_record(source, context, "skipped", refused[index])) if index in refused else next(results)
+        for index, source in enumerate(sources)
+    ]
+
+
+def _refusal(source: PhotoSource, context: Context, limits: Limits) -> str | None:
+    """Return why a photo is too large for the memory, by its header; None for one that is not, or is no photo."""
+    if limits.memory is None:
+        return None
+    try:
+        header = probe_bytes(source.data, context.max_pixels, first_frame=context.first_frame)
+    except Exception:  # noqa: BLE001 - the same error will be recorded when it is decoded
+        return None
+    return limits.refusal(header, context)
+
+
+def _protect(
+    sources: Sequence[PhotoSource], context: Context, on_step: OnStep | None, batch_size: int, seconds: float | None
+) -> list[Result]:
+    """Protect photos that fit into the memory, see `protect_batch`.
 
     Photos are tried again in halves, and in smaller batches where memory does not suffice, so that an error is found to
     be that of one photo. It becomes that photo's record, and its traceback is logged.
@@ -68,22 +113,27 @@ def protect_batch(
         Exception: an error that a sound photo causes too.
     """
     try:
-        return [_finite(result, source, context) for result, source in zip(
-            protect_photos(sources, context, on_step, batch_size), sources, strict=True
-        )]  # fmt: skip
+        with time_limit(None if seconds is None else seconds * len(sources)):
+            results = protect_photos(sources, context, on_step, batch_size)
+        return [_finite(result, source, context) for result, source in zip(results, sources, strict=True)]
     except UserError:
         raise
+    except TimeUp:
+        if len(sources) == 1:
+            reason = f"{TOO_MUCH_TIME} the limit of {seconds:g} s (--time-limit)"
+            return [(None, blank_record(sources[0], context, "failed", reason))]
+        return [result for source in sources for result in _protect([source], context, on_step, 1, seconds)]
     except Exception as error:  # noqa: BLE001 - it is raised again, or becomes a record and is logged
         out_of_memory = _is_out_of_memory(error)
         if len(sources) == 1 and not (out_of_memory and batch_size > 1):
             return [(None, _failure(sources[0], error, context))]
     smaller = max(1, batch_size // 2) if out_of_memory else batch_size
     if len(sources) == 1:
-        return protect_batch(sources, context, on_step, smaller)
+        return _protect(sources, context, on_step, smaller, seconds)
     middle = len(sources) // 2
     return [
-        *protect_batch(sources[:middle], context, on_step, smaller),
-        *protect_batch(sources[middle:], context, on_step, smaller),
+        *_protect(sources[:middle], context, on_step, smaller, seconds),
+        *_protect(sources[middle:], context, on_step, smaller, seconds),
     ]
 
 

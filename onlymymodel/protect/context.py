@@ -1,23 +1,17 @@
 """The models and settings that all photos of a run share, and the input of one photo."""
 
-from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 
 from onlymymodel.data.choices import Metadata
-from onlymymodel.data.image_io import MAX_PIXELS, PhotoError, decode
-from onlymymodel.data.pixels import to_tensor
-from onlymymodel.data.regular_file import Readable
-from onlymymodel.errors import UserError
+from onlymymodel.data.image_io import MAX_PIXELS
 from onlymymodel.protect.attack.external_load import LoadedAttack
 from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.choices import Format
 from onlymymodel.protect.region import WHOLE, Region
 from onlymymodel.surrogates.classifier import Classifier
-from onlymymodel.surrogates.known_pictures import is_bundled, unknown_pictures, unknown_pixels
 
 
 @dataclass(frozen=True)
@@ -86,47 +80,3 @@ class PhotoSource:
     data: bytes
     label: int | None = None
     mask: bytes | None = None
-
-
-def check_known(context: Context, photos: Sequence[Readable]) -> None:
-    """Refuse a bundled model as the authorized model of pictures that it does not know, before the first photo.
-
-    What it answers to them is arbitrary, so that keeping its answers would protect nothing.
-
-    Args:
-        context: models and settings.
-        photos: files of the photos.
-
-    Raises:
-        UserError: see `unknown_pictures`.
-    """
-    unknown = unknown_pictures(
-        context.authorized.card.uri, photos, max_pixels=context.max_pixels, first_frame=context.first_frame
-    )
-    _refuse(unknown)
-
-
-def check_known_bytes(context: Context, files: Sequence[bytes]) -> None:
-    """Refuse a bundled model as the authorized model of pictures in memory that it does not know, as `check_known`.
-
-    Args:
-        context: models and settings.
-        files: bytes of the photos' files; what is no photo is left to the run.
-
-    Raises:
-        UserError: see `unknown_pixels`.
-    """
-    if not is_bundled(context.authorized.card.uri):
-        return
-    pixels = []
-    for data in files:
-        with suppress(PhotoError):
-            photo = decode(data, max_pixels=context.max_pixels, first_frame=context.first_frame)
-            pixels.append(to_tensor(photo.pixels))
-    if pixels:
-        _refuse(unknown_pixels(context.authorized.card.uri, pixels))
-
-
-def _refuse(unknown: str) -> None:
-    if unknown:
-        raise UserError(f"{unknown}; name the model that must still read these photos as the authorized one")

@@ -15,6 +15,7 @@ from onlymymodel.protect.attack.targets import target_class_of_each
 from onlymymodel.protect.context import Context
 from onlymymodel.protect.folder_run import FolderRun
 from onlymymodel.protect.folder_summary import Summary
+from onlymymodel.protect.limits import UNLIMITED, Limits
 from onlymymodel.protect.photo_record import MANIFEST
 from onlymymodel.protect.shards import Shard, find_shards
 from onlymymodel.protect.workers import WorkerSettings
@@ -44,6 +45,7 @@ class Job:
         shard: the part of the photos to protect, in a folder of its own in `out`, see `merge_shards`; all if None.
         identical: whether to refuse a process that computes other numbers than the first one, see `Canary`.
         results: the store of the protected photos, whose records are in `out`; the folder `out` if None.
+        limits: of memory and time, for each process.
     """
 
     source: Source
@@ -56,6 +58,7 @@ class Job:
     only: Collection[str] | None = None
     workers: WorkerSettings | None = None
     shard: Shard | None = None
+    limits: Limits = UNLIMITED
     identical: bool = False
     results: Store | None = None
 

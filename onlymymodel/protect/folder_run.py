@@ -20,6 +20,7 @@ from onlymymodel.protect.context import PhotoSource
 from onlymymodel.protect.earlier_records import EarlierRecords
 from onlymymodel.protect.folder_summary import Outcome, Summary
 from onlymymodel.protect.known_sources import KnownSources
+from onlymymodel.protect.limits import TOO_MUCH_MEMORY, TOO_MUCH_TIME
 from onlymymodel.protect.machines import add_machine
 from onlymymodel.protect.own_outputs import own_outputs
 from onlymymodel.protect.photo_outcome import blank_record
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from onlymymodel.protect.folder import Job
 
 NOT_WRITTEN, NOT_REMOVED = "cannot be written", "the file of an earlier run cannot be removed"
-# failures that the photo may not have caused: the next run tries it again
-TRIED_AGAIN = (NOT_WRITTEN, NOT_REMOVED, NO_MEMORY, UNEXPECTED, WORKER_ENDED)
+# the photo may not have caused it, or another run may have other limits: the next run tries it again
+TRIED_AGAIN = (NOT_WRITTEN, NOT_REMOVED, NO_MEMORY, UNEXPECTED, WORKER_ENDED, TOO_MUCH_MEMORY, TOO_MUCH_TIME)
 
 
 @dataclass
@@ -87,7 +88,7 @@ class FolderRun:
                 if entry.status == "refused":
                     outcomes.append(Outcome(str(entry.relative), "skipped", entry.reason or ""))
                     self._record_refused(entry)
-            batches = map(self.read_batch, plan_batches(photos, self.job.context, self.job.batch_size))
+            batches = map(self.read_batch, self._plan(photos))
             for batch, results in self._compute(batches, task):
                 for record in self._record_batch(batch, results):
                     outcomes.append(Outcome(record.source, record.status, record.reason))
@@ -98,11 +99,14 @@ class FolderRun:
         not_photos = sum(entry.status == "not-a-photo" for entry in entries)
         return Summary(tuple(outcomes), not_photos, self.own_found)
 
+    def _plan(self, photos: Sequence[Entry]) -> Iterator[list[Entry]]:
+        return plan_batches(photos, self.job.context, self.job.batch_size, self.job.limits)
+
     def _compute(self, batches: Iterator[Batch], task: Task[object]) -> Iterator[tuple[Batch, list[Result]]]:
         """Yield each batch with the results of its sources, computed here or by workers."""
         job, last, computed = self.job, monotonic(), 0
         if job.workers is not None:
-            with WorkerPool(job.workers, job.context, job.batch_size, self._admit) as pool:
+            with WorkerPool(job.workers, job.context, job.batch_size, self._admit, job.limits) as pool:
                 for batch, results in pool.run(batches):
                     if results:
                         # the first batches of all workers end at about the same time
@@ -123,7 +127,7 @@ class FolderRun:
                     self._admit(run_canary(job.context))
                 computed += 1
                 last = monotonic()
-                results = protect_batch(batch.sources, job.context, on_step, job.batch_size)
+                results = protect_batch(batch.sources, job.context, on_step, job.batch_size, job.limits)
                 task.worked(len(results), monotonic() - last)
             yield batch, results
 
@@ -219,7 +223,7 @@ class FolderRun:
         """Return whether a record of an earlier run still holds: same source, mask, label and file in the store."""
         if record.source_sha256 != digest:
             return False
-        if record.status == "failed" and record.reason.startswith(TRIED_AGAIN):
+        if record.status in ("failed", "skipped") and record.reason.startswith(TRIED_AGAIN):
             return False
         if self.job.context.region.kind == "mask":
             # earlier versions recorded no region for a photo that was not protected: it had no mask, or it is

@@ -10,9 +10,9 @@ from torch import Tensor
 from onlymymodel.data.image_io import Photo, PhotoError, decode, encode
 from onlymymodel.data.manifest import sha256
 from onlymymodel.data.pixels import to_array, to_tensor
+from onlymymodel.data.time_limit import check_time
 from onlymymodel.protect.attack.attack import protect_rows
 from onlymymodel.protect.attack.optimizer import OnStep
-from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.attack.targets import target_class_of_each
 from onlymymodel.protect.choices import Format
 from onlymymodel.protect.context import Context, PhotoSource
@@ -29,6 +29,7 @@ from onlymymodel.protect.photo_record import WRITTEN, DeploymentMargins, PhotoRe
 from onlymymodel.protect.portable import is_portable
 from onlymymodel.protect.predictions import Predictions, predict_photo
 from onlymymodel.protect.region import Area, RegionRecord, find_area
+from onlymymodel.protect.working_shape import working_shape
 from onlymymodel.runtime import configure
 
 __all__ = [
@@ -61,12 +62,6 @@ def protect_bytes(source: bytes, *, label: int | None, context: Context) -> tupl
     return protect_photos([PhotoSource(source, label)], context)[0]
 
 
-def working_shape(height: int, width: int, channels: int, recipe: Recipe) -> tuple[int, int, int]:
-    """Return the (C,h,w) at which a photo is optimized: its own size, or a short side of `recipe.working_size`."""
-    scale = min(1.0, recipe.working_size / min(height, width))
-    return channels, max(1, round(height * scale)), max(1, round(width * scale))
-
-
 def protect_photos(
     sources: Sequence[PhotoSource],
     context: Context,
@@ -90,9 +85,15 @@ def protect_photos(
 
     Raises:
         UserError: the recipe needs something that is missing (a surrogate, a layer, a class to push toward).
+        TimeUp: see `time_limit`.
     """
     configure()
-    tell = on_stage or (lambda _stage: None)
+
+    def tell(stage: Stage) -> None:
+        check_time()
+        if on_stage is not None:
+            on_stage(stage)
+
     target_class_of_each(context.authorized, context.surrogates, context.recipe)
     results: dict[int, tuple[bytes | None, PhotoRecord]] = {}
     batches: dict[tuple[int, int, int], list[tuple[int, Photo, Area, Tensor]]] = {}

@@ -1,14 +1,11 @@
 """What a run over a folder would do, and how long it would take; nothing is written."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 
-import torch
-
 from onlymymodel.data.folder import Entry
-from onlymymodel.data.image_io import PhotoError
+from onlymymodel.data.image_io import Header, PhotoError
 from onlymymodel.protect.batches import header_of, protect_batch
 from onlymymodel.protect.folder import Job
 from onlymymodel.protect.folder_run import FolderRun
@@ -29,6 +26,9 @@ class Plan:
         refused: pictures that would be skipped, each with its reason.
         not_photos: number of other files.
         pixels: number of pixels of each photo in `to_do` whose header can be read, in ascending order.
+        too_large: photos in `to_do` that do not fit into the memory, each with the reason.
+        alone: number of the others that are too large for a whole batch of them.
+        peak_bytes: of memory, that a process takes for the largest photo that fits, or for a batch that fits.
     """
 
     to_do: tuple[Entry, ...]
@@ -37,6 +37,9 @@ class Plan:
     refused: tuple[Entry, ...]
     not_photos: int
     pixels: tuple[int, ...]
+    too_large: dict[str, str]
+    alone: int
+    peak_bytes: int
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,10 @@ class Timing:
     Attributes:
         photo: path of the photo below the source, of middle size.
         seconds: for all steps of the recipe.
-        peak_bytes: memory of the accelerator, or else of this process, at its peak.
     """
 
     photo: str
     seconds: float
-    peak_bytes: int
 
 
 def plan_folder(job: Job) -> Plan:
@@ -70,13 +71,25 @@ def plan_folder(job: Job) -> Plan:
             own += len(read.own)
             if not read.finished and not read.own:
                 to_do.append(entry)
+    headers = {str(entry.relative): header for entry in to_do if (header := _header(entry, job)) is not None}
+    context, limits = job.context, job.limits
+    too_large = {name: reason for name, header in headers.items() if (reason := limits.refusal(header, context))}
+    together = {name: limits.fits(header, context, job.batch_size) for name, header in headers.items()}
+    needs = [
+        limits.need(header, context, job.batch_size if together[name] else 1)
+        for name, header in headers.items()
+        if name not in too_large
+    ]
     return Plan(
         to_do=tuple(to_do),
         finished=finished,
         own=own,
         refused=tuple(entry for entry in entries if entry.status == "refused"),
         not_photos=sum(entry.status == "not-a-photo" for entry in entries),
-        pixels=tuple(sorted(filter(None, (_pixels(entry, job) for entry in to_do)))),
+        pixels=tuple(sorted(_pixels(header) for header in headers.values())),
+        too_large=too_large,
+        alone=sum(not together[name] for name in headers if name not in too_large),
+        peak_bytes=max(needs, default=limits.resident),
     )
 
 
@@ -90,7 +103,9 @@ def time_photo(job: Job, photos: Sequence[Entry]) -> Timing | None:
     Returns:
         The timing; None where no photo that was tried can be protected.
     """
-    by_size = sorted(photos, key=lambda entry: _pixels(entry, job))
+    headers = {entry: _header(entry, job) for entry in photos}
+    inside = [entry for entry in photos if (header := headers[entry]) is None or job.limits.fits(header, job.context)]
+    by_size = sorted(inside, key=lambda entry: _pixels(headers[entry]))
     middle = len(by_size) // 2
     candidates = [*by_size[middle:], *reversed(by_size[:middle])][:TRIES]
     return next(filter(None, (_timing(job, entry) for entry in candidates)), None)
@@ -111,7 +126,7 @@ def _timing(job: Job, entry: Entry) -> Timing | None:
         return None
     # the first step also prepares what the others use
     each = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
-    return Timing(str(entry.relative), seconds + each * (context.recipe.steps - steps), _peak_bytes(context.device))
+    return Timing(str(entry.relative), seconds + each * (context.recipe.steps - steps))
 
 
 def _run(job: Job) -> FolderRun:
@@ -123,19 +138,13 @@ def _run(job: Job) -> FolderRun:
     return FolderRun(replace(job, out=folder, results=results), job.store)
 
 
-def _pixels(entry: Entry, job: Job) -> int:
-    """Return the number of pixels of a photo; 0 where its header cannot be read."""
+def _header(entry: Entry, job: Job) -> Header | None:
+    """Return the header of a photo; None where it cannot be read."""
     try:
-        header = header_of(entry, job.context)
+        return header_of(entry, job.context)
     except PhotoError:
-        return 0
-    return header.width * header.height
+        return None
 
 
-def _peak_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    import resource  # not on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak << 10
+def _pixels(header: Header | None) -> int:
+    return 0 if header is None else header.width * header.height

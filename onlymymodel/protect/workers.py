@@ -20,6 +20,7 @@ from onlymymodel.errors import UserError, first_line
 from onlymymodel.protect.batches import Result, protect_batch
 from onlymymodel.protect.canary import Canary, run_canary
 from onlymymodel.protect.context import Context, PhotoSource
+from onlymymodel.protect.limits import UNLIMITED, Limits
 from onlymymodel.protect.photo_outcome import blank_record
 
 WORKER_ENDED = "its worker process ended"
@@ -87,12 +88,14 @@ class WorkerPool:
         context: that of the driver; a worker whose models or settings differ is refused.
         batch_size: see `protect_batch`.
         admit: called with the canary of each worker before it gets a batch; what it raises ends the run.
+        limits: of each process.
     """
 
     settings: WorkerSettings
     context: Context
     batch_size: int
     admit: Admit
+    limits: Limits = UNLIMITED
     _workers: list[_Worker] = field(default_factory=list, init=False)
 
     def __enter__(self) -> "WorkerPool":
@@ -196,7 +199,7 @@ class WorkerPool:
         process = spawn.Process(
             target=_work,
             args=(theirs, self.settings.make_context, _device(self.context.device, index), _cards(self.context),
-                  self.batch_size),
+                  self.batch_size, self.limits),
             name=f"omm-worker-{index}",
             daemon=True,
         )  # fmt: skip
@@ -206,7 +209,12 @@ class WorkerPool:
 
 
 def _work(
-    connection: Connection, make_context: MakeContext, device: str, cards: Sequence[str], batch_size: int
+    connection: Connection,
+    make_context: MakeContext,
+    device: str,
+    cards: Sequence[str],
+    batch_size: int,
+    limits: Limits,
 ) -> None:
     """Protect batches until the driver hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's: it stops the workers
@@ -218,7 +226,7 @@ def _work(
         connection.send(run_canary(context))
         while True:
             sources = connection.recv()
-            connection.send(protect_batch(sources, context, None, batch_size))
+            connection.send(protect_batch(sources, context, None, batch_size, limits))
     except (EOFError, BrokenPipeError):
         return
     except UserError as error:

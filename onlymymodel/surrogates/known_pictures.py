@@ -1,7 +1,8 @@
 """Whether bundled models know such pictures as they are to read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from onlymymodel.data.image_io import PhotoError, decode
 from onlymymodel.data.pixels import to_tensor
 from onlymymodel.data.regular_file import Readable, max_photo_bytes, read_regular
 from onlymymodel.surrogates import zoo
+from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.load import load_model
 
 SAMPLE = 16  # photos that are read
@@ -34,7 +36,7 @@ def unknown_pictures(uri: str, photos: Sequence[Readable], *, max_pixels: int, f
     if not is_bundled(uri):
         return ""
     chosen = photos[:: -(-len(photos) // SAMPLE)] if photos else []
-    return unknown_pixels(uri, list(_read(chosen, max_pixels, first_frame)))
+    return unknown_pixels(uri, _read(chosen, max_pixels, first_frame))
 
 
 def is_bundled(uri: str) -> bool:
@@ -42,7 +44,7 @@ def is_bundled(uri: str) -> bool:
     return uri.partition(":")[0] == "zoo"
 
 
-def unknown_pixels(uri: str, pixels: Sequence[Tensor]) -> str:
+def unknown_pixels(uri: str, pixels: Iterable[Tensor]) -> str:
     """Return in one sentence that a bundled model knows no such pictures; "" if it does, or for any other model.
 
     Args:
@@ -51,32 +53,36 @@ def unknown_pixels(uri: str, pixels: Sequence[Tensor]) -> str:
     """
     if not is_bundled(uri):
         return ""
-    agreement = bundled_agreement(pixels) if pixels else 1.0
+    alike = shares_alike(pixels)
+    agreement = fmean(alike) if alike else 1.0
     if agreement >= LEAST_AGREEMENT:
         return ""
     return (
-        f"{uri} does not know these pictures: {zoo.LIMIT} (asked about {len(pixels)} of these, {agreement:.0%} of "
+        f"{uri} does not know these pictures: {zoo.LIMIT} (asked about {len(alike)} of these, {agreement:.0%} of "
         f"their answers agree; about rendered portraits at least {LEAST_AGREEMENT:.0%} do)"
     )
 
 
 @torch.inference_mode()
-def bundled_agreement(photos: Sequence[Tensor]) -> float:
-    """Return the share of pairs of bundled models of one task that answer alike, in the mean over tasks and photos.
+def shares_alike(photos: Iterable[Tensor]) -> list[float]:
+    """Return for each photo the share of pairs of bundled models of one task that answer alike, in the mean over tasks.
 
     Args:
-        photos: (C,H,W) uint8 pixels, C 1 or 3; at least one.
+        photos: (C,H,W) uint8 pixels, C 1 or 3; one after the other, so that they need not be in memory together.
     """
-    models = {name: load_model(f"zoo:{name}") for name in zoo.NAMES}
+    models = dict[str, Classifier]()
     alike = []
     for photo in photos:
-        batch = photo[None].float() / 255
+        models = models or {name: load_model(f"zoo:{name}") for name in zoo.NAMES}
+        batch = photo[None]
         answers = {name: int(model(batch).argmax(1)) for name, model in models.items()}
+        of_tasks = []
         for task in zoo.TASKS:
             of_task = [answer for name, answer in answers.items() if name.startswith(f"{task}-")]
             pairs = list(combinations(of_task, 2))
-            alike.append(sum(first == second for first, second in pairs) / len(pairs))
-    return sum(alike) / len(alike)
+            of_tasks.append(sum(first == second for first, second in pairs) / len(pairs))
+        alike.append(fmean(of_tasks))
+    return alike
 
 
 def _read(photos: Sequence[Readable], max_pixels: int, first_frame: bool) -> Iterator[Tensor]:

@@ -259,14 +259,14 @@ def test_decompression_bombs_fail_before_decoding(format: str, side: int, photo_
             probe(photo_file(claimed(format, side, side)))
     assert caught.status == "failed"
     assert caught.reason.startswith("too large")
-    assert caught.reason.endswith("the limit is 100,000,000 pixels")
+    assert caught.reason.endswith("the limit is 100,000,000 pixels (--max-pixels)")
     assert before == Image.MAX_IMAGE_PIXELS
 
 
 def test_the_pixel_limit_is_exact() -> None:
     data = saved(noise(20, 30))
     assert decode(data, max_pixels=600).pixels.shape == (20, 30, 3)
-    assert error(data, max_pixels=599).reason == "too large: 30x20, the limit is 599 pixels"
+    assert error(data, max_pixels=599).reason == "too large: 30x20, the limit is 599 pixels (--max-pixels)"
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (15, 400), (400, 15)])

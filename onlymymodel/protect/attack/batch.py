@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from onlymymodel.protect.attack.model_inputs import find_landmarks
-from onlymymodel.protect.attack.uint8 import to_float
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.working_size import budget_at_working_size
 from onlymymodel.surrogates.classifier import Classifier
@@ -121,7 +120,7 @@ def _at_working_size(row: AttackRow, working: Tensor) -> tuple[Budget, Tensor]:
         # a pixel of the smaller photo may change if any of the pixels that it covers may
         mask, smaller = row.mask, F.adaptive_max_pool2d(row.mask, working.shape[1:])
     if row.budget.bounds and working.shape != row.original.shape:
-        return budget_at_working_size(row.budget, to_float(row.original), working, mask, smaller), smaller
+        return budget_at_working_size(row.budget, row.original, working, mask, smaller), smaller
     return row.budget, smaller
 
 

@@ -7,9 +7,10 @@ from torch import Tensor
 
 from onlymymodel.data.pixels import to_array
 from onlymymodel.data.processing import longest_side
+from onlymymodel.data.time_limit import check_time
 from onlymymodel.protect.attack.differentiable_channels import Transform, differentiable_step
 from onlymymodel.protect.attack.guard import margin
-from onlymymodel.protect.attack.processed import ProcessedPhoto, channelwise_gradient, floats
+from onlymymodel.protect.attack.processed import ProcessedPhoto, floats
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.deployments import Deployment, get_deployments
 from onlymymodel.surrogates.readings import read_input, read_pixels
@@ -68,6 +69,7 @@ class DeployedMargins:
             part = asked[start : start + BATCH]
             crops = []
             for deployment in part:
+                check_time()
                 processed = deployment.apply(image)
                 points = None if landmarks is None else _scale(landmarks, image.shape, processed.shape)
                 crops.append(read_input(processed, preprocess, deployment.reading, points))
@@ -96,14 +98,12 @@ class DeployedMargins:
                 ]
             inputs = torch.cat(crops).requires_grad_()
             (gradients,) = torch.autograd.grad(self._margins(inputs, part, label).sum(), inputs)
-            of_part = torch.zeros_like(total) if start else total
             # from the last to the first, as autograd would for the whole batch
             for deployment, to_crop, gradient in reversed(
                 list(zip(part, read, gradients.chunk(len(part)), strict=True))
             ):
-                of_part += self._to_photo(_process(photo, deployment), to_crop, gradient, landmarks)
-            if start:
-                total += of_part
+                check_time()
+                self._add_gradient(_process(photo, deployment), to_crop, gradient, landmarks, total)
         return total[0]
 
     def _reader(self, photo: Tensor, deployment: Deployment, landmarks: Tensor | None) -> Transform:
@@ -115,14 +115,16 @@ class DeployedMargins:
 
         return read
 
-    def _to_photo(
-        self, processed: ProcessedPhoto, read: Transform, gradient: Tensor, landmarks: Tensor | None
-    ) -> Tensor:
-        """Carry a gradient with respect to the input of the network back to the (1,C,H,W) photo."""
+    def _add_gradient(
+        self, processed: ProcessedPhoto, read: Transform, gradient: Tensor, landmarks: Tensor | None, total: Tensor
+    ) -> None:
+        """Carry a gradient with respect to the input of the network back to the (1,C,H,W) photo, and add it there."""
         if self.authorized.aligns and landmarks is None:  # a face is found on all channels together
             leaf = floats(processed.pixels()).requires_grad_()
-            return processed.gradient(torch.autograd.grad(read(leaf), leaf, gradient)[0])
-        return processed.gradient(channelwise_gradient(read, processed.pixels(), gradient))
+            (of_pixels,) = torch.autograd.grad(read(leaf), leaf, gradient)
+            processed.add_pixel_gradient(of_pixels.chunk(of_pixels.shape[1], 1), total)
+        else:
+            processed.add_gradient(read, gradient, total)
 
     def _margins(self, crops: Tensor, deployments: Sequence[Deployment], label: int) -> Tensor:
         low = [deployment.reading.precision == "bfloat16" for deployment in deployments]

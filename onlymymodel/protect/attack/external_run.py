@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from onlymymodel.data.time_limit import TimeUp
 from onlymymodel.errors import UserError, first_line
 from onlymymodel.protect.attack.batch import AttackBatch, SurrogateTargets
 from onlymymodel.protect.attack.external import AttackInputs
@@ -97,7 +98,7 @@ def _propose(attack: LoadedAttack, inputs: AttackInputs) -> Tensor:
     try:
         with torch.enable_grad(), seeded(inputs.generators):
             proposed = attack.attack.propose(copy)
-    except (UserError, MemoryError, torch.OutOfMemoryError):
+    except (UserError, MemoryError, TimeUp, torch.OutOfMemoryError):
         raise
     except Exception as error:
         message = f"the attack {attack.name} raised {type(error).__name__}: {first_line(error)}"

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from onlymymodel.data.time_limit import check_time
 from onlymymodel.protect.attack.batch import AttackBatch
 from onlymymodel.protect.attack.differentiable_channels import draw_channel
 from onlymymodel.protect.attack.guard import Guard, steer
@@ -66,6 +67,7 @@ def optimize(
 
     Raises:
         UserError: the recipe needs a surrogate or a layer that is missing.
+        TimeUp: see `time_limit`.
     """
     if not OBJECTIVES[recipe.objective].uses_layers:
         authorized, *surrogates = map(folded, (authorized, *surrogates))
@@ -82,6 +84,7 @@ def optimize(
     steps, misled_steps = torch.zeros(2, len(batch), dtype=torch.long, device=device)
     rows = torch.arange(len(batch), device=device)  # the photos that have not stopped
     for step in range(recipe.steps):
+        check_time()
         generators = [batch.generators[row] for row in rows.tolist()]
         step_size = recipe.step_share * budget.step_sizes[rows.cpu()]
         channel = draw_channel(recipe.jpeg_quality, recipe.resize_share, generators)

@@ -4,12 +4,12 @@ The graph of a whole photo would need hundreds of bytes a pixel: codecs and filt
 one channel at a time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from onlymymodel.data.strips import map_rows
+from onlymymodel.data.strips import map_rows, strips
 from onlymymodel.protect.attack.differentiable_channels import DifferentiableStep
 from onlymymodel.protect.attack.uint8 import to_float
 
@@ -37,19 +37,62 @@ class ProcessedPhoto:
             return self._resized
         return map_rows(lambda rows: local(floats(rows)), self._resized, halo=self.step.reach)
 
-    def gradient(self, gradient: Tensor) -> Tensor:
-        """Carry a gradient with respect to `pixels()` back to the (1,C,H,W) photo."""
-        if (local := self.step.local) is not None:
+    def add_gradient(self, read: Callable[[Tensor], Tensor], gradient: Tensor, total: Tensor) -> None:
+        """Add the gradient with respect to the photo, (1,C,H,W), to `total`.
 
-            def through_rows(rows: Tensor, gradient: Tensor) -> Tensor:
+        Args:
+            read: turns `pixels()` into the input of a network, see `channelwise_gradient`.
+            gradient: with respect to `read(pixels())`.
+            total: (1,C,H,W) floats.
+        """
+        resize, local = self.step.resize, self.step.local
+        if local is None:
+            reduced = read if resize is None else lambda channel: read(resize(channel))
+            channelwise_gradient(reduced, self.photo, gradient, total)
+            return
+        channels = self._channels(local)
+        for index, part in enumerate(gradient.chunk(len(channels), 1)):
+            channels[index] = channelwise_gradient(read, channels[index], part)
+        self.add_pixel_gradient(channels, total)
+
+    def add_pixel_gradient(self, gradients: Sequence[Tensor], total: Tensor) -> None:
+        """Add the gradient with respect to the photo to `total`.
+
+        Args:
+            gradients: with respect to each channel of `pixels()`, (1,1,h,w).
+            total: (1,C,H,W) floats.
+        """
+        resize, local = self.step.resize, self.step.local
+        into = total if resize is None else torch.zeros(self._resized.shape, device=total.device)
+
+        def add_rows(into: Tensor, rows: Tensor, *gradients: Tensor) -> Tensor:
+            gradient = torch.cat(gradients, 1)
+            if local is not None:
                 leaf = floats(rows).requires_grad_()
-                return torch.autograd.grad(local(leaf), leaf, gradient)[0]
+                gradient = torch.autograd.grad(local(leaf), leaf, gradient)[0]
+            return into + gradient
 
-            gradient = map_rows(through_rows, self._resized, gradient, halo=self.step.reach)
-        return gradient if self.step.resize is None else channelwise_gradient(self.step.resize, self.photo, gradient)
+        map_rows(add_rows, into, self._resized, *gradients, halo=self.step.reach, out=into)
+        if resize is not None:
+            channelwise_gradient(resize, self.photo, into, total)
+
+    @torch.no_grad()
+    def _channels(self, local: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        """Return each channel of `pixels()` in memory of its own, so that it is free as soon as it was used."""
+        height, width = self._resized.shape[-2:]
+        channels: list[Tensor] = []
+        for rows in strips(height, width):
+            top, bottom = max(0, rows.start - self.step.reach), min(height, rows.stop + self.step.reach)
+            part = local(floats(self._resized[..., top:bottom, :]))[..., rows.start - top : rows.stop - top, :]
+            channels = channels or [part.new_empty(1, 1, height, width) for _ in range(part.shape[1])]
+            for index, channel in enumerate(channels):
+                channel[..., rows, :] = part[:, index : index + 1]
+        return channels
 
 
-def channelwise_gradient(read: Callable[[Tensor], Tensor], pixels: Tensor, gradient: Tensor) -> Tensor:
+def channelwise_gradient(
+    read: Callable[[Tensor], Tensor], pixels: Tensor, gradient: Tensor, total: Tensor | None = None
+) -> Tensor:
     """Carry a gradient back to photos, one channel at a time.
 
     Args:
@@ -57,16 +100,20 @@ def channelwise_gradient(read: Callable[[Tensor], Tensor], pixels: Tensor, gradi
             gives three for one, they are equal.
         pixels: (B,C,H,W) in [0,1], or uint8.
         gradient: with respect to `read(pixels)`.
+        total: (B,C,H,W) floats, to which the result is added.
 
     Returns:
-        (B,C,H,W), with respect to the photos.
+        (B,C,H,W), with respect to the photos; or `total`.
     """
-    result = torch.empty(pixels.shape, device=pixels.device)
+    result = torch.empty(pixels.shape, device=pixels.device) if total is None else total
     count = pixels.shape[1]
     each = gradient.shape[1] // count
     for channel, into, part in zip(*(tensor.chunk(count, 1) for tensor in (pixels, result, gradient)), strict=True):
         leaf = floats(channel).requires_grad_()
-        into[:] = torch.autograd.grad(read(leaf)[:, :each], leaf, part)[0]
+        (of_channel,) = torch.autograd.grad(read(leaf)[:, :each], leaf, part)
+        if total is None and count == 1:
+            return of_channel
+        into[:] = of_channel if total is None else into + of_channel
     return result
 
 

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from onlymymodel.data.strips import map_rows, strips
 from onlymymodel.protect.attack.deployed_margins import SHARE_OF_KAPPA, DeployedMargins
+from onlymymodel.protect.attack.dither import DitherNoise
 from onlymymodel.protect.attack.guard import Guard
 from onlymymodel.protect.attack.model_inputs import WrittenInputs
 from onlymymodel.protect.attack.recipe import Recipe
@@ -20,7 +21,6 @@ REPAIR_LEVELS = 2  # how far a repair step moves a pixel, in 8-bit levels
 BISECTIONS = 24  # of the threshold above which a pixel is moved
 # fractions of a change that are tried in turn until the rounded photo is inside its bounds
 FRACTIONS = (1.0, 0.995, 0.99, 0.98, 0.97, 0.96, 0.95, 0.93, 0.91, 0.88, 0.84, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
-ROUNDING_ERROR = 1e-3  # of a level: a float change this close to a whole level is that level
 
 
 class Quantized(NamedTuple):
@@ -43,11 +43,11 @@ def project_to_uint8(original: Tensor, delta: Tensor, budget: Budget, mask: Tens
 
     Args:
         original: (B,C,H,W) uint8.
-        delta: (B,C,H,W) float, in pixels of [0,1].
+        delta: (B,C,H,W) float, in pixels of [0,1]; it is overwritten.
         mask: (B,1,H,W), see `Budget.project`.
     """
     if budget.bounds:
-        change = budget.project(delta, to_float(original), mask, whole=True)
+        change = budget.project(delta, original, mask, whole=True, overwrite=True)
         return torch.stack([_dither_inside(*row, budget) for row in zip(original, change, strict=True)])
 
     def round_rows(photos: Tensor, delta: Tensor, mask: Tensor | None) -> Tensor:
@@ -67,17 +67,17 @@ def _dither_inside(photo: Tensor, change: Tensor, budget: Budget) -> Tensor:
     Dithered: sign steps end as far from the photo as its bounds let them, equally far everywhere, and plain rounding
     would take a change of one and a half levels to one or to two levels all over the photo.
     """
-    generator = Generator().manual_seed(0)
+    channels, height, width = photo.shape
     # channels that change alike are rounded alike, where their color is bounded
-    shape = photo.shape if budget.color is None else (1, *photo.shape[1:])
-    noise = torch.rand(shape, generator=generator).to(change)
-    threshold = noise.mul_(1 - 2 * ROUNDING_ERROR).add_(ROUNDING_ERROR)
+    noise = DitherNoise(channels if budget.color is None else 1, height, width)
+    numbers = torch.arange(height)[:, None]  # of the rows
     for fraction in FRACTIONS:
 
-        def round_rows(photo: Tensor, change: Tensor, threshold: Tensor, fraction: float = fraction) -> Tensor:
+        def round_rows(photo: Tensor, change: Tensor, numbers: Tensor, fraction: float = fraction) -> Tensor:
+            threshold = noise.rows(int(numbers[0]), len(numbers)).to(change)
             return _round_inside(photo, fraction * change, threshold, budget)
 
-        pixels = map_rows(round_rows, photo, change, threshold, halo=budget.reach)
+        pixels = map_rows(round_rows, photo, change, numbers, halo=budget.reach)
         if not budget.violations(pixels, photo):
             return pixels
     return photo.clone()
@@ -190,11 +190,11 @@ class _RequiredMargins:
         low = not margin >= self.kappa
 
         def gradient() -> Tensor:
-            total = torch.zeros(pixels.shape, device=pixels.device)
+            if not lacking:
+                return margin_gradient(torch.ones_like(margins, dtype=torch.bool))
+            total = self.deployed.gradient(pixels[0], self.label, lacking, self.landmarks)[None]
             if low:
                 total += margin_gradient(torch.ones_like(margins, dtype=torch.bool))
-            if lacking:
-                total += self.deployed.gradient(pixels[0], self.label, lacking, self.landmarks)
             return total
 
         return _Shortfall(margin, (self.kappa - margin if low else 0.0) + sum(lacking.values()), gradient)
@@ -235,8 +235,12 @@ def _smallest_step(
         moved = to_uint8(start + budget.per_pixel.project(wanted, start, mask, whole=True))
         return (moved.int() - current.int()).to(torch.int8)  # at most REPAIR_LEVELS
 
-    def at_least(threshold: Tensor) -> Tensor:
-        return map_rows(lambda gain: torch.where(gain >= threshold.view(-1, 1, 1, 1), gain, 0), gain)
+    def gained(threshold: Tensor) -> Tensor:
+        total = torch.zeros(len(gain), dtype=torch.double, device=gain.device)
+        for rows in strips(*gain.shape[-2:]):
+            part = gain[..., rows, :]
+            total += torch.where(part >= threshold.view(-1, 1, 1, 1), part, 0).double().flatten(1).sum(1)
+        return total
 
     step = map_rows(largest_step, current, gradient, original, mask, halo=budget.reach)
     gain = gradient
@@ -245,6 +249,6 @@ def _smallest_step(
     low, high = torch.zeros_like(missing), gain.flatten(1).amax(1)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        enough = at_least(middle).flatten(1).sum(1) >= 2 * missing
+        enough = gained(middle) >= 2 * missing
         low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)
     return map_rows(lambda gain, step: torch.where(gain >= low.view(-1, 1, 1, 1), step, 0), gain, step)

@@ -6,7 +6,7 @@ so that the change stays inside every other bound.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pkgutil import resolve_name
@@ -15,6 +15,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from onlymymodel.data.pixels import as_floats
 from onlymymodel.protect.budget import distortion, flip, ssim
 from onlymymodel.protect.budget import lpips as perceptual
 from onlymymodel.protect.budget.kinds import BOUNDS
@@ -55,7 +56,7 @@ class Bound(ABC):
 
         Args:
             delta: (C,H,W) change.
-            original: (C,H,W) photo in [0,1].
+            original: (C,H,W) photo in [0,1], or uint8.
         """
 
     def prepared(self, original: Tensor) -> Self:  # noqa: ARG002 - most bounds compute little of the photo alone
@@ -73,7 +74,7 @@ class Bound(ABC):
 
         Args:
             delta: (C,H,W) change.
-            original: (C,H,W) photo in [0,1].
+            original: (C,H,W) photo in [0,1], or uint8.
         """
         distance = self.distance_along(delta, original)
         return max_fitting_scale(lambda scale: self.admits(distance(scale)), halvings=self.halvings)
@@ -164,7 +165,7 @@ class Ssim(Bound):
         moments: of the photo for which the bound is `prepared`.
     """
 
-    moments: list[ssim.Moments] | None = field(default=None, repr=False, compare=False)
+    moments: ssim.Reference | None = field(default=None, repr=False, compare=False)
     name: ClassVar[str] = "ssim"
 
     @property
@@ -178,11 +179,19 @@ class Ssim(Bound):
 
     def distance_along(self, delta: Tensor, original: Tensor) -> Callable[[float], float]:
         """See `ssim.similarity_along`."""
-        return ssim.similarity_along(delta, self.moments or ssim.moments_of(original))
+        return ssim.similarity_along(delta, self.moments or ssim.Reference(original))
 
     def prepared(self, original: Tensor) -> Self:
         """See `Bound`."""
-        return replace(self, moments=ssim.moments_of(original))
+        return replace(self, moments=ssim.Reference(original))
+
+    def max_scale(self, delta: Tensor, original: Tensor) -> float:
+        """Return what the bisection finds, in fewer measurements: what is lost grows about as the square of the scale.
+
+        See `Bound`.
+        """
+        similarity = self.distance_along(delta, original)
+        return largest_fitting_step(lambda scale: 1 - similarity(scale), 1 - self.limit, 1 << self.halvings)
 
 
 @dataclass(frozen=True)
@@ -190,10 +199,10 @@ class Flip(Bound):
     """Largest FLIP; see `onlymymodel.protect.budget.flip`.
 
     Args:
-        measure: measures the distance from the photo for which the bound is `prepared`.
+        measure: measures the distance from the photo for which the bound is `prepared`, see `flip.distance_from`.
     """
 
-    measure: Callable[[Tensor], float] | None = field(default=None, repr=False, compare=False)
+    measure: Callable[[Tensor, float], float] | None = field(default=None, repr=False, compare=False)
     name: ClassVar[str] = "flip"
     halvings: ClassVar[int] = 6
     power: ClassVar[float] = 0.8  # FLIP grows about as this power of the change
@@ -211,7 +220,7 @@ class Flip(Bound):
     def distance_along(self, delta: Tensor, original: Tensor) -> Callable[[float], float]:
         """See `Bound`; each call filters the photo again."""
         distance = self.measure or flip.distance_from(original)
-        return lambda scale: distance(original + scale * delta)
+        return lambda scale: distance(delta, scale)
 
     def prepared(self, original: Tensor) -> Self:
         """See `Bound`."""
@@ -254,10 +263,11 @@ class Lpips(Bound):
 
     def distance(self, protected: Tensor, original: Tensor) -> float:
         """Return the LPIPS of the two photos."""
-        return perceptual.distance_from(original.float() / 255)(protected.float() / 255)
+        return perceptual.distance_from(as_floats(original))(as_floats(protected))
 
     def distance_along(self, delta: Tensor, original: Tensor) -> Callable[[float], float]:
         """See `Bound`; each call is a forward pass of the network."""
+        original = as_floats(original)
         distance = perceptual.distance_from(original)
         return lambda scale: distance(original + scale * delta)
 
@@ -265,14 +275,6 @@ class Lpips(Bound):
         """Raise UserError if the extra or AlexNet's weights are missing."""
         photo = torch.zeros(3, self.min_side, self.min_side)
         perceptual.distance_from(photo)(photo)
-
-
-def max_scale(bounds: Iterable[Bound], delta: Tensor, original: Tensor) -> float:
-    """Return the largest factor from 0 to 1 by which a change is inside all bounds; see `Bound.max_scale`."""
-    scale = 1.0
-    for bound in bounds:
-        scale *= bound.max_scale(scale * delta, original)
-    return scale
 
 
 def max_fitting_scale(fits: Callable[[float], bool], *, halvings: int) -> float:
@@ -289,3 +291,30 @@ def max_fitting_scale(fits: Callable[[float], bool], *, halvings: int) -> float:
         middle = (inside + outside) / 2
         inside, outside = (middle, outside) if fits(middle) else (inside, middle)
     return inside
+
+
+def largest_fitting_step(loss: Callable[[float], float], limit: float, steps: int) -> float:
+    """Return the largest of the factors 1/steps, 2/steps, ..., 1 at which a loss is within a limit; 0 if none is.
+
+    Args:
+        loss: grows with the factor, about as its square.
+        limit: of the loss.
+        steps: number of factors.
+    """
+    inside, outside, power, guesses = 0, steps, 2.0, 4
+    measured = loss(1.0)
+    if measured <= limit:
+        return 1.0
+    at, guess = 1.0, (limit / measured) ** (1 / power) if measured > 0 else 0.0
+    while outside - inside > 1:
+        # guesses that do not close in are followed by a bisection
+        step = min(max(int(guess * steps), inside + 1), outside - 1) if guesses > 0 else (inside + outside) // 2
+        guesses -= 1
+        before, at, previous = measured, step / steps, at
+        measured = loss(at)
+        inside, outside = (step, outside) if measured <= limit else (inside, step)
+        if measured > 0 and before > 0 and at != previous and measured != before:
+            power = math.log(measured / before) / math.log(at / previous)
+        if measured > 0 and limit > 0 and power > 0:
+            guess = at * (limit / measured) ** (1 / power)
+    return inside / steps

@@ -11,8 +11,9 @@ from typing import Any, Self
 import torch
 from torch import Generator, Tensor
 
+from onlymymodel.data.pixels import as_floats
 from onlymymodel.data.strips import map_rows
-from onlymymodel.protect.budget.bounds import Bound, bound_class, max_scale
+from onlymymodel.protect.budget.bounds import Bound, bound_class
 from onlymymodel.protect.budget.color import DEFINITION as COLOR_DEFINITION
 from onlymymodel.protect.budget.color import clamp_color, largest_color_change
 from onlymymodel.protect.budget.distortion import largest_change
@@ -146,15 +147,17 @@ class Budget:
         *,
         whole: bool = False,
         prepared: Prepared | None = None,
+        overwrite: bool = False,
     ) -> Tensor:
         """Project changes into the budget: to the nearest point for linf, l2 and PSNR each, else by shrinking.
 
         Args:
             delta: (B,C,H,W), any values.
-            original: (B,C,H,W) in [0,1].
+            original: (B,C,H,W) in [0,1], or uint8.
             mask: (B,1,H,W) of 0 and 1; where it is 0 nothing may change.
             whole: count linf in whole 8-bit levels.
             prepared: what `prepare` gives for `original`, where B is 1.
+            overwrite: return the result in the memory of `delta`, for large photos.
 
         Returns:
             delta within `max_change` such that original + delta lies in [0,1] and every bound holds. No row depends on
@@ -162,15 +165,17 @@ class Budget:
         """
 
         def clamp(delta: Tensor, original: Tensor, mask: Tensor | None, fraction: Tensor | None) -> Tensor:
-            delta = delta if mask is None else delta * mask
+            delta, original = delta if mask is None else delta * mask, as_floats(original)
             fraction = self._fraction(original) if fraction is None else fraction
             return self._clamp(torch.clamp(delta, -original, 1 - original), original, fraction, whole)
 
         fraction, bounds = prepared or (None, self.bounds)
-        delta = map_rows(clamp, delta, original, mask, fraction, halo=self.reach)
-        if bounds:
-            for change, photo in zip(delta, original, strict=True):
-                change *= max_scale(bounds, change, photo)
+        out = delta if overwrite else None
+        delta = map_rows(clamp, delta, original, mask, fraction, halo=self.reach, out=out)
+        for change, photo in zip(delta, original, strict=True):
+            for bound in bounds:  # each has its effect before the next is measured
+                if (scale := bound.max_scale(change, photo)) != 1:
+                    change *= scale
         return delta
 
     @property

@@ -14,9 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from onlymymodel.data.pixels import as_floats
 from onlymymodel.data.strips import strips
 from onlymymodel.protect.budget.filters import separable
 
+KEPT = 4  # strips of an original that are kept as the eye sees them; others are filtered again for each measurement
 PIXELS_PER_DEGREE = 67.0  # a screen 0.7 m wide with 3840 pixels, seen from 0.7 m
 DEFINITION = f"mean over the photo of LDR FLIP, {PIXELS_PER_DEGREE:g} pixels per degree of visual angle, sRGB"
 
@@ -101,18 +103,27 @@ def flip_map(first: Tensor, second: Tensor) -> Tensor:
     return _difference(_see(first), _see(second))
 
 
-def distance_from(original: Tensor) -> Callable[[Tensor], float]:
-    """Return a function that measures the FLIP of (C,H,W) photos in [0,1] to `original`, of the same shape."""
+def distance_from(original: Tensor) -> Callable[[Tensor, float], float]:
+    """Return a function that measures the FLIP of a photo and the photo + scale * delta, from delta and scale.
+
+    Args:
+        original: (C,H,W) in [0,1], or uint8; the change has the same shape.
+    """
     height, width = original.shape[-2:]
     bands = [_Band.around(rows, height) for rows in strips(height, width)]
-    seen = [band.inside(_see(original[..., band.rows, :])) for band in bands]
 
-    def distance(other: Tensor) -> float:
-        parts = (
-            _difference(clean, band.inside(_see(other[..., band.rows, :])))
-            for band, clean in zip(bands, seen, strict=True)
-        )
-        return sum(float(part.double().sum()) for part in parts) / (height * width)
+    def see(band: _Band, delta: Tensor | None = None, scale: float = 1.0) -> _Seen:
+        photo = as_floats(original[..., band.rows, :])
+        return band.inside(_see(photo if delta is None else photo + scale * delta[..., band.rows, :]))
+
+    kept = [see(band) for band in bands[:KEPT]]
+
+    def distance(delta: Tensor, scale: float) -> float:
+        total = 0.0
+        for index, band in enumerate(bands):
+            clean = kept[index] if index < len(kept) else see(band)
+            total += float(_difference(clean, see(band, delta, scale)).double().sum())
+        return total / (height * width)
 
     return distance
 

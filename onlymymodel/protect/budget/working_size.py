@@ -11,7 +11,7 @@ from onlymymodel.protect.budget.budget import Budget
 
 
 def resize_change(delta: Tensor, originals: Tensor) -> Tensor:
-    """Resize a change from working size to the size of the originals.
+    """Resize a change from working size to the size of the originals; the result is a new tensor.
 
     Args:
         delta: (B,C,h,w).
@@ -19,7 +19,7 @@ def resize_change(delta: Tensor, originals: Tensor) -> Tensor:
     """
     size = originals.shape[-2:]
     if delta.shape[-2:] == size:
-        return delta
+        return delta.clone()
     return F.interpolate(delta, size=size, mode="bilinear", align_corners=False)
 
 
@@ -34,14 +34,14 @@ def budget_at_working_size(
 
     Args:
         budget: of the photo.
-        original: (C,H,W) in [0,1].
+        original: (C,H,W) uint8.
         working: (C,h,w) in [0,1], the same photo at working size.
         mask: (1,H,W) of 0 and 1, where the photo may change.
         working_mask: (1,h,w), the same at working size.
     """
     signs = torch.randint(2, working.shape, generator=Generator().manual_seed(0)).to(working) * 2 - 1
     noise = budget.per_pixel.project(budget.linf * signs[None], working[None], working_mask[None])
-    scaled = (resize_change(noise, original[None]) * mask)[0]
+    scaled = resize_change(noise, original[None]).mul_(mask)[0]
     limits: dict[str, Any] = {}
     for bound in budget.bounds:
         distance = bound.distance_along(noise[0], working)(bound.max_scale(scaled, original))

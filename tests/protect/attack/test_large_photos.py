@@ -58,7 +58,14 @@ def test_rounding_is_that_of_the_whole_photo(size: tuple[int, int, int], monkeyp
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(
     "limits",
-    [{}, {"shape": "texture"}, {"luma": 3 / 255}, {"shape": "texture", "luma": 3 / 255, "psnr": 36.0}, {"ssim": 0.95}],
+    [
+        {},
+        {"shape": "texture"},
+        {"luma": 3 / 255},
+        {"shape": "texture", "luma": 3 / 255, "psnr": 36.0},
+        {"ssim": 0.95},
+        {"shape": "texture", "ssim": 0.97, "flip": 0.06},
+    ],
 )
 def test_repair_gives_the_pixels_of_the_whole_photo(
     size: tuple[int, int, int], limits: dict[str, Any], monkeypatch: pytest.MonkeyPatch

@@ -15,7 +15,7 @@ from onlymymodel.protect.attack.quantize import project_to_uint8
 from onlymymodel.protect.attack.recipe import make_recipe
 from onlymymodel.protect.attack.uint8 import to_float, to_uint8
 from onlymymodel.protect.budget.batch import BatchBudget
-from onlymymodel.protect.budget.bounds import L2, Psnr, Ssim, max_fitting_scale
+from onlymymodel.protect.budget.bounds import L2, Psnr, Ssim, largest_fitting_step, max_fitting_scale
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.distortion import ssim
 
@@ -252,6 +252,21 @@ def test_max_fitting_scale_is_inside_and_tight() -> None:
     assert max_fitting_scale(lambda _: False, halvings=5) == 0.0
     scale = max_fitting_scale(lambda scale: scale <= 0.3, halvings=10)
     assert 0.3 - 2**-10 < scale <= 0.3
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize("limit", [0.0, 1e-9, 0.01, 0.3, 0.6999, 0.7, 0.71])
+def test_the_largest_step_is_that_of_a_bisection_in_fewer_measurements(power: float, limit: float) -> None:
+    asked = []
+
+    def loss(scale: float) -> float:
+        asked.append(scale)
+        return float(0.7 * scale**power + 0.02 * math.sin(3 * scale))
+
+    found = largest_fitting_step(loss, limit, 1024)
+    measurements = len(asked)
+    assert found == max_fitting_scale(lambda scale: loss(scale) <= limit, halvings=10)
+    assert measurements <= (8 if limit >= 0.01 else 16)
 
 
 def test_json_round_trip() -> None:

@@ -38,7 +38,8 @@ def test_every_pixel_is_that_of_the_reference_implementation(levels: int, channe
     expected, made = reference_map(first, second), flip_map(to_float(first), to_float(second))
     torch.testing.assert_close(made, expected, rtol=0, atol=1.5e-3)
     assert flip(first, second) == pytest.approx(float(expected.mean()), rel=1e-3)
-    assert distance_from(to_float(first))(to_float(second)) == pytest.approx(flip(first, second), rel=1e-5)
+    measured = distance_from(first)(to_float(second) - to_float(first), 1.0)
+    assert measured == pytest.approx(flip(first, second), rel=1e-5)
 
 
 def test_equal_photos_do_not_differ() -> None:
@@ -52,7 +53,7 @@ def test_a_large_photo_is_measured_in_strips(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(strips, "STRIP_PIXELS", 16 * 64)
     assert len(list(strips.strips(64, 64))) == 4
     assert flip(first, second) == pytest.approx(whole, rel=1e-6)
-    assert distance_from(to_float(first))(to_float(second)) == pytest.approx(whole, rel=1e-5)
+    assert distance_from(first)(to_float(second) - to_float(first), 1.0) == pytest.approx(whole, rel=1e-5)
 
 
 @pytest.mark.parametrize("limit", [0.2, 0.1, 0.02])
@@ -60,7 +61,7 @@ def test_a_change_is_shrunk_to_the_limit_and_little_further(limit: float) -> Non
     original = to_float(photo())
     delta = to_float(noisy(photo(), 60)) - original
     shrunk = original + Flip(limit).max_scale(delta, original) * delta
-    reached = distance_from(original)(shrunk)
+    reached = distance_from(original)(shrunk - original, 1.0)
     assert 0.97 * limit <= reached <= limit
     assert Flip(0.0).max_scale(delta, original) == 0
     assert Flip(1.0).max_scale(delta, original) == 1
