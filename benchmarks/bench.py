@@ -26,7 +26,7 @@ from measured import MeasuredRun, current_name
 from public_assets import INSTRUCTIONS, prepare
 
 WIDTH = 88
-ON_DEVICE = ("transfer", "deployments", "frontier", "faces")  # the others run on the CPU
+ON_DEVICE = ("transfer", "deployments", "frontier", "faces", "parties")  # the others run on the CPU
 VARIANTS, TEAMS, VALIDATION = 10, 2, 8  # of recipes.py
 
 
@@ -81,6 +81,7 @@ BENCHMARKS = {
     "overhead": Benchmark("the cost of a step", ("", "--folding", "--recipes")),
     "memory": Benchmark("the memory that photos of 1 to 100 megapixels take", ("",), needs=()),
     "faces": Benchmark("people and expressions on whole photos", ("",), needs=("faces",)),
+    "parties": Benchmark("parties of several kinds on whole photos", ("--limit 12",), needs=("faces",)),
     "audits": Benchmark("what gradients, layers, weights and representations give away", ("",), needs=()),
     "train_zoo": Benchmark("training of the bundled models, which it replaces", ("",), needs=()),
     "train_purifier": Benchmark("training of the bundled purifier, which it replaces", ("",), needs=()),

@@ -15,6 +15,7 @@ import audit_tables
 import deployment_tables
 import face_tables
 import frontier_tables
+import party_tables
 from assets import RESULTS, ROOT
 from markup import marked_name, share, short_name, table
 from measured import MeasuredRun, current_name
@@ -22,7 +23,7 @@ from measured import MeasuredRun, current_name
 from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN
 from onlymymodel.evaluate.score import wilson
 
-PAGES = (ROOT / "README.md", ROOT / "docs" / "measured.md", RESULTS / "README.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "measured.md", ROOT / "docs" / "parties.md", RESULTS / "README.md")
 RECIPES = ("default", "exact", "robust", "ens", "fmd")  # first in a table; peers follow
 TEAMS = ("resnet50", "vit_tiny", "mobilenet_v2")
 
@@ -214,6 +215,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "faces-emotion-not-identity": lambda: table(*face_tables.emotion_not_identity()),
     "faces-identity-not-emotion": lambda: table(*face_tables.identity_not_emotion()),
     "faces-deployed": lambda: table(*face_tables.deployed()),
+    "parties": party_tables.parties,
     "faces-details": lambda: table(*face_tables.details()),
 }
 
