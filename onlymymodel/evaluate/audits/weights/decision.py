@@ -34,7 +34,7 @@ def weights_decision(report: AuditReport) -> Decision:
     state = worst_state([line.state for line in lines if line.state])
     return Decision(
         state=state,
-        verdict=_verdict(by_name[EVIDENCE], by_name[RECONSTRUCTION], lines[0].state),
+        verdict=_verdict(report),
         columns=COLUMNS,
         lines=(*lines, *_accuracy(report)),
         advice=tuple(_advice(state)),
@@ -52,7 +52,8 @@ def _evidence(name: str, values: Mapping[str, Value], report: AuditReport) -> Li
         LOW: Cell(low, "" if low is not None else note),
         HIGH: Cell(values["difference_high"], "" if low is not None else note),
     }
-    return Line(name, "partly" if betrays else "nothing found", cells)
+    state: State = "partly" if betrays else QUIET
+    return Line(name, state if low is not None else None, cells)
 
 
 def _reconstruction(values: Mapping[str, Value]) -> Line:
@@ -101,16 +102,25 @@ def _accuracy(report: AuditReport) -> list[Line]:
     return [Line("task accuracy", None, cells)]
 
 
-def _verdict(evidence: Mapping[str, Value], rebuilt: Mapping[str, Value], state: State | None) -> str:
+def _verdict(report: AuditReport) -> str:
+    """Return the verdict by rightly answered pictures, the stricter control, where there are enough of them."""
+    by_name = {row.name: row.values for row in report.rows}
+    strict = by_name[RIGHT]["cosine_training"] is not None
+    evidence, rebuilt = by_name[RIGHT if strict else EVIDENCE], by_name[RECONSTRUCTION]
     sentences = ["There were too few pictures to test the weights with."]
     if evidence["cosine_training"] is not None:
-        says = "betray" if state == "partly" else "do not betray"
+        says = "betray" if float(evidence["difference_low"] or 0) > 0 else "do not betray"
         sentences = [
             f"The weights {says} which pictures they were trained on: margin gradients of {evidence['pictures']} "
             f"training pictures explain them at a cosine of {evidence['cosine_training']:.2f}, those of as many others "
-            f"at {evidence['cosine_others']:.2f} (95 % interval of the difference {evidence['difference_low']:.2f} to "
-            f"{evidence['difference_high']:.2f})."
+            f"{'that are answered rightly too ' if strict else ''}at {evidence['cosine_others']:.2f} (95 % interval of "
+            f"the difference {evidence['difference_low']:.2f} to {evidence['difference_high']:.2f})."
         ]
+        if not strict:
+            sentences.append(
+                "Too few others are answered rightly for the stricter control: wrong answers alone may make the "
+                "difference, and tell training pictures apart without the weights."
+            )
     sentences.append(
         f"The ten best reconstructed pictures correlate at {rebuilt['correlation_training']:.2f} with training "
         f"pictures and at {rebuilt['correlation_others']:.2f} with others; the best at "
