@@ -42,6 +42,7 @@ EXTRAS = {
     "s3": ("s3fs",),
     "gcs": ("gcsfs",),
     "sign": ("cryptography",),
+    "ray": ("ray",),
 }
 
 

@@ -39,7 +39,7 @@ def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard
     _say(output, "passed over", *(f"{count}: {reason}" for reason, count in others.most_common()))
     with exit_on_interrupt():
         from onlymymodel.cli.assumed import warn_assumed
-        from onlymymodel.cli.protect import number_of_workers
+        from onlymymodel.cli.engine import number_of_workers
         from onlymymodel.progress import remark
         from onlymymodel.protect.folder import Job
         from onlymymodel.protect.known import check_known

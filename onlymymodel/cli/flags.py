@@ -145,11 +145,6 @@ def add_limits(group: Any) -> None:
     group.add_argument("--time-limit", type=seconds, metavar="SECONDS", help=time)
 
 
-def worker_count(text: str) -> int | str:
-    """Parse a number of workers, or `auto`."""
-    return AUTO if text == AUTO else positive(text)
-
-
 def add_recipe(group: Any) -> None:
     """Add a flag for each field of the recipe; its value is None unless the user gives it."""
     for setting in fields(Recipe):

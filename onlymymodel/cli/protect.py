@@ -2,14 +2,12 @@
 
 import argparse
 import logging
-import os
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onlymymodel.cli.assumed import warn_assumed
+from onlymymodel.cli.engine import add_engine, check_engine, worker_count, workers_of
 from onlymymodel.cli.flags import (
-    AUTO,
     add_budget,
     add_files,
     add_labels,
@@ -18,7 +16,6 @@ from onlymymodel.cli.flags import (
     add_models,
     add_recipe,
     add_run_file,
-    worker_count,
 )
 from onlymymodel.cli.interrupt import exit_on_interrupt
 from onlymymodel.cli.parser import Parser
@@ -29,12 +26,7 @@ from onlymymodel.protect.budget.strengths import STRENGTHS
 from onlymymodel.protect.portable import make_portable
 
 if TYPE_CHECKING:
-    import torch
-
-    from onlymymodel.protect.context import Context
     from onlymymodel.protect.places import Places
-    from onlymymodel.protect.workers import WorkerSettings
-    from onlymymodel.settings import RunSettings
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +65,7 @@ def add_flags(parser: Parser) -> None:
     machine = add_machine(parser)
     add_limits(machine)
     machine.add_argument("--workers", type=worker_count, default=1, metavar="N|auto", help=processes)
+    add_engine(machine)
     part = "protect one part of the photos, such as 1/3, for omm merge; auto: as Slurm, Kubernetes or torchrun say"
     machine.add_argument("--shard", metavar="I/N|auto", help=part)
     kinds = "compute with AVX2 at most and one thread a process, so that more kinds of machines write the same bytes"
@@ -104,6 +97,7 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
 
         checked = check_photos(arguments, arguments.source)
         check_key(arguments)
+        check_engine(arguments, places.source)
         check_continues(arguments, checked.settings)
         shard = None if arguments.shard is None else parse_shard(arguments.shard)
         if shard is not None and arguments.sign is not None:
@@ -131,7 +125,7 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
     device = pick_device(arguments.device)
     context, heldout = settings.load(device=device, allow_python=arguments.allow_python, progress=True)
     warn_assumed((context.authorized, *context.surrogates, *heldout))
-    workers = _workers(arguments, settings, context)
+    workers = workers_of(arguments, settings, context)
     limits = Limits.of(context, arguments.memory, arguments.time_limit, 1 if workers is None else workers.count)
     check_known(context, [entry.file for entry in checked.photos], limits)
     job = Job(
@@ -170,21 +164,3 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
         output.say(to_text(results))
         output.add(report=job.out / PAGE, models=scores(results))
     return 0 if summary.all_protected else 1
-
-
-def _workers(arguments: argparse.Namespace, settings: "RunSettings", context: "Context") -> "WorkerSettings | None":
-    """Return the workers that are asked for; None for none beside this process."""
-    from onlymymodel.protect.workers import WorkerSettings
-    from onlymymodel.settings import make_context
-
-    count = number_of_workers(arguments.workers, context.device)
-    return None if count == 1 else WorkerSettings(count, partial(make_context, settings, arguments.allow_python))
-
-
-def number_of_workers(given: int | str, device: "torch.device") -> int:
-    """Return a number of workers that is given; with auto, one for each GPU or core."""
-    import torch
-
-    if given != AUTO:
-        return int(given)
-    return torch.cuda.device_count() if device.type == "cuda" else len(os.sched_getaffinity(0))

@@ -17,6 +17,7 @@ from onlymymodel.protect.folder_run import FolderRun
 from onlymymodel.protect.folder_summary import Summary
 from onlymymodel.protect.limits import UNLIMITED, Limits
 from onlymymodel.protect.photo_record import MANIFEST
+from onlymymodel.protect.ray_engine import RaySettings
 from onlymymodel.protect.shards import Shard, find_shards
 from onlymymodel.protect.workers import WorkerSettings
 from onlymymodel.runtime import configure
@@ -40,8 +41,8 @@ class Job:
             photo's path and name with any image suffix.
         batch_size: number of photos of one working size, or of faces on them, that are optimized together.
         only: paths below the source of the photos to protect; other files are ignored. All photos if None.
-        workers: processes that compute, each with one thread; None to compute in this one. The written bytes do not
-            depend on it where this one has one thread, too.
+        workers: processes, or actors of Ray, that compute, each with one thread; None to compute in this one. The
+            written bytes do not depend on it where this one has one thread, too.
         shard: the part of the photos to protect, in a folder of its own in `out`, see `merge_shards`; all if None.
         identical: whether to refuse a process that computes other numbers than the first one, see `Canary`.
         results: the store of the protected photos, whose records are in `out`; the folder `out` if None.
@@ -56,7 +57,7 @@ class Job:
     masks: Path | None = None
     batch_size: int = 8
     only: Collection[str] | None = None
-    workers: WorkerSettings | None = None
+    workers: WorkerSettings | RaySettings | None = None
     shard: Shard | None = None
     limits: Limits = UNLIMITED
     identical: bool = False

@@ -25,14 +25,16 @@ from onlymymodel.protect.machines import add_machine
 from onlymymodel.protect.own_outputs import own_outputs
 from onlymymodel.protect.photo_outcome import blank_record
 from onlymymodel.protect.photo_record import PhotoManifest, PhotoRecord
-from onlymymodel.protect.workers import WORKER_ENDED, WorkerPool
+from onlymymodel.protect.ray_engine import RaySettings
+from onlymymodel.protect.remote_batches import CHANGED, PhotoName
+from onlymymodel.protect.workers import WORKER_ENDED
 
 if TYPE_CHECKING:
     from onlymymodel.protect.folder import Job
 
 NOT_WRITTEN, NOT_REMOVED = "cannot be written", "the file of an earlier run cannot be removed"
 # the photo may not have caused it, or another run may have other limits: the next run tries it again
-TRIED_AGAIN = (NOT_WRITTEN, NOT_REMOVED, NO_MEMORY, UNEXPECTED, WORKER_ENDED, TOO_MUCH_MEMORY, TOO_MUCH_TIME)
+TRIED_AGAIN = (NOT_WRITTEN, NOT_REMOVED, NO_MEMORY, UNEXPECTED, WORKER_ENDED, TOO_MUCH_MEMORY, TOO_MUCH_TIME, CHANGED)
 
 
 @dataclass
@@ -44,18 +46,24 @@ class Batch:
         own: photos that are protected files of an earlier run, with their hashes.
         readable: the other photos.
         finished: records of those of them that an earlier run finished.
+        names: of the readable photos, for workers that read them themselves.
     """
 
     unread: list[tuple[Entry, PhotoRecord]] = field(default_factory=list)
     own: list[tuple[Entry, PhotoSource, str]] = field(default_factory=list)
     readable: list[tuple[Entry, PhotoSource]] = field(default_factory=list)
     finished: dict[PurePosixPath, PhotoRecord] = field(default_factory=dict)
+    names: list[PhotoName] = field(default_factory=list)
 
     @property
     def sources(self) -> list[PhotoSource]:
         """What has to be computed: the whole batch unless all of it is finished, so that a resumed run is the same."""
         unfinished = any(entry.relative not in self.finished for entry, _ in self.readable)
         return [source for _, source in self.readable] if unfinished else []
+
+    def forget(self) -> None:
+        """Let go of the bytes of the readable photos."""
+        self.readable = [(entry, PhotoSource(b"", source.label)) for entry, source in self.readable]
 
 
 class FolderRun:
@@ -106,7 +114,7 @@ class FolderRun:
         """Yield each batch with the results of its sources, computed here or by workers."""
         job, last, computed = self.job, monotonic(), 0
         if job.workers is not None:
-            with WorkerPool(job.workers, job.context, job.batch_size, self._admit, job.limits) as pool:
+            with job.workers.pool(job.context, job.batch_size, self._admit, job.limits) as pool:
                 for batch, results in pool.run(batches):
                     if results:
                         # the first batches of all workers end at about the same time
@@ -159,6 +167,9 @@ class FolderRun:
                 batch.own.append((entry, source, digest))
             else:
                 batch.readable.append((entry, source))
+                if isinstance(self.job.workers, RaySettings):
+                    mask = _path_of_mask(entry, self.job.masks)
+                    batch.names.append(PhotoName.of(entry.path, digest, label, mask))
         for entry, source in batch.readable:
             for record, store in self._earlier_records(entry):
                 if self._holds(record, sha256(source.data), source, store):
@@ -217,7 +228,8 @@ class FolderRun:
     def _read(self, entry: Entry, label: int | None) -> PhotoSource:
         """Return the input of a photo. Raises OSError or MemoryError."""
         limit = max_photo_bytes(self.job.context.max_pixels)
-        return PhotoSource(read_regular(entry.file, limit), label, _mask_of(entry, self.job.masks, limit))
+        mask = _path_of_mask(entry, self.job.masks)
+        return PhotoSource(read_regular(entry.file, limit), label, None if mask is None else read_regular(mask, limit))
 
     def _holds(self, record: PhotoRecord, digest: str, source: PhotoSource, store: Store) -> bool:
         """Return whether a record of an earlier run still holds: same source, mask, label and file in the store."""
@@ -261,13 +273,13 @@ class FolderRun:
         self._finish(entry, None, replace(record, source_sha256=None))
 
 
-def _mask_of(entry: Entry, masks: Path | None, max_bytes: int) -> bytes | None:
-    """Return the bytes of a photo's mask; None if it has none. Raises OSError."""
+def _path_of_mask(entry: Entry, masks: Path | None) -> Path | None:
+    """Return the file of a photo's mask; None if it has none. Raises OSError."""
     if masks is None or masks.is_file():
-        return None if masks is None else read_regular(masks, max_bytes)
+        return masks
     folder = masks / entry.relative.parent
     present = {path.suffix for path in folder.iterdir()} if folder.is_dir() else set()
     # as in `scan`, suffixes may have any case; lower case first
     suffixes = sorted((suffix for suffix in present if suffix.lower() in SUFFIXES), key=str.swapcase)
     candidates = (folder / f"{entry.relative.stem}{suffix}" for suffix in suffixes)
-    return next((read_regular(path, max_bytes) for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if path.is_file()), None)

@@ -54,6 +54,10 @@ class WorkerSettings:
     count: int
     make_context: MakeContext
 
+    def pool(self, context: Context, batch_size: int, admit: Admit, limits: Limits) -> "WorkerPool":
+        """Return an executor, see `WorkerPool`."""
+        return WorkerPool(self, context, batch_size, admit, limits)
+
 
 class _Task(NamedTuple):
     """Photos of one batch that a worker computes together.
@@ -198,7 +202,7 @@ class WorkerPool:
         ours, theirs = spawn.Pipe()
         process = spawn.Process(
             target=_work,
-            args=(theirs, self.settings.make_context, _device(self.context.device, index), _cards(self.context),
+            args=(theirs, self.settings.make_context, _device(self.context.device, index), cards(self.context),
                   self.batch_size, self.limits),
             name=f"omm-worker-{index}",
             daemon=True,
@@ -212,7 +216,7 @@ def _work(
     connection: Connection,
     make_context: MakeContext,
     device: str,
-    cards: Sequence[str],
+    expected: Sequence[str],
     batch_size: int,
     limits: Limits,
 ) -> None:
@@ -221,7 +225,7 @@ def _work(
     torch.set_num_threads(1)
     try:
         context = make_context(device)
-        if _cards(context) != cards:
+        if cards(context) != expected:
             raise UserError("a worker loaded other models than the run: a file of weights has changed meanwhile")
         connection.send(run_canary(context))
         while True:
@@ -235,7 +239,7 @@ def _work(
         connection.send(RuntimeError(f"{type(error).__name__} in a worker process: {first_line(error)}"))
 
 
-def _cards(context: Context) -> list[str]:
+def cards(context: Context) -> list[str]:
     """Return what has to be the same in every process: the hashes of all models, the recipe and its attack's code."""
     models = (context.authorized, *context.surrogates)
     attack = "" if context.attack is None else context.attack.sha256

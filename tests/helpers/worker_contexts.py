@@ -2,7 +2,9 @@
 
 import os
 import signal
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from hostile import CONTEXT
@@ -67,3 +69,38 @@ def make_imprecise(device: str) -> Context:  # noqa: ARG001
     assert isinstance(net, Linear)
     weights = net.weights.data * (1 + 2**-20)
     return replace(CONTEXT, surrogates=(classifier(Linear(weights, net.bias.data), 3, theirs().card.uri),))
+
+
+def context_named(name: str, device: str) -> Context:
+    """The context of `make_NAME`, for executors that take texts; `once:FILE` and `slow` have contexts of their own."""
+    kind, _, place = name.partition(":")
+    if kind in ("once", "slow"):
+        net = theirs().net
+        assert isinstance(net, Linear)
+        network = _DyingOnce(net, Path(place)) if kind == "once" else _Slow(net.weights.data, net.bias.data)
+        return replace(CONTEXT, surrogates=(classifier(network, 3, theirs().card.uri),))
+    if name == "usual":
+        return CONTEXT
+    context: Context = globals()[f"make_{name}"](device)
+    return context
+
+
+class _Slow(Linear):
+    def forward(self, pixels: Tensor) -> Tensor:
+        time.sleep(0.1)
+        return super().forward(pixels)
+
+
+class _DyingOnce(Linear):
+    """Kills its process on the second photo, if no process has done so before."""
+
+    def __init__(self, net: Linear, marker: Path) -> None:
+        super().__init__(net.weights.data, net.bias.data)
+        self.marker, self.seen = marker, 0
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        self.seen += 1
+        if self.seen > 6 and not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(pixels)
