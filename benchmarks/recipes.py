@@ -3,7 +3,7 @@
     python benchmarks/recipes.py                  # resumable; one JSON for each variant and team
     python benchmarks/recipes.py --variants default looks-1 --teams mobilenet_v2 --limit 16
 
-Images: nips2017_validation, those that the authorized model reads. Epsilon is 8. In each team one model plays the
+Images: nips2017_validation, those that the authorized model reads. In each team one model plays the
 unknown one: less of its log-probability of the label is better. What the authorized model keeps is counted over all
 deployments, those through which `default` keeps photos and the others.
 """
@@ -33,7 +33,7 @@ from onlymymodel.surrogates.deployments import DEPLOYMENTS, get_deployments
 from onlymymodel.surrogates.readings import read_input
 
 FOLDER = ASSETS / "imagenet" / "nips2017_validation"
-EPSILON, BATCH = 8, 8
+BATCH = 8
 FIT = "crop"
 HEARD = ("as-written", "jpeg-75", "half-and-back", "facebook-2021")  # deployments through which the unknown model reads
 
@@ -71,6 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", nargs="+", choices=["exact", *VARIANTS], default=["exact", *VARIANTS])
     parser.add_argument("--teams", nargs="+", choices=TEAMS, default=list(TEAMS))
+    parser.add_argument("--epsilon", type=int, default=8, metavar="N", help="of 255 (8)")
     parser.add_argument(
         "--limit", type=int, default=48, metavar="N", help="the first N images that are read; all by default"
     )
@@ -78,15 +79,15 @@ def main() -> None:
     configure()
     for variant in arguments.variants:
         for name in arguments.teams:
-            target = RESULTS / "recipes" / f"{name}-{variant}.json"
+            target = RESULTS / "recipes" / f"{name}-{variant}-{arguments.epsilon}.json"
             if target.exists() and json.loads(target.read_text(encoding="utf-8"))["limit"] >= arguments.limit:
                 continue
-            content = measure(TEAMS[name], variant, arguments.limit)
+            content = measure(TEAMS[name], variant, arguments.epsilon, arguments.limit)
             write_json(target, content)
             print(f"{name} {variant}: {describe(content)}", flush=True)
 
 
-def measure(team: SearchTeam, variant: str, limit: int) -> dict[str, Any]:
+def measure(team: SearchTeam, variant: str, epsilon: int, limit: int) -> dict[str, Any]:
     """Protect the images by one variant, and measure the authorized and the unknown model on each."""
     authorized, unknown, *surrogates = (
         load_model(uri(name, FIT)) for name in (team.authorized, team.unknown, *team.surrogates)
@@ -102,7 +103,7 @@ def measure(team: SearchTeam, variant: str, limit: int) -> dict[str, Any]:
         for start in range(0, len(same_size), BATCH):
             part = same_size[start : start + BATCH]
             started = time.process_time()
-            protected = protect_part(part, authorized, surrogates, recipe)
+            protected = protect_part(part, authorized, surrogates, recipe, epsilon)
             seconds += time.process_time() - started
             for photo, pixels in zip(part, protected, strict=True):
                 before, after = (deployed.measure(version, photo.label) for version in (photo.pixels, pixels))
@@ -115,11 +116,12 @@ def measure(team: SearchTeam, variant: str, limit: int) -> dict[str, Any]:
                 )
     return {
         "schema": 1,
-        "made_by": f"benchmarks/recipes.py --variants {variant} --teams {team.authorized} --limit {limit}",
+        "made_by": f"benchmarks/recipes.py --variants {variant} --teams {team.authorized} --epsilon {epsilon} "
+        f"--limit {limit}",
         "team": team.authorized,
         "variant": variant,
         "limit": limit,
-        "epsilon": EPSILON,
+        "epsilon": epsilon,
         "photos": rows,
         "cpu_seconds_per_photo": round(seconds / len(rows), 2),
         "models": {model.card.uri: model.card.sha256 for model in (authorized, unknown, *surrogates)},
@@ -152,7 +154,7 @@ def read_photos() -> list[LabelledPhoto]:
 
 
 def protect_part(
-    photos: list[LabelledPhoto], authorized: Classifier, surrogates: list[Classifier], recipe: Recipe
+    photos: list[LabelledPhoto], authorized: Classifier, surrogates: list[Classifier], recipe: Recipe, epsilon: int
 ) -> torch.Tensor:
     """Return (B,3,H,W) uint8 protected photos of one size."""
     return protect_batch(
@@ -160,7 +162,7 @@ def protect_part(
         torch.tensor([photo.label for photo in photos]),
         authorized=authorized,
         surrogates=surrogates,
-        budget=Budget(EPSILON / 255),
+        budget=Budget(epsilon / 255),
         recipe=recipe,
         generators=[photo_generator(recipe.seed, photo.data) for photo in photos],
     ).pixels
