@@ -199,6 +199,12 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"training steps of the generator ({usual.steps})",
     )
+    parser.add_argument(
+        "--reconstruction-steps",
+        type=positive,
+        metavar="N",
+        help=f"steps of the reconstruction of pictures ({usual.reconstruction_steps})",
+    )
 
 
 def _add_representation(parser: argparse.ArgumentParser) -> None:

@@ -98,6 +98,10 @@ def two() -> Classifier:
     return small_cnn(0, 2)
 
 
+FIRST_FINDINGS = [
+    "combination of margin gradients", "the same, of pictures that are answered rightly", "reconstruction: ten best",
+    "all classes",
+]  # fmt: skip
 NAMED = ["--model", "python:test_audit_commands:sixteen", "--allow-python", "--size", "16"]
 
 
@@ -175,10 +179,11 @@ def test_weights_of_a_network_that_was_trained_on_the_photos(photos: Path, tmp_p
     for emotion in range(2):
         (others / f"feeling-{emotion}").mkdir(parents=True)
         Image.fromarray(render(6, emotion, 9, 48)).save(others / f"feeling-{emotion}" / "0.png")
-    words = ["--network", "mlp", "--others", str(others), "--steps", "2", "--epochs", "2", "--size", "16"]
+    words = ["--network", "mlp", "--others", str(others), "--epochs", "2", "--size", "16"]
+    words += ["--steps", "2", "--reconstruction-steps", "2"]
     assert main(["audit", "weights", str(photos), "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
     (report,) = reports(tmp_path / "a")
-    assert report["rows"][0]["name"] == "all classes"
+    assert [row["name"] for row in report["rows"]][:2] == FIRST_FINDINGS[:2]
 
 
 @pytest.mark.parametrize("people", [1, 2])
@@ -186,11 +191,11 @@ def test_weights_of_a_network_that_was_trained_on_the_photos(photos: Path, tmp_p
 def test_weights_of_a_named_model_find_classes_in_its_answers(layout: str, people: int, tmp_path: Path) -> None:
     sides = [photos_of(range(people), tmp_path / side, layout, seed) for seed, side in enumerate(("members", "others"))]
     members, others = map(str, sides)
-    words = [*NAMED, "--others", others, "--steps", "1"]
+    words = [*NAMED, "--others", others, "--steps", "1", "--reconstruction-steps", "2"]
     assert main(["audit", "weights", members, "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
     (report,) = reports(tmp_path / "a")
     answers = set(sixteen()(folder_pictures(sides[0], 16).pixels).argmax(1).tolist())
-    assert {row["name"] for row in report["rows"][1:]} <= {f"class {label}" for label in answers}
+    assert {row["name"] for row in report["rows"]} <= {*FIRST_FINDINGS, *(f"class {label}" for label in answers)}
     assert "the network's own answers" in report["assumptions"][0]
     assert report["settings"]["training"] == {}  # its answers are right by definition
 
@@ -198,10 +203,10 @@ def test_weights_of_a_named_model_find_classes_in_its_answers(layout: str, peopl
 @pytest.mark.slow
 def test_weights_of_a_named_model_go_by_a_folder_for_each_class(photos: Path, tmp_path: Path) -> None:
     model = ["--model", "python:test_audit_commands:two", "--allow-python", "--size", "16"]
-    words = [*model, "--others", str(photos), "--steps", "1"]
+    words = [*model, "--others", str(photos), "--steps", "1", "--reconstruction-steps", "2"]
     assert main(["audit", "weights", str(photos), "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
     (report,) = reports(tmp_path / "a")
-    assert [row["name"] for row in report["rows"]] == ["all classes", "class 0", "class 1"]
+    assert [row["name"] for row in report["rows"]] == [*FIRST_FINDINGS, "class 0", "class 1"]
     assert not any("own answers" in sentence for sentence in report["assumptions"])
     right = (two()(folder_pictures(photos, 16).pixels).argmax(1) == torch.arange(16) // 8).double().mean().item()
     assert report["settings"]["training"]["accuracy_training"] == right

@@ -64,7 +64,7 @@ def test_held_out_models_judge_the_written_files(
     models = ["--authorized", "python:toys:mine", "--surrogate", "python:toys:theirs", "--allow-python"]
     command = ["protect", str(photos), "--out", str(out), *models, *QUICK, "--heldout", "python:toys:others"]
     assert main(command) == 0
-    assert "held-out" in capsys.readouterr().out
+    assert "judge" in capsys.readouterr().out
     results = read_results(out / "results.json")
     assert [row.role for row in results.rows] == ["authorized", "surrogate", "held-out"]
     assert results.authorized.score("out").right == len(results.photos) == 3

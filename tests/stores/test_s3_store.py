@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -159,7 +160,11 @@ def test_a_stopped_run_loses_nothing(how: signal.Signals, photos: Path, tmp_path
     words = ["protect", SOURCE, "--out", OUT, *FLAGS, "--surrogate", SLOW, "--steps", "20"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(HELPERS), os.environ.get("PYTHONPATH", "")))}
     command = [sys.executable, "-m", "onlymymodel", *words]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    # a test run in the background ignores SIGINT and would hand that down
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, preexec_fn=heed
+    )
     out = open_remote(OUT)
     try:
         wait_until(lambda: process.poll() is not None or bool(out.files_below(PARTS)), RUN_PATIENCE)

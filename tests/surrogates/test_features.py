@@ -117,7 +117,7 @@ def test_a_classifier_is_an_embedder_without_its_last_layer(tmp_path: Path) -> N
 
 
 def test_a_model_on_a_server_is_no_embedder() -> None:
-    with pytest.raises(UserError, match="cannot be read as an embedder"):
+    with pytest.raises(UserError, match="cannot be read as one of embedding"):
         override_card(ModelCard("http://h", "s", 3, Preprocess()), parse_uri("http://h/v2/models/m?task=embedding"))
 
 

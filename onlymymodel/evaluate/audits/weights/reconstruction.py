@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from onlymymodel.errors import UserError
 from onlymymodel.evaluate.audits.picture_matching import match_one_to_one
 from onlymymodel.evaluate.audits.pictures import Pictures
 from onlymymodel.evaluate.audits.weights import losses
@@ -104,6 +105,9 @@ def reconstruct_pictures(
 
     Returns:
         (M,C,S,S) candidates, around [0,1] but not limited to it, M = `candidates` N; and their (M,) labels.
+
+    Raises:
+        UserError: the network's logits or gradients are not finite.
     """
     settings = settings or ReconstructionSettings()
     net = relaxed_copy(network, settings.sharpness)
@@ -123,6 +127,8 @@ def reconstruct_pictures(
         pixels.grad, raw.grad = torch.autograd.grad(loss, [pixels, raw])
         optimizer.step()
         schedule.step()
+    if not pixels.isfinite().all():
+        raise UserError("the network's logits or gradients are not finite: its weights cannot be inverted")
     return pixels.detach().cpu(), of_candidates.cpu()
 
 

@@ -15,6 +15,8 @@ from onlymymodel.evaluate.audits.report import AuditRow, audit_release
 from onlymymodel.evaluate.audits.representation.audit import (
     MEAN_PICTURE,
     MEASURES,
+    MEASURES_BY_DECODER,
+    UNDEFENDED,
     RepresentationAdversary,
     RepresentationRelease,
     representation_reports,
@@ -129,15 +131,20 @@ def test_error_of_decoders_is_bounded_by_the_null_space_of_the_encoder(embedder:
 
 def test_summary_of_the_task_equals_hand_computed_values(pictures: Pictures, embedder: Classifier) -> None:
     def row(name: int, true: int, read: int) -> AuditRow:
-        figures = dict.fromkeys((*MEASURES, "psnr_convolutional", "psnr_ridge"), 0.5)
+        figures = dict.fromkeys((*MEASURES, *MEASURES_BY_DECODER), 0.5)
         return AuditRow(str(name), {**figures, "class": true, "class_read": read})
 
     pairs = [(1, 1)] * 5 + [(0, 0)] * 3 + [(0, 1)] * 2 + [(1, 0)]
-    controls = [AuditRow(MEAN_PICTURE, {"ssim": 0.25}), AuditRow("the pixels themselves", {"ssim": 0.75})]
+    controls = [
+        AuditRow(MEAN_PICTURE, {"ssim": 0.25}),
+        AuditRow("the pixels themselves", {"ssim": 0.75}),
+        AuditRow(UNDEFENDED, {"accuracy": 0.9}),
+    ]
     summary = adversary_for(pictures, embedder).summary(
         [row(index, *pair) for index, pair in enumerate(pairs)], controls
     )
     assert summary["mcc"] == pytest.approx((5 * 3 - 2 * 1) / math.sqrt(7 * 6 * 5 * 4))
     assert summary["accuracy"] == pytest.approx(8 / 11)
+    assert summary["accuracy_undefended"] == 0.9
     assert summary["accuracy_by_chance"] == pytest.approx(6 / 11)  # always class 1
     assert summary["recovered"] == pytest.approx(0.5)
