@@ -124,7 +124,7 @@ def test_looking_at_a_lock_refuses_it_to_nobody(tmp_path: Path) -> None:
     ended = threading.Event()
 
     def look() -> None:
-        while not ended.is_set():
+        while not ended.wait(0.002):
             read_lock(tmp_path)
 
     observer = threading.Thread(target=look)
