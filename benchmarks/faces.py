@@ -60,7 +60,7 @@ class FaceTeam(Team):
 
     @property
     def labelled(self) -> bool:
-        """Whether the set's labels are classes of the authorized model; otherwise its own clean answers are kept."""
+        """Return whether labels are classes of the authorized model; otherwise its own clean answers are kept."""
         return bool(models()[self.authorized]["task"] == self.photos)
 
 

@@ -24,7 +24,7 @@ EARLY, LATE = 12, 48  # lines at the first interval, and at the first and second
 
 @dataclass(frozen=True)
 class Display:
-    """How progress is shown, on standard error.
+    """Display of progress on standard error.
 
     Attributes:
         mode: `bar` in a terminal only; `lines`: a line every few seconds; `json`: the same as JSON; or `none`.
@@ -38,7 +38,7 @@ class Display:
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing is shown: a bar needs a terminal."""
+        """Return whether nothing is shown: a bar needs a terminal."""
         return self.mode == "none" or (self.mode == "bar" and not sys.stderr.isatty())
 
 

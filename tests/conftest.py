@@ -25,6 +25,7 @@ from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.load import load_model
 
 if TYPE_CHECKING:
+    from app_tab import Visit
     from playwright.sync_api import Browser
 
 # the tests' tensors are small: a second thread makes them no faster, and far slower where other programs run
@@ -136,3 +137,22 @@ def browser() -> Iterator["Browser"]:
             yield browser
         finally:
             browser.close()
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """The address of a running page of `omm app`."""
+    from app_client import page
+
+    with page(allow_python=False) as url:
+        yield url
+
+
+@pytest.fixture
+def visit(browser: "Browser", url: str) -> Iterator["Visit"]:
+    """A tab of that page."""
+    from app_tab import Visit
+
+    visit = Visit(browser, url)
+    yield visit
+    visit.context.close()

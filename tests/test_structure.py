@@ -91,7 +91,7 @@ def test_only_entry_points_import_what_is_above_the_rooms() -> None:
 
 
 def exists(dotted: str) -> bool:
-    """Whether a dotted name is a module or an attribute of one."""
+    """Return whether a dotted name is a module or an attribute of one."""
     parts = dotted.replace(":", ".").split(".")
     owner: object = None
     for index, part in enumerate(parts):

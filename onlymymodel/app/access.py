@@ -1,4 +1,4 @@
-"""Who may use the page: the secret address, the cookie that replaces it, and the checks of Host and Origin."""
+"""Access control of the page: secret address, session cookie, and checks of Host and Origin."""
 
 import ipaddress
 import secrets

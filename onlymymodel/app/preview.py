@@ -1,4 +1,4 @@
-"""What a change could look like before it is made: where a photo may change, and noise of that size."""
+"""Preview the budget of a photo: map of the largest changes, and noise of that size."""
 
 import numpy as np
 import torch

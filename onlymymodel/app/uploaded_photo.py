@@ -68,7 +68,7 @@ class PhotoResult:
 
     @property
     def is_written(self) -> bool:
-        """Whether there is a protected file."""
+        """Return whether there is a protected file."""
         return self.status in photo_record.WRITTEN
 
 

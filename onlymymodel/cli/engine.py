@@ -1,4 +1,4 @@
-"""Who computes for `omm protect`: this process, processes on this machine, or actors of Ray on a cluster."""
+"""Choose the engine of `omm protect`: this process, processes on this machine, or actors of Ray on a cluster."""
 
 import argparse
 import importlib.util

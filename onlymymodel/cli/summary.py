@@ -1,4 +1,4 @@
-"""What became of the photos of a run, in words and as JSON values."""
+"""Summarize the outcomes of a run's photos, in words and as JSON values."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence

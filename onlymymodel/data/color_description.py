@@ -41,7 +41,7 @@ _HEADER_START = 14
 
 @dataclass(frozen=True)
 class ColorDescription:
-    """What a file says about its colors besides an ICC profile.
+    """Color description of a file besides an ICC profile.
 
     Attributes:
         icc: a profile that says the same; None where the colors are sRGB, or where nothing is said.

@@ -1,4 +1,4 @@
-"""Which files of a folder are photos, by their content, and which files and folders are passed over."""
+"""Classify the files of a folder by content: photos, other files, and files and folders to ignore."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _TRIES, _PAUSE = 3, 0.05  # seconds: `read_lock` holds it for less
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds the lock of a folder, or held it when it was killed.
+    """Holder of a folder's lock, or its last holder if that was killed.
 
     Attributes:
         process: its number.

@@ -24,7 +24,7 @@ _CONTINUATION_SIZE = 64  # bytes
 
 @dataclass
 class _Structure:
-    """What the segments of a JPEG say of its coded pixels.
+    """Facts about the coded pixels of a JPEG, from its segments.
 
     Attributes:
         size: height and width.

@@ -100,7 +100,7 @@ class _Ranges(io.RawIOBase):
 
 @dataclass(frozen=True)
 class Looked:
-    """What an object is, by its first bytes; see `Entry`."""
+    """Classify an object by its first bytes; see `Entry`."""
 
     stamp: str | None
     status: Status

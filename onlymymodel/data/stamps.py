@@ -1,4 +1,4 @@
-"""What the bytes of remote files were when they were read, so that unchanged ones need not be read again."""
+"""Cache of the hashes of remote files by stamp, such as an ETag, so that unchanged ones are not read again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CREATE = 0o666
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What is known of a file.
+    """Cached facts about a file.
 
     Attributes:
         name: its path below its folder.
@@ -35,7 +35,7 @@ _DECODER = msgspec.json.Decoder(Known)
 
 
 class Stamps:
-    """What is known of files by their names, kept in a file of JSON lines that may be removed at any time.
+    """Cached facts about files by name, kept in a file of JSON lines that may be removed at any time.
 
     Args:
         path: of that file; lines that are none of ours are passed over.

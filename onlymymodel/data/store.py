@@ -1,4 +1,4 @@
-"""Where the results of a run are: a small interface, and its implementation for a folder of this machine."""
+"""Interface of a store of results, and its implementation for a local folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the held-out models read less than before, beyond chance."""
+"""Test whether held-out models read protected photos less often than the originals."""
 
 from onlymymodel.evaluate.results import CLEAN, Results
 from onlymymodel.evaluate.score import mean_unprotected

@@ -1,6 +1,6 @@
 """An evaluation as Markdown, for documents (GitHub's dialect)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from onlymymodel.evaluate import face_tables, language_tables, object_tables
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
@@ -87,44 +87,40 @@ def _model_lines(results: Results) -> list[list[str]]:
 
 def _recognition(results: Results) -> list[str]:
     """Return heading, table and notes of the models that have a gallery; nothing if there are none."""
-    lines = [
-        [_marked(row), markdown_code(version), markdown_code(channel)]
-        + [_with_counts(proportion) for proportion in face_tables.proportions(row, version, channel)]
-        for row in face_tables.rows_with_gallery(results)
-        for version in results.versions
-        for channel in results.channels
-    ]
-    if not lines:
+    table = _shares(results, face_tables.rows_with_gallery(results), face_tables.proportions, face_tables.NAMES)
+    if not table:
         return []
-    head = ["model", "version", "channel", *face_tables.NAMES]
-    notes = _bullets(face_tables.notes(results, markdown_code))
-    return ["## Who is recognized", face_tables.NOTE, markdown_grid(head, lines), notes]
+    return ["## Who is recognized", face_tables.NOTE, *table, _bullets(face_tables.notes(results, markdown_code))]
 
 
 def _objects(results: Results) -> list[str]:
     """Return heading, note and table of the detectors; nothing if there are none."""
-    lines = [
-        [_marked(row), markdown_code(version), markdown_code(channel)]
-        + [_with_counts(proportion) for proportion in object_tables.proportions(row, version, channel)]
-        for row in object_tables.rows_of_detectors(results)
-        for version in results.versions
-        for channel in results.channels
-    ]
-    head = ["detector", "version", "channel", *object_tables.NAMES]
-    return ["## What is found", object_tables.NOTE, markdown_grid(head, lines)] if lines else []
+    table = _shares(results, object_tables.rows_of_detectors(results), object_tables.proportions, object_tables.NAMES)
+    return ["## What is found", object_tables.NOTE, *table] if table else []
 
 
 def _language(results: Results) -> list[str]:
     """Return heading, note and table of the models that are asked in words; nothing if there are none."""
+    rows = language_tables.rows_of_language_models(results)
+    table = _shares(results, rows, language_tables.proportions, language_tables.NAMES)
+    return ["## Answers that name no class", language_tables.NOTE, *table] if table else []
+
+
+def _shares(
+    results: Results,
+    rows: Sequence[Row],
+    proportions: Callable[[Row, str, str], Sequence[Proportion]],
+    names: Sequence[str],
+) -> list[str]:
+    """Return a table of the shares of some models, a line for each version and channel; nothing without models."""
     lines = [
         [_marked(row), markdown_code(version), markdown_code(channel)]
-        + [_with_counts(proportion) for proportion in language_tables.proportions(row, version, channel)]
-        for row in language_tables.rows_of_language_models(results)
+        + [_with_counts(proportion) for proportion in proportions(row, version, channel)]
+        for row in rows
         for version in results.versions
         for channel in results.channels
     ]
-    head = ["model", "version", "channel", *language_tables.NAMES]
-    return ["## Answers that name no class", language_tables.NOTE, markdown_grid(head, lines)] if lines else []
+    return [markdown_grid(["model", "version", "channel", *names], lines)] if lines else []
 
 
 def _run_line(run: Run) -> list[str]:

@@ -1,4 +1,4 @@
-"""Whether a detector still finds the objects of the clean photo: same class, boxes that overlap by half or more."""
+"""Match the objects that a detector finds before and after protection: same class, IoU of 0.5 or more."""
 
 from collections.abc import Mapping, Sequence
 

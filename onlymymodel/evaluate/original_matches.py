@@ -1,4 +1,4 @@
-"""Whether an embedder finds the original of a protected photo among the originals of all photos.
+"""Retrieval of a protected photo's original among the originals of all photos, by an embedder.
 
 It is the question of a gallery that has each photo's original in the place of a person: rank-1, TAR at FAR, and the
 answer at the model's own threshold. Photos with equal embeddings, such as copies, are one original.

@@ -118,7 +118,7 @@ def read_pairs(
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How photos are decoded, see `decode`."""
+    """Return the settings for decoding photos, see `decode`."""
 
     max_pixels: int = MAX_PIXELS
     first_frame: bool = False

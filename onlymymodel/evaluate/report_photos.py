@@ -37,7 +37,7 @@ class ShownVersion:
 
     @property
     def over_budget(self) -> bool:
-        """Whether a value changed by more than the run allowed."""
+        """Return whether a value changed by more than the run allowed."""
         return self.run.epsilon is not None and self.distortion.linf > self.run.epsilon
 
 
@@ -63,7 +63,7 @@ class PhotoCard:
 
     @property
     def reduced(self) -> bool:
-        """Whether the pictures are smaller than the photo."""
+        """Return whether the pictures are smaller than the photo."""
         return self.pictures.size != self.size
 
     @property

@@ -1,4 +1,4 @@
-"""Whether the manifest of a protected folder has a line for each original, and an original for each line."""
+"""Check that the manifest of a protected folder and its originals match one to one."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Originals:
 
     @property
     def present(self) -> bool:
-        """Whether there is such a folder or photo."""
+        """Return whether there is such a folder or photo."""
         return self.place.exists() if isinstance(self.place, Path) else bool(self.files)
 
     def has(self, source: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the seal of a protected folder proves, and what it only claims."""
+"""Check the seal of a protected folder: report which facts it proves and which it only claims."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ CLAIMED = (
 
 @dataclass(frozen=True)
 class SealCheck:
-    """What was found of a seal.
+    """Result of checking a seal.
 
     Attributes:
         faults: empty where the seal holds, and where there is none and no key was given.

@@ -1,4 +1,4 @@
-"""Whether the surrogates of a protected folder are misled by the files as its manifest says."""
+"""Check that the files of a protected folder mislead the surrogates as its manifest says."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -27,7 +27,7 @@ LANDMARKS = ((24.0, 28.0), (40.0, 28.0), (32.0, 36.0), (26.0, 45.0), (38.0, 45.0
 
 @dataclass(frozen=True)
 class Canary:
-    """What a process computed from the canary, and on what.
+    """Result of the canary in one process, with its machine and versions.
 
     Attributes:
         sha256: of the numbers.

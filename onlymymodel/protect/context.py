@@ -48,7 +48,7 @@ class Context:
 
     @property
     def reads_faces(self) -> bool:
-        """Whether the authorized model reads only the aligned face of a photo."""
+        """Return whether the authorized model reads only the aligned face of a photo."""
         return self.authorized.aligns
 
     @property
@@ -58,7 +58,7 @@ class Context:
 
     @property
     def protects_each_face(self) -> bool:
-        """Whether every face of a photo is protected separately; only if a model under attack aligns faces."""
+        """Return whether every face of a photo is protected separately; only if a model under attack aligns faces."""
         return self.region.faces == "all" and any(model.aligns for model in self.attacked_models)
 
     @property

@@ -65,7 +65,7 @@ class Job:
 
     @property
     def store(self) -> Store:
-        """Where the protected photos are written."""
+        """Return the folder of the protected photos."""
         return LocalStore(self.out) if self.results is None else self.results
 
     def entries(self) -> list[Entry]:

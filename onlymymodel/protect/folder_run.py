@@ -57,7 +57,7 @@ class Batch:
 
     @property
     def sources(self) -> list[PhotoSource]:
-        """What has to be computed: the whole batch unless all of it is finished, so that a resumed run is the same."""
+        """Return the photos to compute: all of the batch unless all is finished, so that a resumed run is equal."""
         unfinished = any(entry.relative not in self.finished for entry, _ in self.readable)
         return [source for _, source in self.readable] if unfinished else []
 

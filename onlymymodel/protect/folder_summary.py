@@ -1,4 +1,4 @@
-"""What became of the photos of a folder."""
+"""Counts and outcomes of the photos of a folder."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from onlymymodel.protect.photo_record import WRITTEN, Status
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one photo: its path below the source, its status, and the reason of that."""
+    """Outcome of one photo: its path below the source, its status, and the reason."""
 
     source: str
     status: Status
@@ -41,5 +41,5 @@ class Summary:
 
     @property
     def all_protected(self) -> bool:
-        """Whether every photo is protected."""
+        """Return whether every photo is protected."""
         return set(self.counts) <= {"protected"}

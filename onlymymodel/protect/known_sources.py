@@ -1,4 +1,4 @@
-"""What earlier runs have read of photos in a store, so that those that have not changed are not read again."""
+"""Index of photos in a store that earlier runs have read, so that unchanged ones are not read again."""
 
 from contextlib import suppress
 from pathlib import Path

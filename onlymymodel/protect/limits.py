@@ -1,4 +1,4 @@
-"""What one photo may take of the machine: memory, which is estimated from its header, and time."""
+"""Limits of one photo: memory, estimated from its header, and time."""
 
 from dataclasses import dataclass, replace
 

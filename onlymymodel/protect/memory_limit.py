@@ -1,4 +1,4 @@
-"""How much memory a run may take: what `--memory` says, and what is free, in a container too.
+"""Memory limit of a run: parse `--memory`, and measure free memory, also in a container.
 
 Importing this module does not import torch.
 """

@@ -1,4 +1,4 @@
-"""Whether a folder can take the results of a run, checked without loading a model or importing torch."""
+"""Check that a folder can take the results of a run, without loading a model or importing torch."""
 
 import json
 from collections.abc import Mapping

@@ -15,7 +15,7 @@ from onlymymodel.protect.photo_record import MANIFEST
 
 
 class _Written(msgspec.Struct):
-    """What is read of a record."""
+    """The fields of a record that are read."""
 
     output_sha256: str | None = None
     output: str | None = None

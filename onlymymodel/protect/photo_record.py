@@ -73,17 +73,17 @@ class SurrogateAnswers:
 
     @property
     def read_before(self) -> bool:
-        """Whether it reads the original."""
+        """Return whether it reads the original."""
         return self.answer_before == self.pushed_from
 
     @property
     def reads_after(self) -> bool:
-        """Whether it reads the file."""
+        """Return whether it reads the file."""
         return self.answer_after is not None and self.answer_after == self.pushed_from
 
     @property
     def misled(self) -> bool:
-        """Whether it reads the original, and not the file."""
+        """Return whether it reads the original, and not the file."""
         return self.read_before and not self.reads_after
 
 

@@ -36,12 +36,12 @@ class Places:
 
     @property
     def remote(self) -> bool:
-        """Whether source or output is in a store."""
+        """Return whether source or output is in a store."""
         return is_remote(self.shown) or isinstance(self.source, RemoteFolder)
 
     @property
     def how_to_merge(self) -> str:
-        """How the shards in the output become one folder, in words."""
+        """Return the instruction for merging the shards in the output."""
         if is_remote(self.shown):
             return f"copy {self.shown} to this machine, with its hidden folders, and omm merge the copy"
         return f"omm merge {self.shown}"

@@ -1,4 +1,4 @@
-"""What a run over a folder would do, and how long it would take; nothing is written."""
+"""Plan a run over a folder without writing: photos to protect, and estimates of time and memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ TRIES = 3  # photos that are tried where one cannot be protected
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do.
+    """Plan of a run.
 
     Attributes:
         to_do: photos that would be protected.
@@ -44,7 +44,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Timing:
-    """How long one photo takes, measured in a few steps of the optimizer.
+    """Estimated time of one photo, measured in a few steps of the optimizer.
 
     Attributes:
         photo: path of the photo below the source, of middle size.

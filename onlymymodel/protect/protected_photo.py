@@ -1,4 +1,4 @@
-"""What `Protector` returns: a protected photo, and a batch of them."""
+"""Results of `Protector`: a protected photo, and a batch of them."""
 
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -54,7 +54,7 @@ Batch = TypeVar("Batch", bound=HasNames)
 
 @dataclass(frozen=True)
 class RaySettings:
-    """How Ray is used.
+    """Settings of the Ray engine.
 
     Attributes:
         maker, specification: see `WorkerPlan`.

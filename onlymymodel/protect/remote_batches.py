@@ -80,7 +80,7 @@ class RemoteTask:
 
 @dataclass(frozen=True)
 class WorkerPlan:
-    """What a worker needs to make its own models: texts and numbers, nothing that is unpickled into code.
+    """Specification from which a worker makes its own models: texts and numbers, nothing that is unpickled into code.
 
     Attributes:
         maker: `module:function` that makes a context from the specification and the name of a device.

@@ -53,7 +53,7 @@ class RunRecord:
 
     @property
     def intact(self) -> bool:
-        """Whether the settings are those that were hashed; whoever changes them can write their hash, too."""
+        """Return whether the settings are those that were hashed; whoever changes them can write their hash, too."""
         return self.settings_sha256 == _digest(self.settings, UNHASHED)
 
     @property
@@ -93,7 +93,7 @@ class RunRecord:
 
     @property
     def first_frame(self) -> bool:
-        """Whether the first frame of an animation was protected."""
+        """Return whether the first frame of an animation was protected."""
         return bool(self.settings.get("first_frame", False))
 
     @property

@@ -1,4 +1,4 @@
-"""What a run has done so far, read from its folder while it writes; nothing is written, and torch is not imported."""
+"""Read the progress of a run from its folder while it writes, without writing or importing torch."""
 
 import json
 import os
@@ -25,7 +25,7 @@ State = Literal["running", "stopped", "unknown", "not running"]
 
 @dataclass(frozen=True)
 class RunStatus:
-    """What a run has done so far.
+    """Progress of a run.
 
     Attributes:
         folder: its output folder.
@@ -59,7 +59,7 @@ class RunStatus:
 
     @property
     def state(self) -> State:
-        """Whether a run is at work; `stopped` if it was killed, `unknown` if that can be told on its computer only."""
+        """Return whether a run is at work; `stopped` if it was killed, `unknown` if only its computer can tell."""
         if self.holder is None:
             return "not running"
         if self.holder.holds:
@@ -75,7 +75,7 @@ class RunStatus:
 
     @property
     def expected_end(self) -> datetime | None:
-        """When the run at work will have done all photos, at its rate so far; None where that cannot be told."""
+        """Return when the run at work will have done all photos, at its rate so far; None where that cannot be told."""
         if self.seconds_per_photo is None or self.remaining is None or self.written is None:
             return None
         return self.written + timedelta(seconds=self.remaining * self.seconds_per_photo)

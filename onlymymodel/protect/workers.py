@@ -44,7 +44,7 @@ Batch = TypeVar("Batch", bound=HasSources)
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """How many workers there are, and what each needs to make its own models.
+    """Number of workers, and the specification from which each makes its own models.
 
     Attributes:
         count: number of processes.

@@ -1,4 +1,4 @@
-"""What a model is asked in words, and which class its answer names. No other model decides that."""
+"""Prompts for vision-language models, and the mapping of their answers to classes, by text alone."""
 
 import re
 import unicodedata

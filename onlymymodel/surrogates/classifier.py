@@ -32,7 +32,7 @@ class Classifier(nn.Module):
 
     @property
     def aligns(self) -> bool:
-        """Whether it sees an aligned face instead of the whole photo."""
+        """Return whether it sees an aligned face instead of the whole photo."""
         return self.card.preprocess.fit == "align"
 
     def train(self, mode: bool = True) -> "Classifier":

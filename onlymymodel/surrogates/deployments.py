@@ -44,7 +44,7 @@ class Reading:
 
     @property
     def moves_faces(self) -> bool:
-        """Whether it also changes the input of a model that aligns faces."""
+        """Return whether it also changes the input of a model that aligns faces."""
         return self.mirror or self.shift != (0, 0) or self.precision != "float32"
 
 

@@ -23,7 +23,7 @@ SMALLEST_SCORE = 1e-6  # whose logit is the least that a class gets
 
 
 class Candidates(NamedTuple):
-    """What a network proposes, before any of it is dropped.
+    """Candidates of a network, before non-maximum suppression.
 
     Attributes:
         boxes: (B,N,4) left, top, right, bottom, as shares of the network's input.

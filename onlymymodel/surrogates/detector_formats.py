@@ -1,4 +1,4 @@
-"""How the outputs of detectors are read: one row of `FORMATS` and one function for each."""
+"""Decode the outputs of detectors: one row of `FORMATS` and one function for each format."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

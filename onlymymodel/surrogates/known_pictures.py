@@ -1,4 +1,4 @@
-"""Whether bundled models know such pictures as they are to read."""
+"""Check that bundled models know pictures of the kind that they are to read."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations

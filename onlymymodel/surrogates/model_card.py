@@ -130,12 +130,12 @@ class ModelCard:
 
     @property
     def embeds(self) -> bool:
-        """Whether it gives embeddings, which have a meaning only beside those of other photos."""
+        """Return whether it gives embeddings, which have a meaning only beside those of other photos."""
         return self.threshold is not None
 
     @property
     def kind(self) -> Kind:
-        """What the model compares photos with."""
+        """Return the references that the model compares photos with."""
         if self.embeds:
             return "embedder"
         if self.task == "detection":
@@ -146,7 +146,7 @@ class ModelCard:
 
     @property
     def needs_scores(self) -> bool:
-        """Whether its scores are needed, not its answer alone: they are cosines, or an embedding."""
+        """Return whether its scores are needed, not its answer alone: they are cosines, or an embedding."""
         return bool(self.gallery) or self.embeds
 
     @property

@@ -1,4 +1,4 @@
-"""Where an ONNX file keeps its weights: only inside itself and in its own folder, and no more than fits into memory.
+"""Locate the weights of an ONNX file: only in the file and its own folder, and no more than fits into memory.
 
 Both are checked on the parsed graph, before a file that it names is opened and before memory is taken for its tensors.
 """

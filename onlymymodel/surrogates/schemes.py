@@ -55,7 +55,7 @@ class Scheme:
 
     @property
     def judges_only(self) -> bool:
-        """Whether its models give no gradients, so that they can judge but not guide the optimizer."""
+        """Return whether its models give no gradients, so that they can judge but not guide the optimizer."""
         return not self.loader
 
     @property

@@ -46,7 +46,7 @@ class ModelUri:
 
     @property
     def names_local_files(self) -> bool:
-        """Whether it, or one of its options, names a file or folder of this machine."""
+        """Return whether it, or one of its options, names a file or folder of this machine."""
         return self.kind.is_file or bool(set(PATH_OPTIONS) & self.options.keys())
 
     @property

@@ -1,4 +1,4 @@
-"""Where the weights of a model come from: files of a repository on the hub, or a file at an address.
+"""Find and download the weights of a model: files of a repository on the hub, or a file at an address.
 
 They are kept in the libraries' own caches, so that nothing is downloaded twice, or in the folder that `OMM_MODELS`
 names, which has caches of the same layout and is not added to by a run.

@@ -1,4 +1,4 @@
-"""Who may use the page: not another site in the owner's browser, and not another server of the machine."""
+"""Access to the page is refused to other sites in the browser and to other servers of the machine."""
 
 from collections.abc import Iterator
 from http.cookies import SimpleCookie

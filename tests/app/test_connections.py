@@ -40,7 +40,7 @@ def connect(place: Place, sent: bytes = b"") -> socket.socket:
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """Whether the server closes the connection within the test's patience."""
+    """Return whether the server closes the connection within the test's patience."""
     try:
         while connection.recv(1 << 16):
             pass

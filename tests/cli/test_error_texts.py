@@ -1,4 +1,4 @@
-"""What `omm` says to usual mistakes, before torch is imported or a model is loaded."""
+"""Messages of `omm` for usual mistakes, before torch is imported or a model is loaded."""
 
 import os
 import subprocess

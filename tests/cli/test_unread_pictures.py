@@ -1,4 +1,4 @@
-"""What looks like a picture and is not read is in the manifest, in the summary and in the exit code."""
+"""Unread pictures are in the manifest, in the summary and in the exit code."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What `omm verify` catches of what somebody changes who can write to the folder, as a table."""
+"""`omm verify` against somebody who can write to the folder: one row for each kind of change."""
 
 import hashlib
 import json

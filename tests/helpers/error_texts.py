@@ -78,7 +78,7 @@ MISTAKES = [
 
 
 def say_to(command: str) -> str:
-    """What `omm` prints on standard error, in a folder where `prepared` has put files."""
+    """Return the standard error of `omm`, run in a folder with the files of `prepared`."""
     printed = StringIO()
     with redirect_stderr(printed):
         code = main(shlex.split(command))

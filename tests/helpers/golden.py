@@ -98,7 +98,7 @@ def _arithmetic() -> str:
 
 
 def is_real(case: str) -> bool:
-    """Whether a case needs the pretrained models and photos of the assets."""
+    """Return whether a case needs the pretrained models and photos of the assets."""
     return not case.startswith("portraits")
 
 

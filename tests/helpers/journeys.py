@@ -1,4 +1,4 @@
-"""What a user does in a shell: `omm` in a process of its own, in the folder that the user is in."""
+"""Run `omm` as a user does in a shell: in a process of its own, in the folder that the user is in."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""How long tests wait for a state. Idle machines take a fraction of a second; busy ones must not fail a test."""
+"""Time-outs of tests that wait for a state. They are long, so that a busy machine fails no test."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What workers on other machines are told and answer, without any of them."""
+"""Messages to and from workers on other machines, tested in one process."""
 
 import json
 import time

@@ -51,7 +51,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def local(photos: Path, tmp_path: Path) -> dict[str, bytes]:
-    """What a run in folders writes."""
+    """Return the files of a run in folders."""
     assert protect(photos, tmp_path / "local") == 1
     return contents(tmp_path / "local")
 

@@ -54,7 +54,7 @@ def stored(server: S3Server, photos: Path) -> S3Server:
 
 @pytest.fixture
 def local(photos: Path, tmp_path: Path) -> dict[str, bytes]:
-    """What a run in folders writes."""
+    """Return the files of a run in folders."""
     protect(photos, tmp_path / "local")
     return contents(tmp_path / "local")
 

@@ -113,7 +113,7 @@ def test_torchvision_reads_plain_tensors_from_the_folder(offline_folder: Path, m
 
 
 class Pickled:
-    """What a stranger may have pickled."""
+    """An object that a stranger may have pickled."""
 
 
 def test_a_download_is_checked_by_the_hash_in_its_name(tmp_path: Path, served: tuple[Path, str]) -> None:

@@ -1,4 +1,4 @@
-"""What the measurements of the audits mean, for the page and for Markdown."""
+"""Descriptions of the audits' measurements, for the page and for Markdown."""
 
 from onlymymodel.evaluate.audits.similarity import SIMILARITY_DEFINITION
 

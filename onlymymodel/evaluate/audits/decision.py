@@ -67,7 +67,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Decision:
-    """What an audit decides.
+    """Decision of an audit.
 
     Attributes:
         state: state of the release as it is.

@@ -53,7 +53,7 @@ class Section:
 
     @property
     def meanings(self) -> dict[str, str]:
-        """What the columns and the entries of the summary mean, those of them that are known."""
+        """Return the known meanings of the columns and of the summary's entries."""
         names = dict.fromkeys([*self.columns, *self.report.summary])
         return {name: text for name in names if (text := meaning(name))}
 

@@ -50,7 +50,7 @@ class Attack(ABC):
 
 @dataclass(frozen=True)
 class AttackInputs:
-    """What an attack from outside is given: photos of one size, and the models and limits that apply to them.
+    """Inputs of an attack from outside: photos of one size, and the models and limits that apply to them.
 
     Attributes:
         photos: (B,C,H,W) float32 in [0,1], C 3 (RGB) or 1 (gray).

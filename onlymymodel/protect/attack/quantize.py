@@ -154,7 +154,7 @@ def quantize_and_repair(
 
 
 class _Shortfall(NamedTuple):
-    """How far the margins of a photo are from what they have to be.
+    """Distance of a photo's margins from their required values.
 
     Attributes:
         margin: of the authorized model on the pixels themselves, in logits.

@@ -180,7 +180,7 @@ class Budget:
 
     @property
     def reach(self) -> int:
-        """How many rows away from a pixel its limits depend on the photo."""
+        """Return the number of rows around a pixel on which its limits depend."""
         return 0 if self.shape == "even" else REACH
 
     def step_size(self, original: Tensor, mask: Tensor | None = None) -> Tensor:

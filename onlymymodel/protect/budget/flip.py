@@ -55,7 +55,7 @@ class _Filters(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """What the eye sees of a photo: (3,H,W) colors in L*a*b*, chroma less in the dark, and (2,H,W) edges and points."""
+    """Perceived image of a photo: (3,H,W) colors in L*a*b*, chroma less in the dark, and (2,H,W) edges and points."""
 
     colors: Tensor
     features: Tensor

@@ -22,7 +22,7 @@ class PixelLimits(NamedTuple):
 
     @property
     def given(self) -> bool:
-        """Whether there is any limit."""
+        """Return whether there is any limit."""
         return self.luma is not None or self.color is not None
 
     def exceeded(self, change: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a budget needs of one photo, computed once for many changes of it."""
+"""Precomputed data of one photo, for checking a budget on many changes of it."""
 
 from typing import NamedTuple
 

@@ -22,7 +22,7 @@ KEPT = 2  # strips of a channel whose moments are kept
 
 
 class Moments(NamedTuple):
-    """What SSIM needs of some rows of one channel of a photo.
+    """Precomputed local statistics of some rows of one channel of a photo.
 
     Attributes:
         plane: (H,W) the rows.
@@ -42,7 +42,7 @@ class Moments(NamedTuple):
 
 
 class Reference:
-    """What SSIM needs of a photo.
+    """Precomputed local statistics of a photo.
 
     Args:
         original: (C,H,W) in [0,1], or uint8.

@@ -31,7 +31,7 @@ WORSE = (
 
 @dataclass(frozen=True)
 class Cost:
-    """What a defense costs the task.
+    """Task accuracy with and without a defense.
 
     Attributes:
         accuracies: accuracy of a network trained on gradients with each defense, by the defense's name.

@@ -1,4 +1,4 @@
-"""What a defense of gradients costs: the accuracy of a network that is trained on the gradients that clients send."""
+"""Measure the cost of a gradient defense: the accuracy of a network trained on defended gradients."""
 
 import copy
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, nn
+from audit_toys import pictures
+from torch import nn
 from toys import small_cnn
 
 from onlymymodel.errors import UserError
@@ -28,20 +29,6 @@ CHANCE = "generator of the untrained network"
 
 
 KNOWN = "the training pictures themselves"
-
-
-def stream(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(*shape, generator=stream(seed))
-
-
-def pictures(labels: list[int], classes: int, size: int = 8, seed: int = 0) -> Pictures:
-    names = tuple(f"{seed}-{index}" for index in range(len(labels)))
-    pixels = noise(len(labels), 1, size, size, seed=seed)
-    return Pictures(pixels, torch.tensor(labels), torch.arange(len(labels)), names, classes)
 
 
 def blobs(labels: list[int], classes: int, seed: int) -> Pictures:
