@@ -30,6 +30,14 @@ class Defense(Protocol):
         ...
 
 
+def _add_noise(gradient: Gradient, deviation: Tensor | float, generator: Generator) -> Gradient:
+    """Add Gaussian noise of one standard deviation to every entry."""
+    return tuple(
+        part + deviation * torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part)
+        for part in gradient
+    )
+
+
 @dataclass(frozen=True)
 class Noise:
     """Gaussian noise of standard deviation `share` * ||g|| / sqrt(number of entries), the same for every entry.
@@ -46,11 +54,7 @@ class Noise:
 
     def release(self, gradient: Gradient, generator: Generator) -> Gradient:
         flat = flatten_gradient(gradient)
-        deviation = self.share * flat.norm() / flat.numel() ** 0.5
-        return tuple(
-            part + deviation * torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part)
-            for part in gradient
-        )
+        return _add_noise(gradient, self.share * flat.norm() / flat.numel() ** 0.5, generator)
 
     def imitate(self, gradient: Gradient, sent: Sequence[Tensor]) -> Gradient:  # noqa: ARG002
         return gradient
@@ -91,11 +95,7 @@ class GaussianMechanism:
         return f"dp:{self.multiplier:g}"
 
     def release(self, gradient: Gradient, generator: Generator) -> Gradient:
-        deviation = self.multiplier * self.norm
-        return tuple(
-            part + deviation * torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part)
-            for part in gradient
-        )
+        return _add_noise(gradient, self.multiplier * self.norm, generator)
 
     def imitate(self, gradient: Gradient, sent: Sequence[Tensor]) -> Gradient:  # noqa: ARG002
         return gradient
