@@ -83,6 +83,17 @@ def test_rooms_import_downwards_only(name: str) -> None:
     assert not upwards
 
 
+def test_in_data_only_the_scan_of_folders_imports_stores() -> None:
+    stores = f"{PACKAGE}.data.stores"
+    users = {
+        name
+        for name in MODULES
+        if room(name) == "data" and not name.startswith(stores)
+        if any(target.startswith(stores) for target in imported(name, lazy=True))
+    }
+    assert users == {f"{PACKAGE}.data.folder"}
+
+
 def test_only_entry_points_import_what_is_above_the_rooms() -> None:
     for name in MODULES:
         above = {room(target) for target in imported(name, lazy=True)} & set(ABOVE)

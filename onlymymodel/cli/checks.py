@@ -9,7 +9,7 @@ from typing import Any
 from onlymymodel.cli.given import FindLabels, labels_given, models_given, settings_given
 from onlymymodel.data.folder import Entry, check_apart, check_could_be_written, scan
 from onlymymodel.data.regular_file import is_file
-from onlymymodel.data.remote import Source
+from onlymymodel.data.stores.remote import Source
 from onlymymodel.errors import UserError
 from onlymymodel.protect.budget.kinds import as_recorded
 from onlymymodel.protect.output_folder import RUN_RECORD, check_ours, check_same_settings

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from onlymymodel.cli.commands import Command
-from onlymymodel.data.address import is_remote
 from onlymymodel.data.choices import METADATA
+from onlymymodel.data.stores.address import is_remote
 from onlymymodel.errors import UserError, did_you_mean
 from onlymymodel.presets.preset import PRESETS
 from onlymymodel.protect.attack.recipe import CHOICES, RECIPES, Recipe

@@ -20,7 +20,7 @@ from onlymymodel.cli.flags import (
 from onlymymodel.cli.interrupt import exit_on_interrupt
 from onlymymodel.cli.parser import Parser
 from onlymymodel.cli.recorded_command import recorded_command
-from onlymymodel.data.address import parse_place
+from onlymymodel.data.stores.address import parse_place
 from onlymymodel.errors import UserError
 from onlymymodel.protect.budget.strengths import STRENGTHS
 from onlymymodel.protect.portable import make_portable

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from onlymymodel.cli.flags import SEVERAL, add_machine
 from onlymymodel.cli.interrupt import exit_on_interrupt
 from onlymymodel.cli.parser import Parser
-from onlymymodel.data.address import parse_place
+from onlymymodel.data.stores.address import parse_place
 
 if TYPE_CHECKING:
-    from onlymymodel.data.store import Store
+    from onlymymodel.data.stores.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from onlymymodel.data.atomic import OWN, PARTIAL
 from onlymymodel.data.entry import Entry, result_path, without_picture_suffix
 from onlymymodel.data.file_kinds import kind_of, reason_passed_over
 from onlymymodel.data.file_signatures import SUFFIXES, is_named_like_a_picture
-from onlymymodel.data.remote import RemoteFolder, Source
-from onlymymodel.data.remote_scan import scan_remote
+from onlymymodel.data.stores.remote import RemoteFolder, Source
+from onlymymodel.data.stores.scan import scan_remote
 from onlymymodel.errors import UserError, nearest
 
 __all__ = [

@@ -6,16 +6,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from onlymymodel.data.address import is_remote
 from onlymymodel.data.folder_lock import LOCK
 from onlymymodel.data.image_io import PhotoError, decode
 from onlymymodel.data.manifest import sha256
 from onlymymodel.data.pixels import to_array, to_tensor
 from onlymymodel.data.regular_file import max_photo_bytes
-from onlymymodel.data.remote import Source
-from onlymymodel.data.stamps import RESULTS as STAMPS_OF_RESULTS
-from onlymymodel.data.stamps import SOURCES
-from onlymymodel.data.store import LocalStore, Store
+from onlymymodel.data.stores.address import is_remote
+from onlymymodel.data.stores.remote import Source
+from onlymymodel.data.stores.stamps import RESULTS as STAMPS_OF_RESULTS
+from onlymymodel.data.stores.stamps import SOURCES
+from onlymymodel.data.stores.store import LocalStore, Store
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.folders import CSV, MARKDOWN, PAGE, RESULTS
 from onlymymodel.evaluate.verify_originals import MISSING, Originals, lines_without_original, unlisted_originals

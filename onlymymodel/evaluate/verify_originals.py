@@ -6,8 +6,8 @@ from pathlib import Path
 
 from onlymymodel.data.folder import scan
 from onlymymodel.data.regular_file import Readable, max_photo_bytes, read_regular
-from onlymymodel.data.remote import RemoteFile, Source
-from onlymymodel.data.remote_errors import as_user_errors
+from onlymymodel.data.stores.errors import as_user_errors
+from onlymymodel.data.stores.remote import RemoteFile, Source
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.verify_report import Fault
 from onlymymodel.protect.photo_record import WRITTEN, PhotoRecord

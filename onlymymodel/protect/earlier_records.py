@@ -1,6 +1,6 @@
 """The records of earlier runs, read from the manifest when they are needed, so that memory stays small."""
 
-from onlymymodel.data.store import Store
+from onlymymodel.data.stores.store import Store
 from onlymymodel.protect.photo_record import PhotoManifest, PhotoRecord
 
 

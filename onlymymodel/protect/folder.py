@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from onlymymodel.data.folder import Entry, check_destination, scan
-from onlymymodel.data.remote import Source
-from onlymymodel.data.store import LocalStore, Store
+from onlymymodel.data.stores.remote import Source
+from onlymymodel.data.stores.store import LocalStore, Store
 from onlymymodel.errors import UserError
 from onlymymodel.protect import run_record
 from onlymymodel.protect.attack.targets import target_class_of_each

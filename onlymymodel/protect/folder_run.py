@@ -12,7 +12,7 @@ from onlymymodel.data.file_signatures import SUFFIXES
 from onlymymodel.data.folder import Entry
 from onlymymodel.data.manifest import sha256
 from onlymymodel.data.regular_file import max_photo_bytes, read_regular
-from onlymymodel.data.store import Store
+from onlymymodel.data.stores.store import Store
 from onlymymodel.progress import Task, counted
 from onlymymodel.protect.batches import NO_MEMORY, UNEXPECTED, Result, plan_batches, protect_batch
 from onlymymodel.protect.canary import Canary, run_canary

@@ -4,8 +4,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from onlymymodel.data.entry import Entry
-from onlymymodel.data.remote import RemoteFile
-from onlymymodel.data.stamps import SOURCES, Known, Stamps
+from onlymymodel.data.stores.remote import RemoteFile
+from onlymymodel.data.stores.stamps import SOURCES, Known, Stamps
 
 
 class KnownSources:

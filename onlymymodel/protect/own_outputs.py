@@ -9,7 +9,7 @@ import msgspec
 from onlymymodel.data.folder import Entry
 from onlymymodel.data.manifest import lines_of, parse_line
 from onlymymodel.data.regular_file import Readable
-from onlymymodel.data.remote import RemoteFolder, Source
+from onlymymodel.data.stores.remote import RemoteFolder, Source
 from onlymymodel.errors import UserError
 from onlymymodel.protect.photo_record import MANIFEST
 

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from onlymymodel.data.address import is_remote
 from onlymymodel.data.atomic import OWN
-from onlymymodel.data.remote import RemoteFolder, Source, open_remote
-from onlymymodel.data.remote_errors import as_user_errors
-from onlymymodel.data.remote_store import RemoteStore, load_store
-from onlymymodel.data.stamps import SOURCES, Stamps
-from onlymymodel.data.store import LocalStore, Store
+from onlymymodel.data.stores.address import is_remote
+from onlymymodel.data.stores.errors import as_user_errors
+from onlymymodel.data.stores.remote import RemoteFolder, Source, open_remote
+from onlymymodel.data.stores.remote_store import RemoteStore, load_store
+from onlymymodel.data.stores.stamps import SOURCES, Stamps
+from onlymymodel.data.stores.store import LocalStore, Store
 from onlymymodel.errors import UserError
 from onlymymodel.protect.output_folder import RUN_RECORD, not_ours
 from onlymymodel.protect.run_status import MANIFEST

@@ -6,7 +6,7 @@ from typing import Any
 from onlymymodel.cli.main import main
 from onlymymodel.data.atomic import OWN
 from onlymymodel.data.manifest import parse_line
-from onlymymodel.data.remote import RemoteFolder, open_remote
+from onlymymodel.data.stores.remote import RemoteFolder, open_remote
 
 FLAGS = [
     "--authorized", "python:toys:mine", "--allow-python", "--steps", "2",

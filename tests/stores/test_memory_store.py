@@ -12,8 +12,8 @@ from stored import contents, fill, lines_of, photos_of, protect
 from toys import read_portrait
 
 from onlymymodel.cli.main import main
-from onlymymodel.data.remote import open_remote
-from onlymymodel.data.remote_lock import lock_remote
+from onlymymodel.data.stores.lock import lock_remote
+from onlymymodel.data.stores.remote import open_remote
 from onlymymodel.errors import UserError
 from onlymymodel.protect import batches as batches_module
 from onlymymodel.protect.attack.recipe import make_recipe

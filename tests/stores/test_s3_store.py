@@ -20,8 +20,8 @@ from stored import FLAGS, contents, fill, lines_of, photos_of, protect
 from toys import read_portrait
 
 from onlymymodel.cli.main import main
-from onlymymodel.data.remote import open_remote
-from onlymymodel.data.remote_lock import PREFIX, lock_remote
+from onlymymodel.data.stores.lock import PREFIX, lock_remote
+from onlymymodel.data.stores.remote import open_remote
 from onlymymodel.protect import batches as batches_module
 
 pytestmark = pytest.mark.slow
@@ -196,7 +196,7 @@ def test_a_lock_that_nobody_renews_lapses(capsys: pytest.CaptureFixture[str], mo
     open_remote(OUT).put(f"{PREFIX}0123", json.dumps(holder).encode())
     assert protect(SOURCE, OUT) == 2
     assert "(process 1 on elsewhere, since 2026-01-01 00:00:00 UTC)" in capsys.readouterr().err
-    monkeypatch.setattr("onlymymodel.data.remote_lock.LAPSES", -10.0)
+    monkeypatch.setattr("onlymymodel.data.stores.lock.LAPSES", -10.0)
     assert protect(SOURCE, OUT) == 0
 
 

@@ -12,12 +12,12 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from onlymymodel.data.address import parse_address
 from onlymymodel.data.file_kinds import Status
 from onlymymodel.data.image_io import Header
-from onlymymodel.data.remote_errors import as_user_errors, reason_of, reasons
-from onlymymodel.data.stamps import Stamps
-from onlymymodel.errors import UserError, did_you_mean, first_line
+from onlymymodel.data.stores.address import parse_address
+from onlymymodel.data.stores.client import open_client
+from onlymymodel.data.stores.errors import as_user_errors, reasons
+from onlymymodel.data.stores.stamps import Stamps
 
 HEAD_BYTES = 16 << 10  # of each photo, read in one request: it has the header of nearly all
 BLOCK = 64 << 10  # bytes of each further request for a header
@@ -25,7 +25,6 @@ AT_ONCE = 256  # photos whose heads are asked for together
 # what identifies the content of an object, by the names that the clients of stores give it; the first that is there
 _CONTENT = ("ETag", "etag", "md5Hash", "generation", "blob_id", "content_settings")
 _CHANGED = ("LastModified", "last_modified", "mtime", "modified", "updated", "created")
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 
 
 @dataclass(frozen=True)
@@ -279,27 +278,11 @@ def open_remote(address: str) -> RemoteFolder:
             configured.
     """
     scheme, rest = parse_address(address)
-    client = _client(scheme)
+    client = open_client(scheme)
     root = str(client._strip_protocol(f"{scheme}://{rest}")).rstrip("/")
     with as_user_errors(f"{scheme}://{rest}"), reasons(rest):
         single = bool(client.isfile(root))
     return RemoteFolder(f"{scheme}://{rest}", client, root, single)
-
-
-def _client(scheme: str) -> Any:
-    import fsspec
-
-    if scheme not in fsspec.available_protocols():
-        raise UserError(f"no store is known by {scheme}://{did_you_mean(scheme, ('s3', 'gs', 'hf', 'memory'))}")
-    try:
-        # neither an instance nor a listing of an earlier run in this process
-        return fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False)
-    except ImportError as error:
-        extra = f"onlymymodel[{_EXTRAS[scheme]}]" if scheme in _EXTRAS else None
-        hint = f"pip install '{extra}'" if extra else first_line(error)
-        raise UserError(f"{scheme}:// needs a client that is not installed: {hint}") from error
-    except Exception as error:
-        raise UserError(f"{scheme}:// cannot be used: {reason_of(error)}") from error
 
 
 def _stamp(info: Any) -> str | None:

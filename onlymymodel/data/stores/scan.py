@@ -10,8 +10,8 @@ from onlymymodel.data.entry import Entry, result_path
 from onlymymodel.data.file_kinds import Status, kind_of, reason_passed_over
 from onlymymodel.data.file_signatures import SUFFIXES, is_named_like_a_picture
 from onlymymodel.data.image_io import Header, PhotoError, probe
-from onlymymodel.data.remote import Looked, RemoteFile, RemoteFolder
-from onlymymodel.data.remote_errors import as_user_errors
+from onlymymodel.data.stores.errors import as_user_errors
+from onlymymodel.data.stores.remote import Looked, RemoteFile, RemoteFolder
 
 _LONGEST_PART = 255  # bytes of a name, in the file systems of all systems
 

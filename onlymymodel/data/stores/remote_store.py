@@ -10,11 +10,11 @@ from pathlib import Path
 
 from onlymymodel.data.manifest import sha256 as sha256_of
 from onlymymodel.data.regular_file import Readable
-from onlymymodel.data.remote import RemoteFolder
-from onlymymodel.data.remote_errors import as_user_errors
-from onlymymodel.data.remote_lines import RemoteLines
-from onlymymodel.data.remote_lock import PREFIX, lock_remote
-from onlymymodel.data.stamps import RESULTS, SOURCES, Known, Stamps
+from onlymymodel.data.stores.errors import as_user_errors
+from onlymymodel.data.stores.lines import RemoteLines
+from onlymymodel.data.stores.lock import PREFIX, lock_remote
+from onlymymodel.data.stores.remote import RemoteFolder
+from onlymymodel.data.stores.stamps import RESULTS, SOURCES, Known, Stamps
 from onlymymodel.errors import UserError
 
 _LONGEST_PATH = 1024  # bytes of a key, in S3 and Google Cloud Storage

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from onlymymodel.data.manifest import sha256
-from onlymymodel.data.store import LocalStore
+from onlymymodel.data.stores.store import LocalStore
 
 
 @pytest.fixture

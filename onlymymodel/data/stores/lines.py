@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onlymymodel.data.atomic import OWN
-from onlymymodel.data.remote import RemoteFolder
+from onlymymodel.data.stores.remote import RemoteFolder
 
 JOINED = 200  # small parts that become one larger part, so that a long run leaves few to read
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from onlymymodel.data.atomic import OWN
-from onlymymodel.data.remote import RemoteFolder
-from onlymymodel.data.remote_errors import as_user_errors
+from onlymymodel.data.stores.errors import as_user_errors
+from onlymymodel.data.stores.remote import RemoteFolder
 from onlymymodel.errors import UserError
 
 PREFIX = f"{OWN}locks/"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from onlymymodel.data import remote_lines
-from onlymymodel.data.remote import RemoteFolder, open_remote
-from onlymymodel.data.remote_lines import RemoteLines
+from onlymymodel.data.stores import lines as stored_lines
+from onlymymodel.data.stores.lines import RemoteLines
+from onlymymodel.data.stores.remote import RemoteFolder, open_remote
 
 NAME, LINES = "manifest.jsonl", 8
 
@@ -20,7 +20,7 @@ class Killed(BaseException):
 def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[RemoteFolder]:
     from fsspec.implementations.memory import MemoryFileSystem
 
-    monkeypatch.setattr(remote_lines, "JOINED", 3)
+    monkeypatch.setattr(stored_lines, "JOINED", 3)
     yield open_remote("memory://bucket/out")
     MemoryFileSystem.store.clear()
 
