@@ -64,26 +64,26 @@ class DeploymentCell(MeasuredRun):
         return self.budget.replace("ssim-", "SSIM ") if self.budget.startswith("ssim") else f"epsilon {self.budget}"
 
     def heldout(self, version: str | None = None, channel: str = AS_WRITTEN) -> str:
-        """Return the mean share that the independent held-out models read."""
+        """Return the mean share that the independent judges read."""
         mean = self.heldout_mean(version, channel)
         return "-" if mean is None else f"{100 * mean:.1f} %"
 
 
 def deployments() -> str:
-    """Return what is kept over the promised and the other deployments, and what held-out models read."""
+    """Return what is kept over the promised and the other deployments, and what judges read."""
     cells = [DeploymentCell(path) for path in (FOLDER / SET).glob("*.json")]
     cells.sort(key=lambda cell: (BUDGETS.index(cell.budget), RECIPES.index(cell.recipe), cell.team))
     head = [
         "budget", "recipe", "authorized", "protected", "kept, promised: mean, least", "kept, others: mean, least",
-        "held-out: clean", "as written", *HELDOUT[1:], "SSIM",
+        "judges: clean", "as written", *HELDOUT[1:], "SSIM",
     ]  # fmt: skip
     return table(head, map(_row, cells))
 
 
 def headline() -> str:
-    """Return few rows for the README: visibility, cost, and what the authorized and the held-out models read."""
+    """Return few rows for the README: visibility, cost, and what the authorized and the judges read."""
     head = [
-        "recipe", "budget", "SSIM", "passes a photo", "authorized model keeps", "held-out models read: clean",
+        "recipe", "budget", "SSIM", "passes a photo", "authorized model keeps", "judges read: clean",
         "protected", "photos",
     ]  # fmt: skip
     rows = [
@@ -103,7 +103,7 @@ def headline_cells() -> list[DeploymentCell]:
 
 
 def draw_headline(target: Path = FIGURE) -> None:
-    """Draw what the authorized model keeps at least, and what held-out models read; same bytes for the same results."""
+    """Draw what the authorized model keeps at least, and what judges read; same bytes for the same results."""
     from matplotlib import pyplot, rc_context
 
     cells = headline_cells()[::-1]
@@ -111,7 +111,7 @@ def draw_headline(target: Path = FIGURE) -> None:
         figure, axes = pyplot.subplots(figsize=(7.2, 0.6 + 0.62 * len(cells)))
         for offset, values, color, label in (
             (0.19, [cell.least for cell in cells], "#1a6b45", "authorized model keeps, least of 27 deployments"),
-            (-0.19, [cell.heldout_mean() or 0.0 for cell in cells], "#b03a2e", "held-out models read"),
+            (-0.19, [cell.heldout_mean() or 0.0 for cell in cells], "#b03a2e", "judges read"),
         ):
             places = [index + offset for index in range(len(cells))]
             axes.barh(places, [100 * value for value in values], height=0.36, color=color, label=label)

@@ -41,19 +41,19 @@ def cells(*teams: str) -> Iterator[FaceCell]:
 
 def identity() -> Table:
     """Recognition of people, by budget."""
-    head = ["surrogates", "epsilon", "recipe", "authorized kept", "held-out model", *RECOGNIZED]
+    head = ["stand-ins", "epsilon", "recipe", "authorized kept", "judge", *RECOGNIZED]
     return head, _rows(IDENTITY, recognized, surrogates=True)
 
 
 def emotion() -> Table:
     """Expressions read, compared with their labels."""
-    head = ["surrogates", "epsilon", "recipe", "authorized kept", "held-out model", "reads clean", "reads protected"]
+    head = ["stand-ins", "epsilon", "recipe", "authorized kept", "judge", "reads clean", "reads protected"]
     return head, _rows(EMOTION, read_right, surrogates=True)
 
 
 def emotion_not_identity() -> Table:
     """Recognition of people while the expression is kept."""
-    head = ["epsilon", "recipe", "authorized expression kept", "held-out model", *RECOGNIZED]
+    head = ["epsilon", "recipe", "authorized expression kept", "judge", *RECOGNIZED]
     return head, _rows(("emotion-not-identity",), recognized)
 
 
@@ -63,7 +63,7 @@ def identity_not_emotion() -> Table:
         "epsilon",
         "recipe",
         "authorized recognition kept",
-        "held-out model",
+        "judge",
         "reads what it read in the clean photo",
     ]
     return head, _rows(("identity-not-emotion",), lambda row, run: [read_right(row, run)[1]])
@@ -80,7 +80,7 @@ def details() -> Table:
                 "; ".join(surrogates), f"{cell.psnr:.1f}", f"{cell.ssim:.3f}",
             ]
         )  # fmt: skip
-    head = ["team", "epsilon", "authorized", "protected", "authorized kept", "surrogates read", "PSNR", "SSIM"]
+    head = ["team", "epsilon", "authorized", "protected", "authorized kept", "stand-ins read", "PSNR", "SSIM"]
     return head, lines
 
 
@@ -100,7 +100,7 @@ def deployed() -> Table:
                 lines.append(
                     [cell.team, str(cell.budget), f"`{cell.recipe}`", channel, nearest[0], "; ".join(nearest[1:])]
                 )
-    head = ["team", "epsilon", "recipe", "after", "authorized: rank-1", "held-out: rank-1"]
+    head = ["team", "epsilon", "recipe", "after", "authorized: rank-1", "judges: rank-1"]
     return head, lines
 
 

@@ -42,11 +42,11 @@ class FrontierCell(MeasuredRun):
 
     @property
     def heldout(self) -> float:
-        """Mean share that the independent held-out models read."""
+        """Mean share that the independent judges read."""
         return self.heldout_after(AS_WRITTEN)
 
     def heldout_after(self, channel: str) -> float:
-        """Return the mean share that the independent held-out models read after a channel."""
+        """Return the mean share that the independent judges read after a channel."""
         mean = self.heldout_mean(None, channel)
         assert mean is not None
         return mean
@@ -103,7 +103,7 @@ def draw(target: Path = FIGURE) -> None:
         for axes, (name, measured) in zip(panels[0], by_images.items(), strict=True):
             _panel(axes, measured)
             axes.set_title(f"{SETS[name]}, {len(measured[0].results.photos)} images")
-        panels[0][0].set_ylabel("held-out models read, %")
+        panels[0][0].set_ylabel("judges read, %")
         panels[0][0].legend(frameon=False)
         figure.tight_layout()
         out = io.BytesIO()

@@ -19,7 +19,7 @@ def parties() -> str:
     if not cells:
         return "No cell was measured.\n"
     heldout = cells[0][1].rows_of("held-out")
-    head = ["surrogates", "epsilon", "authorized kept", *map(short_name, heldout), "faces found", "SSIM"]
+    head = ["stand-ins", "epsilon", "authorized kept", *map(short_name, heldout), "faces found", "SSIM"]
     rows = [[*_row(name, results)] for name, results in cells]
     photos = {len(results.photos) for _, results in cells}
     first = cells[0][1].authorized

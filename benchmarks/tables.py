@@ -74,7 +74,7 @@ class TransferCell(MeasuredRun):
         return share(score.still_right, score.readable)
 
     def heldout(self, version: str | None = None, channel: str = AS_WRITTEN) -> str:
-        """Return the mean share that the independent held-out models read."""
+        """Return the mean share that the independent judges read."""
         mean = self.heldout_mean(version, channel)
         return "-" if mean is None else f"{100 * mean:.1f} %"
 
@@ -91,7 +91,7 @@ def transfer() -> str:
     main_cells = [cell for cell in cells("nips2017") if cell.team in TEAMS]
     recipes = list(dict.fromkeys(cell.recipe for cell in main_cells if cell.recipe != "robust"))
     recipes.sort(key=lambda name: RECIPES.index(name) if name in RECIPES else len(RECIPES))
-    head = ["authorized", "epsilon", "kept by `exact`", "held-out: clean", *(f"`{recipe}`" for recipe in recipes)]
+    head = ["authorized", "epsilon", "kept by `exact`", "judges: clean", *(f"`{recipe}`" for recipe in recipes)]
     rows = []
     for team in TEAMS:
         for epsilon in sorted({cell.epsilon for cell in main_cells if cell.team == team}, reverse=True):
@@ -129,7 +129,7 @@ def details(images: str) -> str:
             ]
         )  # fmt: skip
     head = [
-        "team", "epsilon", "recipe", "protected", "authorized kept", "held-out read", "their mean", "surrogates read",
+        "team", "epsilon", "recipe", "protected", "authorized kept", "judges read", "their mean", "stand-ins read",
         "PSNR", "SSIM",
     ]  # fmt: skip
     return table(head, lines)
@@ -140,8 +140,8 @@ def channels() -> str:
     several = [cell for cell in cells("nips2017") if len(cell.results.channels) > 1]
     if not several:
         return ""
-    head = ["channel", "held-out, clean"]
-    head += [f"`{cell.recipe}` at {cell.epsilon:g}: authorized kept, held-out" for cell in several]
+    head = ["channel", "judges, clean"]
+    head += [f"`{cell.recipe}` at {cell.epsilon:g}: authorized kept, judges" for cell in several]
     rows = [
         [
             channel,

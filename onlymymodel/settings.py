@@ -287,7 +287,7 @@ def check_surrogates(recipe: Recipe, surrogates: Sequence[str]) -> None:
         UserError: the recipe needs a surrogate.
     """
     if recipe.objective != "feature" and not surrogates:
-        raise UserError("name at least one surrogate, which stands in for unknown models: --surrogate URI")
+        raise UserError("name at least one stand-in for unknown models: --surrogate URI")
 
 
 def check_one_role(uris: tuple[str, ...], place: str = "") -> None:

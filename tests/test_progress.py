@@ -28,7 +28,7 @@ def test_lines_say_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
         assert lines[0] == "protecting: 0 of 12 photos, 8 at work, step 3/30, 0 s"
         task.worked(8, 80.0)
         for index in range(8):
-            task.photo(f"{index}.png", "protected", "2 of 2 surrogates misread it", 10.0)
+            task.photo(f"{index}.png", "protected", "2 of 2 stand-ins misread it", 10.0)
         lines = lines_when(lambda printed: any("8 of 12" in line for line in printed), capsys)
     assert "about 10.0 s a photo: 4 more photos will take about 40 s" in lines
     assert "protecting: 8 of 12 photos, 8 protected, 0 s, about 40 s left" in lines
@@ -44,10 +44,10 @@ def test_a_task_that_ends_at_once_prints_nothing(capsys: pytest.CaptureFixture[s
 
 def test_verbose_has_a_line_for_each_photo(capsys: pytest.CaptureFixture[str]) -> None:
     with shown(Display("lines", verbose=True)), counted("protecting", 2) as task:
-        task.photo("a.png", "protected", "1 of 1 surrogates misread it")
+        task.photo("a.png", "protected", "1 of 1 stand-ins misread it")
         task.photo("a\x1b[2J.png", "failed", "cannot be read")
     assert capsys.readouterr().err.splitlines() == [
-        "protected  a.png: 1 of 1 surrogates misread it",
+        "protected  a.png: 1 of 1 stand-ins misread it",
         "failed     a?[2J.png: cannot be read",
     ]
 

@@ -72,7 +72,7 @@ def check_judges(settings: PartialSettings, places: Places) -> None:
     """
     if settings.heldout and places.remote:
         raise UserError(
-            "held-out models are asked about folders of this machine: leave out --heldout here, copy source and output "
+            "judges are asked about folders of this machine: leave out --heldout here, copy source and output "
             "when the run is done, and name these models to omm evaluate"
         )
 

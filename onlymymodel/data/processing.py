@@ -36,11 +36,12 @@ def recompress(pixels: Pixels, *, codec: str, **options: Any) -> Pixels:
     if max(image.size) > longest_side(codec):
         size = f"{image.width} x {image.height} pixels"
         raise UserError(f"a picture of {size} cannot be written as {codec}: omit that channel, or reduce the picture")
-    buffer = BytesIO()
+    buffer, mode = BytesIO(), image.mode
     image.save(buffer, codec, **options)
+    del image  # of a large photo, it takes more than the file
     # Pillow's limit is for files of strangers: these are our own pixels
     with pillow_settings(pixels.shape[0] * pixels.shape[1]), Image.open(buffer) as decoded:
-        return _to_array(decoded.convert(image.mode))  # WebP has no gray mode and decodes to RGB
+        return _to_array(decoded if decoded.mode == mode else decoded.convert(mode))  # WebP decodes gray to RGB
 
 
 def upload(pixels: Pixels, *, longest: int, quality: int, progressive: bool) -> Pixels:
@@ -70,8 +71,9 @@ def reduce(pixels: Pixels, *, fraction: float) -> Pixels:
 def resize_to_half_and_back(pixels: Pixels) -> Pixels:
     """Resize by Pillow's bicubic; an odd side is rounded up."""
     image = to_image(pixels)
-    half = (image.width + 1) // 2, (image.height + 1) // 2
-    return _to_array(image.resize(half, Image.Resampling.BICUBIC).resize(image.size, Image.Resampling.BICUBIC))
+    size, half = image.size, ((image.width + 1) // 2, (image.height + 1) // 2)
+    image = image.resize(half, Image.Resampling.BICUBIC)  # frees the larger one
+    return _to_array(image.resize(size, Image.Resampling.BICUBIC))
 
 
 def blur(pixels: Pixels) -> Pixels:

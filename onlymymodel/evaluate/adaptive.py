@@ -149,9 +149,7 @@ def adapted_rows(
         if model and row.role == "held-out" and row.truth == "label" and not row.unmapped
     ]
     if not students:
-        raise UserError(
-            "no held-out model can be fine-tuned: name one that has gradients and the authorized model's classes"
-        )
+        raise UserError("no judge can be fine-tuned: name one that has gradients and the authorized model's classes")
     rows = []
     for row, model in track(students, "adapting", unit="model", progress=progress):
         answers = {CLEAN: row.answers[CLEAN]}

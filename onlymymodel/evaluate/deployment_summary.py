@@ -43,7 +43,7 @@ class DeploymentSummary:
             f"{percent(share)} at least ({self.least_name}: {self.least.hits} of {self.least.total}, "
             f"95% interval {percent(low)} to {percent(high)})"
         )
-        return kept if self.heldout is None else f"{kept}; held-out models read {percent(self.heldout)} in the mean"
+        return kept if self.heldout is None else f"{kept}; judges read {percent(self.heldout)} in the mean"
 
 
 def summarize_deployments(results: Results) -> list[DeploymentSummary]:

@@ -102,7 +102,7 @@ def check_unique(judges: Sequence[Judge]) -> None:
     heldout = [judge.model.card for judge in judges if judge.role == "held-out"]
     for first, second in combinations(heldout, 2):
         if first.same_weights(second):
-            raise UserError(f"held-out model {second.uri} is named twice: {first.uri} has the same weights")
+            raise UserError(f"judge {second.uri} is named twice: {first.uri} has the same weights")
 
 
 def check_independence(judges: Sequence[Judge]) -> None:
@@ -120,6 +120,4 @@ def check_independence(judges: Sequence[Judge]) -> None:
         shared = shared_origin(judge.model.card, used) if judge.role == "held-out" else None
         if shared is not None and shared[0] != "family":
             kind, used_card = shared
-            raise UserError(
-                f"held-out model {judge.model.card.uri} has the same {kind} as {used_card.uri}, which took part"
-            )
+            raise UserError(f"judge {judge.model.card.uri} has the same {kind} as {used_card.uri}, which took part")

@@ -153,7 +153,7 @@ def _deployments(results: Results) -> list[str]:
             kept = results.authorized.kept_through(summary.run, name)
             heldout = results.heldout_mean(summary.run, name)
             lines.append([name, DEPLOYMENTS[name].meaning, _with_counts(kept), percent_or_none(heldout)])
-        head = ["deployment", "", "authorized: kept of those read when clean", "held-out mean"]
+        head = ["deployment", "", "authorized: kept of those read when clean", "judges' mean"]
         heading, sentence = f"## {markdown_code(summary.run)} as deployed", summary.describe()
         blocks += [heading, f"{sentence[0].upper()}{sentence[1:]}.", markdown_grid(head, lines)]
     return blocks

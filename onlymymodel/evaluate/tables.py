@@ -22,8 +22,7 @@ KINDS: dict[Kind, str] = {
 UNMAPPED_NOTE = "has no class for some labels; their photos are left out of its figures"
 EXCLUDED_NOTE = "not independent and excluded from every mean"
 MEAN_NOTE = (
-    "Every mean gives each independent held-out model the same weight and counts a missing answer as a photo that was "
-    "read."
+    "Every mean gives each independent judge the same weight and counts a missing answer as a photo that was read."
 )
 LIMITS = (
     "The judges (held-out models) represent models like them, on photos like these. A model of another kind may still "

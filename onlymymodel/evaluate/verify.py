@@ -92,7 +92,7 @@ def verify_folder(
     elif ask_surrogates:
         asked = load_surrogates(store.base, run, allow_python=allow_python, device=device)
     else:
-        asked = AskedSurrogates({}, len(run.surrogates), ("the surrogates, as was asked for",))
+        asked = AskedSurrogates({}, len(run.surrogates), ("the stand-ins, as was asked for",))
     originals = None if without_originals else Originals.at(source or _recorded_source(run, store))
     records = PhotoManifest(out).by_source()
     protected = [record for record in records.values() if record.status in WRITTEN]
@@ -166,7 +166,7 @@ def _measured(checked: int, without_source: int, originals: Originals | None, as
     if originals is not None:
         yield "that every picture of the source has a line"
     if asked.models:
-        yield f"{len(asked.models)} of {asked.total} surrogates: that they are misled as recorded"
+        yield f"{len(asked.models)} of {asked.total} stand-ins: that they are misled as recorded"
 
 
 def _not_checked(protected: Sequence[PhotoRecord], without_originals: bool, asked: AskedSurrogates) -> Iterator[str]:

@@ -35,7 +35,7 @@ class AskedSurrogates:
         """Return those that can be asked about files whose originals are not available: embedders cannot."""
         classes = {index: model for index, model in self.models.items() if not model.card.embeds}
         unasked = [
-            f"surrogate {model.card.uri}: it is asked beside the originals"
+            f"stand-in {model.card.uri}: it is asked beside the originals"
             for index, model in self.models.items()
             if index not in classes
         ]
@@ -53,17 +53,17 @@ def load_surrogates(out: Path, run: RunRecord, *, allow_python: bool, device: st
     """
     cards, models, missing = run.surrogates, dict[int, Classifier](), list[str]()
     if len(run.surrogate_uris) != len(cards):
-        return AskedSurrogates({}, len(cards), (f"{len(cards)} surrogates: run.json does not name them all",))
+        return AskedSurrogates({}, len(cards), (f"{len(cards)} stand-ins: run.json does not name them all",))
     for index, (uri, card) in enumerate(zip(run.surrogate_uris, cards, strict=True)):
         try:
             model = load_model(uri, base=out, allow_python=allow_python, device=device)
         except UserError as error:
-            missing.append(f"surrogate {card.uri}: {error}")
+            missing.append(f"stand-in {card.uri}: {error}")
             continue
         if model.card.sha256 == card.sha256:
             models[index] = model
         else:
-            missing.append(f"surrogate {card.uri}: it has other weights than that of the run")
+            missing.append(f"stand-in {card.uri}: it has other weights than that of the run")
     return AskedSurrogates(models, len(cards), tuple(missing))
 
 
@@ -83,10 +83,10 @@ def find_surrogates(run: RunRecord, uris: Sequence[str], *, allow_python: bool, 
     for uri in uris:
         model = load_model(uri, allow_python=allow_python, device=device)
         if model.card.sha256 not in hashes:
-            raise UserError(f"{model.card.uri} has the weights of no surrogate that this folder was made with")
+            raise UserError(f"{model.card.uri} has the weights of no stand-in that this folder was made with")
         models[hashes.index(model.card.sha256)] = model
     unnamed = [card.uri for index, card in enumerate(run.surrogates) if index not in models]
-    return AskedSurrogates(models, len(hashes), tuple(f"surrogate {uri}: it was not named" for uri in unnamed))
+    return AskedSurrogates(models, len(hashes), tuple(f"stand-in {uri}: it was not named" for uri in unnamed))
 
 
 def surrogate_faults(
@@ -104,7 +104,7 @@ def surrogate_faults(
     asked = asked.without_originals() if clean is None else asked
     answers = record.surrogates or ()
     if len(answers) != asked.total:
-        yield f"its line has answers of {len(answers)} surrogates, run.json has {asked.total}"
+        yield f"its line has answers of {len(answers)} stand-ins, run.json has {asked.total}"
         return
     misled = False
     for index, model in asked.models.items():
@@ -112,18 +112,18 @@ def surrogate_faults(
         if answer.pushed_from is None:
             continue
         if not 0 <= answer.pushed_from < model.card.classes:
-            yield f"surrogate {answer.model} has no class {answer.pushed_from}"
+            yield f"stand-in {answer.model} has no class {answer.pushed_from}"
             continue
         after = _margin(model, pixels, answer, clean)
         if after > tolerance and not answer.reads_after:
-            yield f"surrogate {answer.model} reads it, and is recorded as misled"
+            yield f"stand-in {answer.model} reads it, and is recorded as misled"
         misled = misled or (
             after <= tolerance and (clean is None or _margin(model, clean, answer, clean) >= -tolerance)
         )
     # another face may be the one that they are misled on
     complete = len(asked.models) == asked.total > 0 and not record.faces
     if record.status == "protected" and complete and not misled:
-        yield "is recorded as protected, but misleads no surrogate that reads its original"
+        yield "is recorded as protected, but misleads no stand-in that reads its original"
 
 
 @torch.inference_mode()

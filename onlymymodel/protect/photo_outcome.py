@@ -136,15 +136,15 @@ def verdict(
     if linf == 0:
         return "unchanged", "the budget leaves no room for a change"
     if not surrogates:
-        return "protected", "no surrogate took part, so that no other model was asked"
+        return "protected", "no stand-in took part, so that no other model was asked"
     right_before = [row for row in surrogates if row.read_before]
     right_after = [row for row in surrogates if row.reads_after]
     if right_before and all(row in right_after for row in right_before):
-        return "unchanged", "no surrogate could be misled inside the budget"
+        return "unchanged", "no stand-in could be misled inside the budget"
     total, before, after = len(surrogates), len(right_before), len(right_after)
     if after > before:
-        return "unchanged", f"the change would let {after} of {total} surrogates read it, where {before} do now"
-    reason = f"{total - after} of {total} surrogates misread it"
+        return "unchanged", f"the change would let {after} of {total} stand-ins read it, where {before} do now"
+    reason = f"{total - after} of {total} stand-ins misread it"
     if not right_before:
         reason += ", and did so before"
     targeted = [row for row in surrogates if row.pushed_toward is not None]

@@ -85,12 +85,12 @@ def check_models(authorized: Classifier, surrogates: Sequence[Classifier]) -> No
     for surrogate in surrogates:
         if surrogate.card.same_weights(authorized.card):
             raise UserError(
-                f"surrogate {surrogate.card.uri} is the authorized model itself (the same weights): "
+                f"stand-in {surrogate.card.uri} is the authorized model itself (the same weights): "
                 "it cannot be misled and kept right at once"
             )
     for first, second in combinations((model.card for model in surrogates), 2):
         if first.same_weights(second):
-            raise UserError(f"surrogate {second.uri} is named twice: {first.uri} has the same weights")
+            raise UserError(f"stand-in {second.uri} is named twice: {first.uri} has the same weights")
 
 
 def require_classes(card: ModelCard) -> None:

@@ -41,16 +41,16 @@ def check_uris(
     for index, text in enumerate(surrogates):
         if text == authorized:
             raise UserError(
-                f"surrogate {redacted(text)} is the authorized model itself, which cannot be misled and kept right at "
+                f"stand-in {redacted(text)} is the authorized model itself, which cannot be misled and kept right at "
                 "once: name another"
             )
         if text in surrogates[:index]:
-            raise UserError(f"surrogate {redacted(text)} is named twice: name it once")
+            raise UserError(f"stand-in {redacted(text)} is named twice: name it once")
     for index, text in enumerate(heldout):
         if text in guides:
-            raise UserError(f"held-out model {redacted(text)} took part in the protection: name one that did not")
+            raise UserError(f"judge {redacted(text)} took part in the protection: name one that did not")
         if text in heldout[:index]:
-            raise UserError(f"held-out model {redacted(text)} is named twice: name it once")
+            raise UserError(f"judge {redacted(text)} is named twice: name it once")
 
 
 def _check(uri: ModelUri, allow_python: bool, *, guides: bool) -> None:

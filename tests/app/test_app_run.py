@@ -86,7 +86,7 @@ def test_a_photo_that_stand_ins_misread_already_can_be_saved_and_is_called_so(cl
     session = client.session(coded(render(1, 1, 1, 40)))
     client.run(session, FORM)
     (state,) = client.wait(session)["photos"]
-    assert (state["status"], state["reason"]) == ("already-misread", "1 of 1 surrogates misread it, and did so before")
+    assert (state["status"], state["reason"]) == ("already-misread", "1 of 1 stand-ins misread it, and did so before")
     assert [reading["verdict"] for reading in as_written(state)[:2]] == ["still reads it", "never read it"]
     saved = client("GET", f"{session}/photos/1/file")
     with zipfile.ZipFile(io.BytesIO(client("GET", f"{session}/all.zip"))) as archive:

@@ -34,10 +34,10 @@ def test_a_folder_is_protected_verified_and_evaluated_with_an_embedder(
     assert (card.task, card.threshold) == ("embedding", 0.5)
 
     assert main(["verify", str(out), "--allow-python"]) == 0
-    assert "2 of 2 surrogates" in capsys.readouterr().out
+    assert "2 of 2 stand-ins" in capsys.readouterr().out
     assert main(["verify", str(out), "--allow-python", "--without-originals"]) == 0
     said = capsys.readouterr().out
-    assert "1 of 2 surrogates" in said
+    assert "1 of 2 stand-ins" in said
     assert "it is asked beside the originals" in said
 
     evaluation = tmp_path / "evaluation"

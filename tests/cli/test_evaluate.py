@@ -246,7 +246,7 @@ def test_no_model_to_adapt_is_reported(photos: Path, tmp_path: Path, capsys: pyt
     assert replayed.answers == card.answers
     capsys.readouterr()
     assert main([*words, "--heldout", recorded, *HELD_OUT[2:], "--adapt"]) == 2
-    assert "no held-out model can be fine-tuned" in capsys.readouterr().err
+    assert "no judge can be fine-tuned" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -133,7 +133,7 @@ def test_per_photo_lines_and_levels_of_messages(
     words = ["protect", str(photos), "--out", str(tmp_path / "out"), *MODELS, *QUICK, *EPSILON]
     assert main([*words, "--verbose"]) == 1
     printed = capsys.readouterr()
-    assert "protected  0.png: 1 of 1 surrogates misread it" in printed.err
+    assert "protected  0.png: 1 of 1 stand-ins misread it" in printed.err
     assert "  text.jpg: " in printed.out
     check = ["models", "python:toys:mine", "--allow-python", "--device", "cpu", "--log-level"]
     assert main([*check, "warning"]) == 0

@@ -41,7 +41,7 @@ def test_a_signed_folder_is_proven(
         "checked: 3 files: their bytes, and the authorized model's answer and margin",
         "checked: 3 files against their originals: that they differ, budget and region",
         "checked: that every picture of the source has a line",
-        "checked: 1 of 1 surrogates: that they are misled as recorded",
+        "checked: 1 of 1 stand-ins: that they are misled as recorded",
         PROVEN,
         "3 protected files are as the manifest says",
     ]
@@ -50,7 +50,7 @@ def test_a_signed_folder_is_proven(
     assert printed[1:3] == [
         "not checked: the originals: whether files differ from them, budget and region, and whether each of them has a "
         "line",
-        "not checked: the surrogates, as was asked for",
+        "not checked: the stand-ins, as was asked for",
     ]
     assert printed[3].startswith(f"{CLAIMED} (the seal is signed by the key ")
     assert private not in "".join(path.read_text() for path in (tmp_path / "out").glob("*.json*"))

@@ -213,7 +213,7 @@ def test_a_held_out_model_is_not_counted_twice() -> None:
     for second, name in ((once, "once"), (again, "again")):
         judges = [authorized(), *(Judge("held-out", model) for model in (once, other, second))]
         for refuse in (check_independence, lambda judges: evaluate_models(judges, PAIRS, progress=False)):
-            with pytest.raises(UserError, match=f"^held-out model {name} is named twice: once has the same weights$"):
+            with pytest.raises(UserError, match=f"^judge {name} is named twice: once has the same weights$"):
                 refuse(judges)
     assert (once.asked, other.asked, again.asked) == (0, 0, 0)
 

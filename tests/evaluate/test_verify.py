@@ -37,7 +37,7 @@ AS_RECORDED = VerifyReport(
         "3 files: their bytes, and the authorized model's answer and margin",
         "3 files against their originals: that they differ, budget and region",
         "that every picture of the source has a line",
-        "2 of 2 surrogates: that they are misled as recorded",
+        "2 of 2 stand-ins: that they are misled as recorded",
     ),
     not_checked=(),
     proven=False,
@@ -174,9 +174,9 @@ def test_a_file_that_is_its_original_is_told_even_with_its_hash_in_the_manifest(
     seal_folder(out)
     assert "it does not differ from its original" in faults(out)["0.png"]
     (reason,) = {fault.reason for fault in verify(out, without_originals=True).faults} - {
-        "is recorded as protected, but misleads no surrogate that reads its original"
+        "is recorded as protected, but misleads no stand-in that reads its original"
     }
-    assert reason == "surrogate python:toys:theirs reads it, and is recorded as misled"
+    assert reason == "stand-in python:toys:theirs reads it, and is recorded as misled"
 
 
 def test_surrogates_that_cannot_be_asked_are_named(out: Path) -> None:
@@ -184,20 +184,20 @@ def test_surrogates_that_cannot_be_asked_are_named(out: Path) -> None:
     seal_folder(out)
     report = verify(out)
     assert report.faults == ()
-    assert report.measured[3] == "1 of 2 surrogates: that they are misled as recorded"
+    assert report.measured[3] == "1 of 2 stand-ins: that they are misled as recorded"
     (sentence,) = report.not_checked
-    assert sentence.startswith("surrogate python:toys:others: ")
+    assert sentence.startswith("stand-in python:toys:others: ")
     moved = verify(out, surrogates=["python:toys:others", "python:toys:theirs"])
     assert (moved.measured, moved.not_checked) == (AS_RECORDED.measured, ())
     one = verify(out, surrogates=["python:toys:others"])
-    assert one.not_checked == ("surrogate python:toys:theirs: it was not named",)
-    with pytest.raises(UserError, match="has the weights of no surrogate"):
+    assert one.not_checked == ("stand-in python:toys:theirs: it was not named",)
+    with pytest.raises(UserError, match="has the weights of no stand-in"):
         verify(out, surrogates=["python:toys:left_is_brighter"])
     alone = verify(out, ask_surrogates=False)
-    assert (alone.measured, alone.not_checked) == (AS_RECORDED.measured[:3], ("the surrogates, as was asked for",))
+    assert (alone.measured, alone.not_checked) == (AS_RECORDED.measured[:3], ("the stand-ins, as was asked for",))
     edit_run(out, lambda content: content["models"].update(surrogates=["python:toys:theirs", "python:toys:mine"]))
     seal_folder(out)
-    assert verify(out).not_checked == ("surrogate python:toys:others: it has other weights than that of the run",)
+    assert verify(out).not_checked == ("stand-in python:toys:others: it has other weights than that of the run",)
 
 
 def test_a_status_without_ground_is_a_fault(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_a_status_without_ground_is_a_fault(tmp_path: Path) -> None:
     assert (report.faults, report.checked, report.already_misread) == ((), 1, 1)
     edit_lines(folder, 0, status="protected")
     seal_folder(folder)
-    assert faults(folder) == {"1.png": ["is recorded as protected, but misleads no surrogate that reads its original"]}
+    assert faults(folder) == {"1.png": ["is recorded as protected, but misleads no stand-in that reads its original"]}
 
 
 def test_another_authorized_model_is_refused(out: Path) -> None:

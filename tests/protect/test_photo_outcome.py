@@ -37,28 +37,28 @@ def outcome(
 @pytest.mark.parametrize(
     ("given", "status", "reason"),
     [
-        (outcome((1, 0), (1, 2)), "protected", "2 of 2 surrogates misread it"),
-        (outcome((1, 0), (1, 1)), "protected", "1 of 2 surrogates misread it"),
-        (outcome((1, 0), (0, 2)), "protected", "2 of 2 surrogates misread it"),
+        (outcome((1, 0), (1, 2)), "protected", "2 of 2 stand-ins misread it"),
+        (outcome((1, 0), (1, 1)), "protected", "1 of 2 stand-ins misread it"),
+        (outcome((1, 0), (0, 2)), "protected", "2 of 2 stand-ins misread it"),
         # nothing shows that the change misleads anyone
-        (outcome((2, 0), (0, 0)), "already-misread", "2 of 2 surrogates misread it, and did so before"),
-        (outcome((2, 2)), "already-misread", "1 of 1 surrogates misread it, and did so before"),
+        (outcome((2, 0), (0, 0)), "already-misread", "2 of 2 stand-ins misread it, and did so before"),
+        (outcome((2, 2)), "already-misread", "1 of 1 stand-ins misread it, and did so before"),
         (outcome((2, 0), linf=0), "unchanged", "the budget leaves no room for a change"),
         (outcome((2, 0), margin=1.9), "unchanged", "the authorized model cannot be kept right"),
         # the recipe fmd needs no surrogate
-        (outcome(), "protected", "no surrogate took part, so that no other model was asked"),
-        (outcome((1, 1), (1, 1)), "unchanged", "no surrogate could be misled inside the budget"),
-        (outcome((1, 1), (0, 0)), "unchanged", "no surrogate could be misled inside the budget"),
+        (outcome(), "protected", "no stand-in took part, so that no other model was asked"),
+        (outcome((1, 1), (1, 1)), "unchanged", "no stand-in could be misled inside the budget"),
+        (outcome((1, 1), (0, 0)), "unchanged", "no stand-in could be misled inside the budget"),
         # the change taught them
-        (outcome((0, 1), (0, 0)), "unchanged", "the change would let 1 of 2 surrogates read it, where 0 do now"),
-        (outcome((0, 1), (2, 1)), "unchanged", "the change would let 2 of 2 surrogates read it, where 0 do now"),
-        (outcome((1, 0), (0, 1)), "protected", "1 of 2 surrogates misread it"),
+        (outcome((0, 1), (0, 0)), "unchanged", "the change would let 1 of 2 stand-ins read it, where 0 do now"),
+        (outcome((0, 1), (2, 1)), "unchanged", "the change would let 2 of 2 stand-ins read it, where 0 do now"),
+        (outcome((1, 0), (0, 1)), "protected", "1 of 2 stand-ins misread it"),
         (outcome((1, 0), linf=0), "unchanged", "the budget leaves no room for a change"),
         (outcome((1, 0), margin=1.9), "unchanged", "the authorized model cannot be kept right"),
         (outcome((1, 0), answer=0), "unchanged", "the authorized model cannot be kept right"),
-        (outcome((1, 0), deployments={"mirror": (1.0, 0.01)}), "protected", "1 of 1 surrogates misread it"),
+        (outcome((1, 0), deployments={"mirror": (1.0, 0.01)}), "protected", "1 of 1 stand-ins misread it"),
         # what it did not read before is not promised
-        (outcome((1, 0), deployments={"mirror": (-0.1, -2.0)}), "protected", "1 of 1 surrogates misread it"),
+        (outcome((1, 0), deployments={"mirror": (-0.1, -2.0)}), "protected", "1 of 1 stand-ins misread it"),
         (
             outcome((1, 0), deployments={"mirror": (1.0, -0.5)}),
             "unchanged",

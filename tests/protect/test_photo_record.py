@@ -31,7 +31,7 @@ FULL = PhotoRecord(
     output_sha256="1" * 64,
     source_sha256="2" * 64,
     status="protected",
-    reason="1 of 1 surrogates misread it",
+    reason="1 of 1 stand-ins misread it",
     label=1,
     label_source="given",
     authorized=OWN,
@@ -52,7 +52,7 @@ FULL = PhotoRecord(
 # as the first version wrote it
 OLD: dict[str, Any] = {
     "source": "a.png", "output": "a.png", "output_sha256": "1" * 64, "source_sha256": "2" * 64, "status": "protected",
-    "reason": "1 of 1 surrogates misread it", "label": 1, "label_source": "authorized model's clean answer",
+    "reason": "1 of 1 stand-ins misread it", "label": 1, "label_source": "authorized model's clean answer",
     "authorized": {"model": "zoo:a", "answer_before": 1, "margin_before": 2.5, "answer_after": 1, "margin_after": 2},
     "surrogates": [{"model": "zoo:b", "pushed_from": 1, "answer_before": 1, "answer_after": 0}],
     "linf": 16, "psnr": 30.0, "ssim": 0.95, "steps": 4, "seconds": 1.25, "recipe_sha256": "3" * 64, "notes": [],

@@ -51,7 +51,7 @@ def test_a_finished_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["status", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "3 of 4 photos done: 3 protected" in printed
-    assert "  protected        sub/2.png: 1 of 1 surrogates" in printed
+    assert "  protected        sub/2.png: 1 of 1 stand-ins" in printed
     assert files_of(out) == before
 
 

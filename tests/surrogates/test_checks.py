@@ -109,12 +109,12 @@ def test_usable_models_are_accepted() -> None:
 
 def test_a_surrogate_that_is_the_authorized_model_is_refused() -> None:
     again = Classifier(small_cnn(seed=1).net, ModelCard("other-name", "cnn-1", 4, PLAIN))
-    with pytest.raises(UserError, match="surrogate other-name is the authorized model itself"):
+    with pytest.raises(UserError, match="stand-in other-name is the authorized model itself"):
         check_models(small_cnn(seed=1), [small_cnn(seed=2), again])
 
 
 def test_a_surrogate_twice_is_refused() -> None:
-    with pytest.raises(UserError, match="surrogate cnn-2 is named twice"):
+    with pytest.raises(UserError, match="stand-in cnn-2 is named twice"):
         check_models(small_cnn(seed=1), [small_cnn(seed=2), small_cnn(seed=3), small_cnn(seed=2)])
 
 
@@ -125,9 +125,9 @@ def test_the_same_weights_in_another_file_are_the_same_model() -> None:
         for model, weights in ((first, "w"), (second, "w"), (third, "v"))
     )
     check_models(known, [other])
-    with pytest.raises(UserError, match="surrogate cnn-2 is the authorized model itself"):
+    with pytest.raises(UserError, match="stand-in cnn-2 is the authorized model itself"):
         check_models(known, [other, again])
-    with pytest.raises(UserError, match="surrogate cnn-2 is named twice: cnn-1 has the same weights"):
+    with pytest.raises(UserError, match="stand-in cnn-2 is named twice: cnn-1 has the same weights"):
         check_models(other, [known, again])
 
 

@@ -28,9 +28,9 @@ CANDIDATE = "candidate"  # the version of each photo at the level of its round
 
 State = Literal["least", "not enough", "not measurable", "not protected"]
 STATE_MEANINGS: dict[State, str] = {
-    "least": "the least budget at which the held-out models misread the photo and the authorized model keeps it",
+    "least": "the least budget at which the judges misread the photo and the authorized model keeps it",
     "not enough": "no level suffices; it has the largest one that could be written",
-    "not measurable": "no held-out model reads the original correctly; it has the budget of the sample",
+    "not measurable": "no judge reads the original correctly; it has the budget of the sample",
     "not protected": "nothing could be written; the original remains",
 }
 

@@ -204,6 +204,6 @@ def _check_judges(judges: tuple[Judge, ...]) -> None:
     if None not in origins:
         reasons = "; ".join(f"one has the same {origin[0]} as {origin[1].uri}" for origin in origins if origin)
         raise UserError(
-            f"no held-out model is independent of the models that take part ({reasons or 'none was given'}); "
+            f"no judge is independent of the models that take part ({reasons or 'none was given'}); "
             "name another one by --heldout"
         )

@@ -77,17 +77,19 @@ class DeployedMargins:
             margins |= zip((deployment.name for deployment in part), values.tolist(), strict=True)
         return margins
 
-    def gradient(self, pixels: Tensor, label: int, names: Iterable[str], landmarks: Tensor | None = None) -> Tensor:
-        """Return the (C,H,W) gradient of the sum of the margins, through differentiable versions of the codecs.
+    def add_gradient(
+        self, pixels: Tensor, label: int, names: Iterable[str], total: Tensor, landmarks: Tensor | None = None
+    ) -> None:
+        """Add the gradient of the sum of the margins, through differentiable versions of the codecs, to `total`.
 
         Args:
             pixels: (C,H,W) uint8.
             label: class index.
             names: at least one, of the deployments.
+            total: (1,C,H,W) floats.
             landmarks: see `measure`.
         """
         photo, asked = pixels[None], [self.deployments[name] for name in names]
-        total = torch.zeros(photo.shape, device=photo.device)
         for start in range(0, len(asked), BATCH):
             part = asked[start : start + BATCH]
             read = [self._reader(photo, deployment, landmarks) for deployment in part]
@@ -103,8 +105,7 @@ class DeployedMargins:
                 list(zip(part, read, gradients.chunk(len(part)), strict=True))
             ):
                 check_time()
-                self._add_gradient(_process(photo, deployment), to_crop, gradient, landmarks, total)
-        return total[0]
+                self._carry_back(_process(photo, deployment), to_crop, gradient, landmarks, total)
 
     def _reader(self, photo: Tensor, deployment: Deployment, landmarks: Tensor | None) -> Transform:
         """Return a function from a version of a photo to the input of the network."""
@@ -115,7 +116,7 @@ class DeployedMargins:
 
         return read
 
-    def _add_gradient(
+    def _carry_back(
         self, processed: ProcessedPhoto, read: Transform, gradient: Tensor, landmarks: Tensor | None, total: Tensor
     ) -> None:
         """Carry a gradient with respect to the input of the network back to the (1,C,H,W) photo, and add it there."""

@@ -51,7 +51,7 @@ def run_attack(
         UserError: there is no surrogate, or the attack raises this itself.
     """
     if not surrogates:
-        raise UserError("an attack needs at least one surrogate")
+        raise UserError("an attack needs at least one stand-in")
     if embedders := [model.card.uri for model in surrogates if model.card.embeds]:
         raise UserError(
             f"an attack from outside needs classes, which {embedders[0]} has none of: add a gallery or words"

@@ -49,7 +49,7 @@ class EnsembleObjective:
         self, surrogates: Sequence[Classifier], losses: Sequence[Loss], recipe: Recipe, batch: AttackBatch
     ) -> None:
         if not surrogates:
-            raise UserError("this recipe needs at least one surrogate")
+            raise UserError("this recipe needs at least one stand-in")
         self.surrogates, self.losses, self.recipe = surrogates, losses, recipe
         active = [targets.signs != 0 for targets in batch.targets]
         self.active = None if all(bool(part.all()) for part in active) else active

@@ -109,7 +109,7 @@ def channelwise_gradient(
     count = pixels.shape[1]
     each = gradient.shape[1] // count
     for channel, into, part in zip(*(tensor.chunk(count, 1) for tensor in (pixels, result, gradient)), strict=True):
-        leaf = floats(channel).requires_grad_()
+        leaf = (to_float(channel) if channel.dtype == torch.uint8 else channel.detach()).requires_grad_()
         (of_channel,) = torch.autograd.grad(read(leaf)[:, :each], leaf, part)
         if total is None and count == 1:
             return of_channel

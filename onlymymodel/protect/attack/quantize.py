@@ -140,12 +140,7 @@ def quantize_and_repair(
     for _ in range(recipe.repair_steps):
         if not shortfall.missing > 0:
             break
-        missing = torch.tensor([shortfall.missing], device=original.device)
-        step = _smallest_step(current, shortfall.gradient(), missing, originals, budget, masks)
-        wanted = map_rows(
-            lambda photo, step, clean: to_float(photo) + step / 255 - to_float(clean), current, step, originals
-        )
-        current = project_to_uint8(originals, wanted, budget, masks)
+        current = _repaired(current, shortfall, originals, budget, masks)
         shortfall = required.measure(current)
         if shortfall.missing < least.missing:
             best, least = current, shortfall
@@ -190,11 +185,13 @@ class _RequiredMargins:
         low = not margin >= self.kappa
 
         def gradient() -> Tensor:
-            if not lacking:
-                return margin_gradient(torch.ones_like(margins, dtype=torch.bool))
-            total = self.deployed.gradient(pixels[0], self.label, lacking, self.landmarks)[None]
+            # one sum from the start, since a large photo's gradient takes much memory
             if low:
-                total += margin_gradient(torch.ones_like(margins, dtype=torch.bool))
+                total = margin_gradient(torch.ones_like(margins, dtype=torch.bool))
+            else:
+                total = torch.zeros(pixels.shape, device=pixels.device)
+            if lacking:
+                self.deployed.add_gradient(pixels[0], self.label, lacking, total, self.landmarks)
             return total
 
         return _Shortfall(margin, (self.kappa - margin if low else 0.0) + sum(lacking.values()), gradient)
@@ -210,6 +207,17 @@ class _RequiredMargins:
                 self.difficult |= lacking.keys()
                 return lacking
         return {}
+
+
+def _repaired(current: Tensor, shortfall: _Shortfall, original: Tensor, budget: Budget, mask: Tensor | None) -> Tensor:
+    """Return (B,C,H,W) uint8 photos after one step that raises the margins that are too small; see `_smallest_step`."""
+    missing = torch.tensor([shortfall.missing], device=original.device)
+    step = _smallest_step(current, shortfall.gradient(), missing, original, budget, mask)
+    wanted = map_rows(
+        lambda photo, step, clean: to_float(photo) + step / 255 - to_float(clean), current, step, original
+    )
+    del step  # a large photo's temporaries are freed as soon as they were used
+    return project_to_uint8(original, wanted, budget, mask)
 
 
 def _smallest_step(

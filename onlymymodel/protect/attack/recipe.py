@@ -60,11 +60,11 @@ class Recipe:
     momentum: float = _setting(1.0, "fraction of the previous direction that is kept (mu of MI-FGSM)")
     nesterov: bool = _setting(False, "take the gradient where the momentum leads, not at the current photo (NI-FGSM)")
     random_start: bool = _setting(False, "start at a random point inside the budget")
-    normalize: bool = _setting(True, "divide the gradient of each surrogate by its mean magnitude")
+    normalize: bool = _setting(True, "divide the gradient of each stand-in by its mean magnitude")
     views: tuple[str, ...] = _setting(
-        ("block_shuffle",), f"random views to draw from, for each surrogate and step: {', '.join(VIEWS)}"
+        ("block_shuffle",), f"random views to draw from, for each stand-in and step: {', '.join(VIEWS)}"
     )
-    copies: int = _setting(1, "views for each surrogate and step; their gradients are averaged")
+    copies: int = _setting(1, "views for each stand-in and step; their gradients are averaged")
     jpeg_quality: int = _setting(
         0, "apply JPEG of this quality or better at each step, so that the change survives it; 0: never"
     )
@@ -77,11 +77,11 @@ class Recipe:
     )
     push: Push = _setting(
         "label",
-        "move surrogates away from the label of the photo where they have that class, or always from their own clean "
+        "move stand-ins away from the label of the photo where they have that class, or always from their own clean "
         "prediction",
     )
     toward: str = _setting(
-        "", "target class of the authorized model, by name or index, for the surrogates; empty: untargeted"
+        "", "target class of the authorized model, by name or index, for the stand-ins; empty: untargeted"
     )
     guard: bool = _setting(True, "constrain the margin of the authorized model to kappa or more")
     guard_looks: int = _setting(
@@ -100,7 +100,7 @@ class Recipe:
         "deployments through which the authorized model has to read a protected photo, wherever it reads the original "
         f"through them: names (omm evaluate --help-all), {' or '.join(GROUPS)}",
     )
-    patience: int = _setting(0, "stop a photo once all surrogates were misled for this many steps in a row; 0: never")
+    patience: int = _setting(0, "stop a photo once all stand-ins were misled for this many steps in a row; 0: never")
     layer: str = _setting("auto", "module whose output the feature objective changes; auto: the last feature map")
     depth: float = _setting(
         1.0, "with layer auto: which feature map, as a fraction of the network's depth; 1: the last"

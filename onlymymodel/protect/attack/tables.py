@@ -61,13 +61,13 @@ VIEWS = {
     "admix": View("intensity", "onlymymodel.protect.attack.views:admix"),
 }
 OBJECTIVES = {
-    "ensemble": ObjectiveKind("cross-entropy of the surrogates' predictions"),
+    "ensemble": ObjectiveKind("cross-entropy of the stand-ins' predictions"),
     "variance_reduced": ObjectiveKind(
         "the same with variance reduction (SVRE)",
         ensemble="onlymymodel.protect.attack.objective:VarianceReducedObjective",
     ),
     "surrogate_features": ObjectiveKind(
-        "a feature map of the surrogates (NRDM)",
+        "a feature map of the stand-ins (NRDM)",
         loss="onlymymodel.protect.attack.losses:FeatureDistance",
         uses_classes=False,
         uses_layers=True,

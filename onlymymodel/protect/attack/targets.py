@@ -11,7 +11,7 @@ from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.surrogates.class_mapping import map_classes
 from onlymymodel.surrogates.classifier import Classifier, ModelCard
 
-NOTE = "its label is the target class: surrogates are moved away from it"
+NOTE = "its label is the target class: stand-ins are moved away from it"
 
 
 def attack_classes(
@@ -77,7 +77,7 @@ def target_class_of_each(authorized: Classifier, surrogates: Sequence[Classifier
     classes = [None if mapping is None else mapping[index] for mapping in mappings]
     if all(target is None for target in classes):
         name = authorized.card.name_of(index)
-        raise UserError(f"no surrogate has the class {name!r}: choose another target class, or none")
+        raise UserError(f"no stand-in has the class {name!r}: choose another target class, or none")
     return classes
 
 

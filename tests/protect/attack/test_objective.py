@@ -74,7 +74,7 @@ def test_normalized_surrogates_count_alike_however_large_their_gradients_are() -
 
 
 def test_an_ensemble_without_surrogates_is_refused() -> None:
-    with pytest.raises(UserError, match="surrogate"):
+    with pytest.raises(UserError, match="stand-in"):
         EnsembleObjective([], [], Recipe(), attack_batch(to_float(photos(1)), torch.tensor([0])))
 
 

@@ -206,6 +206,6 @@ def test_steps_are_counted_out() -> None:
 def test_an_ensemble_recipe_needs_surrogates_and_fmd_does_not() -> None:
     pixels = photos(1)
     labels = own_answers(small_cnn(seed=1), pixels)
-    with pytest.raises(UserError, match="surrogate"):
+    with pytest.raises(UserError, match="stand-in"):
         protect(pixels, labels, surrogates=[])
     protect(pixels, labels, make_recipe("fmd", steps=1), surrogates=[])

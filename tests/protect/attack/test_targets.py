@@ -191,9 +191,9 @@ def test_what_a_name_means() -> None:
 
 def test_a_target_class_that_no_surrogate_has_is_refused_before_the_first_photo() -> None:
     authorized, _, foreign = team()
-    with pytest.raises(UserError, match="no surrogate has the class 'bob'"):
+    with pytest.raises(UserError, match="no stand-in has the class 'bob'"):
         protect_photos([], Context(authorized, (foreign,), Budget(), Recipe(toward="bob")))
-    with pytest.raises(UserError, match="no surrogate has the class"):
+    with pytest.raises(UserError, match="no stand-in has the class"):
         pushed(photos(1), [0], linear(3, classes=3), replace(PLAIN, toward="1"), authorized=linear(4, classes=2))
 
 
