@@ -52,7 +52,8 @@ LAYOUTS = {
     "and is judged on others.",
     "weights": "PHOTOS and --others are both sorted as CLASS/photo, with a folder for each class of the network, in\n"
     "the order of its classes. With a --model of another number of classes the labels are its own answers.",
-    "representation": "PHOTOS are sorted as CLASS/PERSON/photo, with several people of every class.",
+    "representation": "PHOTOS are sorted as CLASS/PERSON/photo, with several people of every class, who are split into\n"
+    "those for the encoder, for the judge's decoders, and those whose pictures are attacked.",
 }
 
 
@@ -180,6 +181,11 @@ def _add_intermediate(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"training steps of the inverter ({usual.steps})",
     )
+    bound = (
+        "noise on the outputs that is audited too: so much that no estimate has an error below this share of the "
+        f"pixels' variance, by the Fisher information ({usual.bound:g})"
+    )
+    parser.add_argument("--bound", type=share, metavar="SHARE", help=bound)
 
 
 def _add_weights(parser: argparse.ArgumentParser) -> None:
@@ -211,6 +217,9 @@ def _add_representation(parser: argparse.ArgumentParser) -> None:
     usual = RepresentationOptions()
     lambdas = f"weights of hiding the picture, for the curve ({' '.join(f'{weight:g}' for weight in usual.weights)})"
     parser.add_argument("--weights", nargs="+", type=float, metavar="LAMBDA", help=lambdas)
+    backbone = "the encoder begins with this model, frozen and cut at --layer (see omm models)"
+    parser.add_argument("--model", metavar="URI", help=backbone)
+    parser.add_argument("--layer", metavar="NAME", help="name of the model's module at whose output it is cut")
     add_people(parser)
     parser.add_argument("--steps", type=positive, metavar="N", help=f"training steps ({usual.steps})")
 
@@ -218,7 +227,9 @@ def _add_representation(parser: argparse.ArgumentParser) -> None:
 def add_people(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the people whose pictures are trained on."""
     usual = RepresentationOptions()
-    public = f"share of the people for training; the audit uses the others ({usual.public:g})"
+    training = f"share of the people for the training of the encoder ({usual.training:g})"
+    parser.add_argument("--training", type=share, default=usual.training, metavar="SHARE", help=training)
+    public = f"share of the people for the training of the judge; the others are private ({usual.public:g})"
     parser.add_argument("--public", type=share, default=usual.public, metavar="SHARE", help=public)
     embedder = f"face model that compares identities ({usual.embedder})"
     parser.add_argument("--embedder", default=usual.embedder, metavar="URI", help=embedder)

@@ -15,10 +15,12 @@ from onlymymodel.evaluate.audits.gradients.decision import Cost, gradient_decisi
 from onlymymodel.evaluate.audits.gradients.defenses import parse_defense
 from onlymymodel.evaluate.audits.gradients.reports import gradient_reports
 from onlymymodel.evaluate.audits.gradients.utility import federated_accuracy
-from onlymymodel.evaluate.audits.layers.audit import LayerAdversary, LayerRelease
+from onlymymodel.evaluate.audits.layers.audit import LayerAdversary
 from onlymymodel.evaluate.audits.layers.decision import layer_decision
 from onlymymodel.evaluate.audits.layers.epochs import epochs_report
+from onlymymodel.evaluate.audits.layers.layers import choose_layers
 from onlymymodel.evaluate.audits.layers.plots import epochs_plot, layer_plot
+from onlymymodel.evaluate.audits.layers.release import LayerRelease
 from onlymymodel.evaluate.audits.networks import label_by_network, small_network, train_network
 from onlymymodel.evaluate.audits.options import NetworkKind, RepresentationSettings
 from onlymymodel.evaluate.audits.page import JSON, PAGE, Plot, Section, to_markdown, write_audits
@@ -37,7 +39,9 @@ from onlymymodel.evaluate.audits.representation.audit import (
     train_defense,
 )
 from onlymymodel.evaluate.audits.representation.decision import representation_decision
+from onlymymodel.evaluate.audits.representation.defense import MakeEncoder
 from onlymymodel.evaluate.audits.representation.export import save
+from onlymymodel.evaluate.audits.representation.networks import BackboneEncoder
 from onlymymodel.evaluate.audits.representation.plot import privacy_plot
 from onlymymodel.evaluate.audits.weights.audit import weights_report
 from onlymymodel.evaluate.audits.weights.decision import weights_decision
@@ -85,21 +89,40 @@ def intermediate(arguments: argparse.Namespace) -> int:
     """`omm audit intermediate`."""
     sections: list[Section] = []
     pictures = _pictures(arguments.photos, arguments)
+
+    def make(seed: int) -> nn.Module:
+        return _small(arguments, pictures, seed)
+
+    def retrain(trained_on: Pictures, seed: int) -> nn.Module:
+        shadow = make(seed)
+        train_network(shadow, trained_on, epochs=arguments.epochs, seed=seed, progress=False)
+        return shadow
+
     if arguments.model:
         members = None if arguments.members is None else _pictures(arguments.members, arguments)
         name, network, others = arguments.model, _network(arguments, pictures), pictures
     else:
         members, others = _halves(pictures, arguments.seed)
         name = f"small {arguments.network}"
-        network = _small(arguments, pictures)
         if arguments.over_epochs:
             epochs = sorted({round(arguments.epochs * share / 4) for share in range(5)})
-            over = epochs_report(network, members, others, epochs=epochs, name=name, seed=arguments.seed)
+            seeds = range(arguments.seed, arguments.seed + arguments.seeds)
+            over, network = epochs_report(make, members, others, epochs=epochs, seeds=seeds, name=name)
             sections = [Section(over, (Plot(epochs_plot(over), "Every layer over the epochs of training"),))]
         else:
-            train_network(network, members, epochs=arguments.epochs, seed=arguments.seed)
-    release = LayerRelease(name, network, others, members, tuple(arguments.layers), arguments.max_layers)
-    report = audit_release(release, LayerAdversary(steps=arguments.steps, seed=arguments.seed))
+            network = retrain(members, arguments.seed)
+    release = LayerRelease(
+        name, network, others, members, tuple(arguments.layers), arguments.max_layers,
+        None if arguments.model else retrain,
+    )  # fmt: skip
+    adversary = LayerAdversary(
+        steps=arguments.steps,
+        refinement=arguments.refinement,
+        bound=arguments.bound,
+        shadows=arguments.shadows,
+        seed=arguments.seed,
+    )
+    report = audit_release(release, adversary)
     plot = Plot(layer_plot(report), "Figures without an attack, and what an adversary got, layer by layer")
     return _write(arguments, layer_decision(report), [Section(report, (plot,)), *sections])
 
@@ -137,48 +160,69 @@ def weights(arguments: argparse.Namespace) -> int:
 
 def representation(arguments: argparse.Namespace) -> int:
     """`omm audit representation`."""
-    public, private = _by_person(arguments)
+    training, public, private = _by_person(arguments)
     reports = representation_reports(
+        training,
         public,
         private,
         arguments.weights,
         embedder=load_model(arguments.embedder, allow_python=arguments.allow_python),
         settings=RepresentationSettings(steps=arguments.steps, seed=arguments.seed),
         decoder_steps=arguments.decoder_steps,
+        make_encoder=_backbone(arguments, training),
     )
-    plot = Plot(privacy_plot(reports), "What the task and what a new decoder get, lambda by lambda")
+    plot = Plot(privacy_plot(reports[1:]), "What the task and what a new decoder get, lambda by lambda")
     first, *rest = reports
     return _write(arguments, representation_decision(reports), [Section(first, (plot,)), *map(Section, rest)])
 
 
 def protect_representation(arguments: argparse.Namespace) -> int:
     """`omm protect-representation`."""
-    public, private = _by_person(arguments)
+    training, public, private = _by_person(arguments)
     settings = RepresentationSettings(weight=arguments.weight, steps=arguments.steps, seed=arguments.seed)
     embedder = load_model(arguments.embedder, allow_python=arguments.allow_python)
-    defence = train_defense(public, settings)
-    card = save(defence, arguments.out)
+    defense = train_defense(training, settings)
+    card = save(defense, arguments.out)
     arguments.output.say(f"encoder, head and card: {card} and beside it")
     arguments.output.add(card=card)
-    judge = make_adversary(public, embedder=embedder, settings=settings)
-    report = audit_release(RepresentationRelease(defence, private), judge)
+    judge = make_adversary(training, public, embedder=embedder, settings=settings)
+    report = audit_release(RepresentationRelease(defense, private), judge)
     return _write(arguments, representation_decision([report]), [Section(report)])
 
 
-def _by_person(arguments: argparse.Namespace) -> tuple[Pictures, Pictures]:
-    """Return pictures to train on, and pictures of other people to judge on.
+def _by_person(arguments: argparse.Namespace) -> tuple[Pictures, Pictures, Pictures]:
+    """Return pictures to train the encoder on, pictures of other people for the judge, and of others to judge on.
 
     Raises:
-        UserError: fewer than two people, or people who are classes of the task themselves.
+        UserError: fewer than three people, or people who are classes of the task themselves.
     """
     pictures = _pictures(arguments.photos, arguments)
-    public, private = pictures.split_by_group(arguments.public, arguments.seed)
-    if not len(private) or not set(private.labels.tolist()) <= set(public.labels.tolist()):
-        raise UserError(
-            "the judge needs pictures of people who were not trained on, for the same task: sort PHOTOS as "
-            "CLASS/PERSON/photo, with several people of every class"
-        )
-    return public, private
+    shares = (arguments.training, arguments.public)
+    layout = (
+        "three groups of people are needed, for the encoder, for the judge and to judge on, who do the same task: sort "
+        "PHOTOS as CLASS/PERSON/photo, with several people of every class"
+    )
+    if len(torch.unique(pictures.groups)) < 3:
+        raise UserError(layout)
+    training, public, private = pictures.split_into_groups(shares, arguments.seed)
+    if not set(private.labels.tolist()) <= set(training.labels.tolist()):
+        raise UserError(layout)
+    return training, public, private
+
+
+def _backbone(arguments: argparse.Namespace, pictures: Pictures) -> MakeEncoder | None:
+    """Return how to begin an encoder with `--model` up to `--layer`; None without a model.
+
+    Raises:
+        UserError: one of the two without the other, or an unknown layer.
+    """
+    if bool(arguments.model) != bool(arguments.layer):
+        raise UserError("a backbone needs a model and the layer at which it is cut: --model URI --layer NAME")
+    if not arguments.model:
+        return None
+    network = load_model(arguments.model, allow_python=arguments.allow_python)
+    (layer,) = choose_layers(network, pictures.pixels, (arguments.layer,))
+    return lambda: BackboneEncoder(network, layer, pictures.pixels, RepresentationSettings().dimension)
 
 
 def _pictures(photos: Path | None, arguments: argparse.Namespace) -> Pictures:
@@ -211,11 +255,13 @@ def _check_classes(pictures: Pictures) -> None:
         )
 
 
-def _small(arguments: argparse.Namespace, pictures: Pictures) -> nn.Module:
+def _small(arguments: argparse.Namespace, pictures: Pictures, seed: int | None = None) -> nn.Module:
+    """Return an untrained small network of the flags, by their seed unless another is given."""
     _check_classes(pictures)
     channels = pictures.pixels.shape[1]
     try:
-        return small_network(arguments.network, channels, arguments.size, pictures.classes, seed=arguments.seed)
+        seed = arguments.seed if seed is None else seed
+        return small_network(arguments.network, channels, arguments.size, pictures.classes, seed=seed)
     except ValueError as error:
         raise UserError(f"--network {arguments.network} --size {arguments.size}: {error}") from error
 

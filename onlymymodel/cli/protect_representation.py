@@ -10,7 +10,7 @@ def add_flags(parser: Parser) -> None:
     """Add the flags."""
     parser.description = (
         "Train an encoder and a task head against a decoder on a share of the people, write safetensors, ONNX and a "
-        "card\nto DIR, and audit it with new decoders on the other people. PHOTOS is sorted as CLASS/PERSON/photo."
+        "card\nto DIR, and audit it with decoders of other people on the rest. PHOTOS is sorted as CLASS/PERSON/photo."
     )
     usual = RepresentationSettings()
     add_pictures(parser)

@@ -215,7 +215,7 @@ def test_weights_of_a_named_model_go_by_a_folder_for_each_class(photos: Path, tm
 @pytest.mark.slow
 def test_a_representation_is_trained_exported_and_judged_on_other_people(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    words = ["--size", "16", "--steps", "4", "--public", "0.5"]
+    words = ["--size", "16", "--steps", "4", "--training", "0.25", "--public", "0.25"]
     assert main(["protect-representation", str(photos), "--out", str(out), *words, *QUIET]) == 0
     (report,) = reports(out)
     assert len(report["rows"]) == 8  # two of the four people
@@ -234,7 +234,7 @@ def test_a_folder_by_class_and_person_gives_labels_and_groups(photos: Path) -> N
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["audit", "representation"], "sort PHOTOS as CLASS/PERSON/photo"),
+        (["audit", "representation"], "PHOTOS as CLASS/PERSON/photo"),
         (["audit", "gradients", "--attacks", "dgl"], "did you mean"),
         (["audit", "gradients", "--defenses", "noise:much"], "noise"),
         (["audit", "weights", "--model", "zoo:emotion-plain"], "--others FOLDER"),
@@ -257,7 +257,7 @@ def test_mistakes_are_reported_in_one_sentence(
         (["intermediate"], "sort PHOTOS as CLASS/photo with two classes or more, or name a --model"),
         (["intermediate", *NAMED], "sort them as PERSON/photo or CLASS/PERSON/photo"),
         (["weights"], "sort PHOTOS as CLASS/photo with two classes or more, or name a --model"),
-        (["representation"], "sort PHOTOS as CLASS/PERSON/photo"),
+        (["representation"], "PHOTOS as CLASS/PERSON/photo"),
     ],
 )
 def test_a_flat_folder_is_refused_with_the_layout_that_is_needed(

@@ -85,14 +85,22 @@ class LayerOptions:
         epochs: number of epochs of its training.
         max_layers: largest number of layers that are audited, spread evenly.
         steps: number of training steps of the inverter.
+        refinement: number of steps by which the inverter's results are refined with the network.
+        bound: wanted least error of any estimate from noisy outputs, as a share of the pixels' variance.
+        shadows: number of shadow networks that infer membership, for a small network.
         over_epochs: whether the layers of a small network are audited over the epochs of its training too.
+        seeds: number of small networks whose layers are audited over the epochs.
     """
 
     network: NetworkKind = "cnn"
     epochs: int = 20
     max_layers: int = 16
     steps: int = 300
+    refinement: int = 100
+    bound: float = 0.9
+    shadows: int = 8
     over_epochs: bool = True
+    seeds: int = 5
 
 
 @dataclass(frozen=True)
@@ -120,14 +128,16 @@ class RepresentationOptions:
 
     Attributes:
         weights: weights lambda of the utility-privacy curve.
-        public: share of the people whose pictures are trained on.
+        training: share of the people on whose pictures the encoder is trained.
+        public: share of the people on whose pictures the judging decoders are trained; the others are private.
         embedder: URI of the face model by which identity is compared.
         decoder_steps: number of training steps of the convolutional decoder that judges.
         steps: number of training steps of the defense.
     """
 
     weights: tuple[float, ...] = (0.0, 1.0, 2.0)
-    public: float = 0.6
+    training: float = 0.5
+    public: float = 0.25
     embedder: str = "zoo:identity-residual"
     decoder_steps: int = 400
     steps: int = 400
@@ -135,7 +145,7 @@ class RepresentationOptions:
 
 # `--quick`: a verdict within three minutes on one core
 QUICK_GRADIENTS = GradientOptions(limit=4, rounds=40)
-QUICK_LAYERS = LayerOptions(epochs=8, max_layers=6, steps=200, over_epochs=False)
+QUICK_LAYERS = LayerOptions(epochs=8, max_layers=6, steps=200, shadows=4, over_epochs=False)
 QUICK_WEIGHTS = WeightOptions(epochs=150, limit=30, steps=30, reconstruction_steps=150)
 QUICK_REPRESENTATION = RepresentationOptions(weights=(0.0, 2.0), decoder_steps=200, steps=150)
 

@@ -29,7 +29,7 @@ class Pictures:
     Attributes:
         pixels: (N,C,S,S) float32 in [0,1].
         labels: (N,) long, class of the task.
-        groups: (N,) long, the person shown; `split_by_group` never puts pictures of one group on both sides.
+        groups: (N,) long, the person shown; `split_into_groups` never puts pictures of one group into two parts.
         names: names of the pictures, unique.
         classes: number of classes.
     """
@@ -54,12 +54,23 @@ class Pictures:
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return self.take(order[:first]), self.take(order[first:])
 
-    def split_by_group(self, first: float, seed: int = 0) -> tuple["Pictures", "Pictures"]:
-        """Return the pictures of a share `first` of the groups, at least one, and those of the other groups."""
+    def split_into_groups(self, shares: Sequence[float], seed: int = 0) -> tuple["Pictures", ...]:
+        """Return the pictures of random groups by shares of the groups, at least one group each, and of all the others.
+
+        Raises:
+            UserError: too few groups for all parts.
+        """
         groups = torch.unique(self.groups)
+        if len(groups) <= len(shares):
+            raise UserError(f"{len(groups)} people cannot be split into {len(shares) + 1} parts: show more people")
         order = groups[torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed))]
-        chosen = torch.isin(self.groups, order[: max(1, round(first * len(groups)))])
-        return self.take(chosen.nonzero()[:, 0]), self.take((~chosen).nonzero()[:, 0])
+        parts, start = list[Pictures](), 0
+        for number, share in enumerate(shares):
+            last = len(groups) - (len(shares) - number)  # every later part keeps a group
+            end = min(start + max(1, round(share * len(groups))), last)
+            parts.append(self.take(torch.isin(self.groups, order[start:end]).nonzero()[:, 0]))
+            start = end
+        return (*parts, self.take(torch.isin(self.groups, order[start:]).nonzero()[:, 0]))
 
 
 def portrait_pictures(count: int, size: int = 32, *, task: Task = "emotion", seed: int = 0) -> Pictures:

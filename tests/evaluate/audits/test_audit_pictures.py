@@ -25,14 +25,22 @@ def test_displayed_pictures_are_enlarged_rounded_and_clipped() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("shares", [(0.0, 0.0), (0.3, 0.3), (0.5, 0.25), (1.0, 1.0)])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_split_by_group_puts_nobody_on_both_sides(share: float, seed: int) -> None:
+def test_split_into_groups_puts_nobody_into_two_parts(shares: tuple[float, float], seed: int) -> None:
     pictures = portrait_pictures(50, 8)
-    first, second = pictures.split_by_group(share, seed)
-    assert not set(first.groups.tolist()) & set(second.groups.tolist())
-    assert len(first) >= 1
-    assert sorted(first.names + second.names) == sorted(pictures.names)
+    parts = pictures.split_into_groups(shares, seed)
+    people = [set(part.groups.tolist()) for part in parts]
+    assert all(people)
+    assert sum(map(len, people)) == len(set.union(*people))
+    assert sorted(name for part in parts for name in part.names) == sorted(pictures.names)
+    if shares == (0.5, 0.25):
+        assert [len(part) for part in people] == [8, 4, 4]
+
+
+def test_too_few_people_cannot_be_split() -> None:
+    with pytest.raises(UserError, match="2 people cannot be split into 3 parts"):
+        portrait_pictures(2, 8).split_into_groups((0.5, 0.25))
 
 
 def test_split_keeps_every_picture_with_its_label() -> None:

@@ -6,11 +6,9 @@ attacks that they are compared with, a learned inverter and membership inference
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import Any
+from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onlymymodel.evaluate.audits.jacobian import MAX_EXACT, Function
@@ -21,71 +19,36 @@ from onlymymodel.evaluate.audits.layers.attacks import (
     mean_similarity,
     reconstruct,
     release_outputs,
+    shares_revealed,
     split_by_person,
 )
 from onlymymodel.evaluate.audits.layers.figures import ATTACK_FREE, attack_free_measures
 from onlymymodel.evaluate.audits.layers.layers import (
     Layer,
-    choose_layers,
+    batch_function,
     float64_copy,
     layer_function,
     layer_outputs,
-    parameters_on_device,
 )
-from onlymymodel.evaluate.audits.layers.membership import auc_deviation, membership_auc
+from onlymymodel.evaluate.audits.layers.membership import auc_deviation, membership_auc, tpr_at_fpr
+from onlymymodel.evaluate.audits.layers.noise_defense import noise_values
+from onlymymodel.evaluate.audits.layers.refinement import refine
+from onlymymodel.evaluate.audits.layers.release import LayerRelease
+from onlymymodel.evaluate.audits.layers.shadow_membership import LOW_FPR, confidence, shadow_membership
+from onlymymodel.evaluate.audits.options import LayerOptions
 from onlymymodel.evaluate.audits.pictures import Pictures, display_picture
 from onlymymodel.evaluate.audits.ranking import correlate_rows
 from onlymymodel.evaluate.audits.report import AuditRow, Findings, Value
 from onlymymodel.evaluate.audits.similarity import SIMILARITY_DEFINITION
 from onlymymodel.progress import track
-from onlymymodel.surrogates.fingerprint import parameters_sha256
+from onlymymodel.protect.budget.distortion import batch_ssim
 
 # names of the controls
 PIXELS, SHUFFLED, MEAN_PICTURE = "the pixels themselves", "inverter of shuffled pairs", "mean picture"
 NONMEMBERS, LOSS_THRESHOLD = "non-members against non-members", "loss of the true label"
-
-
-@dataclass(frozen=True)
-class LayerRelease:
-    """The outputs of a network's layers, as a device sends them to a server that computes the rest.
-
-    Attributes:
-        name: name of the network.
-        network: (B,C,S,S) in [0,1] -> anything, in eval mode, such as a `Classifier`.
-        nonmembers: pictures that the network was not trained on.
-        members: pictures that it was trained on, of the same distribution; None if unknown.
-        layers: names of the audited layers, see `Layer.name`; all if empty.
-        max_layers: largest number of audited layers, spread evenly, with the first and the last.
-    """
-
-    name: str
-    network: nn.Module
-    nonmembers: Pictures
-    members: Pictures | None = None
-    layers: tuple[str, ...] = ()
-    max_layers: int | None = None
-
-    @cached_property
-    def audited_layers(self) -> list[Layer]:
-        """The audited layers, in order of computation."""
-        return choose_layers(self.network, self.nonmembers.pixels, self.layers, self.max_layers)
-
-    def describe(self) -> dict[str, Any]:
-        """Return the network's hash, its layers and the pictures as JSON values."""
-        return {
-            "network": type(self.network).__name__,
-            "weights_sha256": parameters_sha256(self.network),
-            "layers": [layer.name for layer in self.audited_layers],
-            "pictures": len(self.nonmembers),
-            "members": len(self.members) if self.members else 0,
-            "shape": list(self.nonmembers.pixels.shape[1:]),
-        }
-
-    @cached_property
-    def on_device(self) -> dict[str, float]:
-        """The share of the parameters that is used up to each audited layer, by its name."""
-        shares = parameters_on_device(self.network, self.audited_layers, self.nonmembers.pixels)
-        return {layer.name: share for layer, share in zip(self.audited_layers, shares, strict=True)}
+SHADOWS = "shadow networks (LiRA) on the answer and the true label"
+ATTACKED = ("ssim", "psnr", "come_back", "partly", "ssim_refined", "ssim_unrefined")
+REFINED = 32  # pictures whose reconstructions are refined with the network
 
 
 @dataclass(frozen=True)
@@ -97,13 +60,19 @@ class LayerAdversary:
         jacobian_pictures: number of pictures at which the Jacobian is taken.
         max_exact: largest min(inputs, outputs) for which a Jacobian is computed as a whole.
         steps: number of training steps of the inverter; with 0 none is trained, and SSIM and PSNR are None.
+        refinement: number of steps by which its results are refined with the network itself.
+        bound: wanted least error of any estimate from noisy outputs, as a share of the pixels' variance, below 1.
+        shadows: number of shadow networks for membership inference, if it is known how to train them.
         seed: seed of the split, the inverter, the attacker and the probes.
     """
 
     tau: float = 0.1
     jacobian_pictures: int = 2
     max_exact: int = MAX_EXACT
-    steps: int = 300
+    steps: int = LayerOptions.steps
+    refinement: int = LayerOptions.refinement
+    bound: float = LayerOptions.bound
+    shadows: int = LayerOptions.shadows
     seed: int = 0
 
     name = "inverter and membership inference, layer by layer"
@@ -128,7 +97,13 @@ class LayerAdversary:
             sentences += [
                 f"Its inverter, a small decoder, is trained for {self.steps} steps on {len(pictures.train)} pictures "
                 "of its own that the network was not trained on, and is evaluated on "
-                f"{len(pictures.test)} pictures of other people (groups); a stronger one may recover more.",
+                f"{len(pictures.test)} pictures of other people (groups); a stronger one may recover more. An "
+                f"adversary who has the network up to the layer refines the first {min(REFINED, len(pictures.test))} "
+                f"results by {self.refinement} steps towards the outputs that it sees; the better of the two counts.",
+                "noise: by the Fisher information, outputs with this Gaussian noise leave every estimate of the "
+                f"picture a mean squared error of {self.bound:.0%} of the pixels' variance or more, if the adversary "
+                "knows no more of pictures than mean and variance; the Jacobian is taken as that of the few pictures "
+                "above. An inverter trained on other pictures knows more, and shows what it gets (ssim_with_noise).",
                 f"SSIM: {SIMILARITY_DEFINITION['ssim']}.",
             ]
         return [*sentences, self._membership_assumption(pictures)]
@@ -139,8 +114,15 @@ class LayerAdversary:
         rows = []
         for layer in track(release.audited_layers, "layers", unit="layer", progress=progress):
             outputs = release_outputs(partial(layer_outputs, release.network, layer), pictures)
-            row = self._row(layer.name, outputs, layer_function(precise, layer), pictures, progress)
-            rows.append(replace(row, values={**row.values, "on_device": release.on_device[layer.name]}))
+            function = batch_function(release.network, layer)
+            row = self._row(layer.name, outputs, layer_function(precise, layer), function, pictures, progress)
+            values: dict[str, Value] = {**row.values, "on_device": release.on_device[layer.name]}
+            if self.steps:
+                values |= noise_values(
+                    release.network, layer, row.values["jacobian_square"], outputs, pictures,
+                    bound=self.bound, steps=self.steps, seed=self.seed, progress=progress,
+                )  # fmt: skip
+            rows.append(replace(row, values=values))
         return Findings(rows, self._controls(release, pictures, progress))
 
     def reasons(self, release: LayerRelease) -> dict[str, str]:
@@ -148,11 +130,14 @@ class LayerAdversary:
         known = "no membership inference: it is unknown which pictures the network was trained on (--members)"
         auc = "too few pictures for membership inference" if release.members else known
         return {
-            **dict.fromkeys(("ssim", "psnr", "come_back", "partly"), "no inverter was trained (--steps 0)"),
+            **dict.fromkeys(ATTACKED, "no inverter was trained (--steps 0)"),
+            "accuracy_*": "the answers are not logits of the pictures' classes",
             "auc": auc,
             "p_*": "fewer than three layers have both measurements, or one of them is the same in all layers",
             "rho_*": "fewer than three layers have both measurements, or one of them is the same in all layers",
             "variation": "the mean output is 0",
+            "noise*": "the Jacobian is 0: no noise is needed",
+            "ssim_with_noise": "the Jacobian is 0: no noise is needed",
         }
 
     def summary(self, rows: Sequence[AuditRow], controls: Sequence[AuditRow]) -> dict[str, Value]:
@@ -193,7 +178,7 @@ class LayerAdversary:
     def _controls(self, release: LayerRelease, pictures: AttackSplit[Pictures], progress: bool) -> list[AuditRow]:
         """Measure the pixels as a release, an inverter of shuffled pairs, the mean picture, and mock members."""
         pixels = release_outputs(lambda pixels: pixels, pictures)
-        controls = [self._row(PIXELS, pixels, lambda x: x, pictures, progress)]
+        controls = [self._row(PIXELS, pixels, lambda x: x, lambda x: x, pictures, progress)]
         if self.steps:
             first = release_outputs(partial(layer_outputs, release.network, release.audited_layers[0]), pictures)
             values, _ = reconstruct(first, pictures, steps=self.steps, seed=self.seed, progress=progress, shuffled=True)
@@ -206,19 +191,44 @@ class LayerAdversary:
             if aucs:
                 values = {"auc": sum(aucs) / len(aucs), "lowest_auc": min(aucs), "highest_auc": max(aucs)}
                 controls.append(AuditRow(NONMEMBERS, values))
-            auc = _loss_threshold_auc(release.network, pictures)
-            controls.extend([AuditRow(LOSS_THRESHOLD, {"auc": auc})] if auc is not None else [])
+            controls += self._answer_attacks(release, progress)
         return controls
+
+    def _answer_attacks(self, release: LayerRelease, progress: bool) -> list[AuditRow]:
+        """Infer membership from the network's answer and the true label, as far as the answers are logits."""
+        members, others = release.members, release.nonmembers
+        if members is None:
+            return []
+        try:
+            own, other = (confidence(release.network, side) for side in (members, others))
+        except ValueError:  # no logits of the pictures' classes
+            return []
+        values: dict[str, Value] = {"auc": membership_auc(own, other), "tpr": tpr_at_fpr(own, other, LOW_FPR)}
+        rows = [AuditRow(LOSS_THRESHOLD, values)]
+        if release.retrain and self.shadows:
+            found = shadow_membership(
+                release.network, members, others, release.retrain, shadows=self.shadows, seed=self.seed,
+                progress=progress,
+            )  # fmt: skip
+            rows.append(AuditRow(SHADOWS, found))
+        deviation = auc_deviation(len(members), len(others))
+        return [replace(row, values={**row.values, "auc_deviation": deviation}) for row in rows]
 
     def _row(
         self,
         name: str,
         outputs: AttackSplit[Tensor],
         function: Function,
+        of_batch: Function,
         pictures: AttackSplit[Pictures],
         progress: bool,
     ) -> AuditRow:
-        """Measure and attack one release; `function` is the same release of one picture in float64."""
+        """Measure and attack one release.
+
+        Args:
+            function: the same release of one picture in float64.
+            of_batch: the same release of (N,C,S,S) pictures, differentiable.
+        """
         values = self.measure(outputs, function, pictures)
         shown = {}
         if self.steps:
@@ -226,13 +236,33 @@ class LayerAdversary:
                 outputs, pictures, steps=self.steps, seed=self.seed, progress=progress
             )
             values |= similarity
+            reconstructions, refined = self._refine(reconstructions, outputs, of_batch, pictures)
+            values |= refined
             shown = {"original": pictures.test.pixels[0], "from the outputs": reconstructions[0]}
         else:
-            values |= dict.fromkeys(("ssim", "psnr", "come_back", "partly"))
+            values |= dict.fromkeys(ATTACKED)
         values["auc"] = infer_membership(outputs, self.seed)
         if outputs.test_members is not None:
             values["auc_deviation"] = auc_deviation(len(outputs.test_members), len(outputs.test))
         return AuditRow(name, values, {caption: display_picture(pixels) for caption, pixels in shown.items()})
+
+    def _refine(
+        self,
+        reconstructions: Tensor,
+        outputs: AttackSplit[Tensor],
+        of_batch: Function,
+        pictures: AttackSplit[Pictures],
+    ) -> tuple[Tensor, dict[str, Value]]:
+        """Refine the first reconstructions, and return all, the better of both ways, and the shares that come back."""
+        pixels, count = pictures.test.pixels, min(REFINED, len(pictures.test))
+        start = reconstructions[:count].to(outputs.test)
+        refined = refine(of_batch, outputs.test[:count], start, steps=self.refinement).cpu().float()
+        before, after = (batch_ssim(part, pixels[:count]).mean().item() for part in (reconstructions[:count], refined))
+        if after > before:
+            reconstructions = torch.cat([refined, reconstructions[count:]])
+        mean = pictures.train.pixels.mean(0).expand_as(pixels)
+        shares = shares_revealed(reconstructions[:count], mean[:count], pixels[:count])
+        return reconstructions, {"ssim_refined": after, "ssim_unrefined": before, **shares}
 
     def _membership_assumption(self, pictures: AttackSplit[Pictures]) -> str:
         if pictures.train_members is None or pictures.test_members is None:
@@ -254,20 +284,3 @@ def _comparable(rows: Sequence[AuditRow], measure: str) -> Sequence[AuditRow]:
         return rows
     methods = [row.values["jacobian"] for row in rows]
     return [row for row in rows if row.values["jacobian"] == max(methods, key=methods.count)]
-
-
-@torch.no_grad()
-def _loss_threshold_auc(network: nn.Module, pictures: AttackSplit[Pictures]) -> float | None:
-    """Return the AUC of a threshold on the loss of the true label (Yeom et al. 2018).
-
-    None without members, or if the network's output is not logits of the pictures' classes.
-    """
-    device, losses = next(iter(network.parameters()), torch.empty(0)).device, []
-    for part in (pictures.test_members, pictures.test):
-        if part is None:
-            return None
-        logits = torch.cat([network(pixels.to(device)) for pixels in torch.split(part.pixels, 64)]).cpu()
-        if logits.ndim != 2 or logits.shape[1] != part.classes:
-            return None
-        losses.append(F.cross_entropy(logits, part.labels, reduction="none"))
-    return membership_auc(-losses[0], -losses[1])

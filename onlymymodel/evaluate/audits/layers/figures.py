@@ -101,9 +101,10 @@ def jacobian_measures(
             by `spectral_density`.
 
     Returns:
-        `jacobian_rank`, `stable_rank` and `jacobian`: `exact`, `estimated`, or `no signal` if it is 0.
+        `jacobian_rank`, `stable_rank`, `jacobian_square`, the mean squared Frobenius norm, and `jacobian`: `exact`,
+        `estimated`, or `no signal` if it is 0.
     """
-    ranks, stable_ranks, methods = [], [], set()
+    ranks, stable_ranks, squares, methods = [], [], [], set()
     for picture in pictures:
         with torch.no_grad():
             smaller = min(picture.numel(), function(picture).numel())
@@ -111,12 +112,19 @@ def jacobian_measures(
             singular = singular_values(function, picture, max_exact=max_exact)
             ranks.append(float(numerical_rank(singular, tau)))
             stable_ranks.append(stable_rank(singular))
+            squares.append(singular.square().sum().item())
         else:
             density = spectral_density(function, picture, generator=generator)
             ranks.append(density.rank(tau))
             stable_ranks.append(density.stable_rank())
+            squares.append(density.frobenius_norm() ** 2)
         methods.add("exact" if smaller <= max_exact else "estimated")
     if not any(stable_ranks):
-        return {"jacobian_rank": None, "stable_rank": None, "jacobian": "no signal"}
-    rank, mean_stable_rank = sum(ranks) / len(ranks), sum(stable_ranks) / len(stable_ranks)
-    return {"jacobian_rank": rank, "stable_rank": mean_stable_rank, "jacobian": ", ".join(sorted(methods))}
+        return {"jacobian_rank": None, "stable_rank": None, "jacobian_square": None, "jacobian": "no signal"}
+    rank, mean_stable_rank, square = (sum(column) / len(column) for column in (ranks, stable_ranks, squares))
+    return {
+        "jacobian_rank": rank,
+        "stable_rank": mean_stable_rank,
+        "jacobian_square": square,
+        "jacobian": ", ".join(sorted(methods)),
+    }

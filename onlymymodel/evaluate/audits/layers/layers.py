@@ -88,6 +88,33 @@ def layer_outputs(net: nn.Module, layer: Layer, pixels: Tensor) -> Tensor:
     return torch.cat([_output(net, layer, part.to(like)) for part in torch.split(pixels, BATCH)])
 
 
+@torch.no_grad()
+def answers_with_noise(net: nn.Module, layer: Layer, pixels: Tensor, noise: float, seed: int) -> Tensor:
+    """Return the network's answers for (N,C,S,S) pictures if Gaussian noise is added to a layer's output.
+
+    Args:
+        noise: standard deviation of the noise on every number of the output.
+        seed: seed of the noise.
+    """
+    generator, like, calls = torch.Generator().manual_seed(seed), next(iter(net.parameters()), pixels), [0]
+
+    def disturb(_module: nn.Module, _inputs: object, output: object) -> object:
+        tensor, calls[0] = _first_tensor(output), calls[0] + 1
+        if tensor is None or calls[0] != layer.call + 1:
+            return None
+        noisy = tensor + noise * torch.randn(tensor.shape, generator=generator).to(tensor)
+        return (noisy, *output[1:]) if isinstance(output, tuple) else noisy
+
+    handle, answers = net.get_submodule(layer.path).register_forward_hook(disturb), []
+    try:
+        for part in torch.split(pixels, BATCH):
+            calls[0] = 0
+            answers.append(net(part.to(like)))
+    finally:
+        handle.remove()
+    return torch.cat(answers)
+
+
 def parameters_on_device(net: nn.Module, layers: Sequence[Layer], pixels: Tensor) -> list[float]:
     """Return for each layer the share of the network's parameters that is used up to its output.
 
@@ -108,6 +135,11 @@ def parameters_on_device(net: nn.Module, layers: Sequence[Layer], pixels: Tensor
 def layer_function(net: nn.Module, layer: Layer) -> Function:
     """Return a differentiable function from one picture (C,S,S) to the output of a layer."""
     return lambda x: _output(net, layer, x[None])[0]
+
+
+def batch_function(net: nn.Module, layer: Layer) -> Function:
+    """Return a differentiable function from (N,C,S,S) pictures to the outputs of a layer."""
+    return lambda pixels: _output(net, layer, pixels)
 
 
 def float64_copy(network: nn.Module) -> nn.Module:

@@ -37,6 +37,21 @@ def membership_auc(member_scores: Tensor, nonmember_scores: Tensor) -> float:
     return float(roc_auc_score(truth.numpy(), scores.numpy()))
 
 
+def tpr_at_fpr(member_scores: Tensor, nonmember_scores: Tensor, fpr: float) -> float:
+    """Return the share of members above a threshold that at most a share `fpr` of the nonmembers exceeds.
+
+    The threshold is a nonmember's score, or above them all if there are fewer than 1 / fpr; a member has to exceed it.
+
+    Args:
+        member_scores: (M,) scores, higher for pictures that the attacker takes for members.
+        nonmember_scores: (N,) scores of other pictures.
+        fpr: largest false positive rate, below 1.
+    """
+    allowed = int(fpr * len(nonmember_scores))
+    threshold = _finite(nonmember_scores).sort(descending=True).values[allowed]
+    return (_finite(member_scores) > threshold).double().mean().item()
+
+
 def auc_deviation(members: int, nonmembers: int) -> float:
     """Return the standard deviation of the AUC of guessing, by Mann and Whitney's statistic."""
     return math.sqrt((members + nonmembers + 1) / (12 * members * nonmembers))

@@ -28,7 +28,9 @@ def layer_plot(report: AuditReport) -> str:
     with plot_settings():
         figure, (attacks, measures) = make_panels(2, 8, NAMES_HEIGHT)
         names = [row.name for row in report.rows]
-        for index, (attack, label) in enumerate({"ssim": "SSIM", "auc": "AUC"}.items()):
+        for index, (attack, label) in enumerate(
+            {"ssim": "SSIM", "ssim_refined": "SSIM, refined", "auc": "AUC"}.items()
+        ):
             draw_curve(attacks, range(len(names)), _column(report.rows, attack), label, index)
         lines = {PIXELS: (AUTHORIZED, "--", "SSIM of the pixels"), SHUFFLED: (QUIET, ":", "SSIM without a signal")}
         for control, (color, style, label) in lines.items():
@@ -39,7 +41,7 @@ def layer_plot(report: AuditReport) -> str:
             values = _column(report.rows, name)
             top = max((value for value in values if not math.isnan(value)), default=0.0) or 1.0
             shares = [value / top for value in values]
-            draw_curve(measures, range(len(names)), shares, name.replace("_", " "), index + 2)
+            draw_curve(measures, range(len(names)), shares, name.replace("_", " "), index)
         attacks.set_title("what the adversary recovered", loc="left", color=QUIET, fontsize=9.5)
         measures.set_title("attack-free measures, as a share of the largest", loc="left", color=QUIET, fontsize=9.5)
         attacks.set_ylim(bottom=min(-0.03, attacks.dataLim.y0 - 0.03))  # an SSIM may be negative
@@ -60,7 +62,7 @@ def epochs_plot(report: AuditReport) -> str:
         for axes, (name, title) in zip(panels, titles.items(), strict=True):
             axes.set_title(title, loc="left", color=QUIET, fontsize=9.5)
             for index, layer in enumerate(shown):
-                rows = [row for row in report.rows if row.values["layer"] == layer]
+                rows = [row for row in report.rows if row.values["layer"] == layer and "epoch" in row.values]
                 draw_curve(
                     axes, _column(rows, "epoch"), _column(rows, name), replace_missing_glyphs(legend_name(layer)), index
                 )

@@ -5,7 +5,7 @@ the full text was not available). Ours trains two, a convolutional one and a rid
 regression is often better, and counts the better one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from onlymymodel.errors import UserError
+from onlymymodel.evaluate.audits.intervals import mean_interval
 from onlymymodel.evaluate.audits.inverter import invert, train_inverter
 from onlymymodel.evaluate.audits.options import RepresentationOptions, RepresentationSettings
 from onlymymodel.evaluate.audits.pictures import Pictures, display_picture
 from onlymymodel.evaluate.audits.report import AuditReport, AuditRow, Findings, Value, audit_release
-from onlymymodel.evaluate.audits.representation.defense import Representation, train_representation
+from onlymymodel.evaluate.audits.representation.defense import MakeEncoder, Representation, train_representation
 from onlymymodel.evaluate.audits.representation.face_similarity import FaceSimilarity
 from onlymymodel.evaluate.audits.similarity import SIMILARITY_DEFINITION
 from onlymymodel.protect.budget.distortion import batch_psnr, batch_ssim
@@ -72,7 +73,7 @@ class RepresentationAdversary:
     """Representation inversion by decoders that are trained on public pictures after the encoder.
 
     Attributes:
-        public: pictures of other people.
+        public: pictures of people who are neither in the training of the defense nor among the private pictures.
         undefended: representation trained in the same way with lambda 0 and no noise, a control.
         similarity: perceptual distance and identity.
         steps: number of training steps of the convolutional decoder.
@@ -96,8 +97,11 @@ class RepresentationAdversary:
         settings = release.representation.settings
         return [
             "the encoder is public and frozen: the adversary can compute the representation of any picture",
-            f"the adversary has {len(self.public)} public pictures of {people} people, which the defense was trained "
-            "on too; none of these people is in the private pictures",
+            f"three groups of people: the defense was trained on one; the adversary has {len(self.public)} public "
+            f"pictures of {people} people of the second; the private pictures are of the third "
+            f"({len(torch.unique(release.pictures.groups))} people)",
+            "intervals (95 %, Student's t) are over the means of the private people, and do not account for other "
+            "trainings",
             "two new decoders, with another seed and another architecture than the adversary of the training: a "
             f"convolutional one ({self.steps} steps) and a ridge regression (features standardized, penalty "
             f"{RIDGE_PENALTY:g} a picture); the one with the higher PSNR on the private pictures counts, which favors "
@@ -134,6 +138,7 @@ class RepresentationAdversary:
         for index, name in enumerate(private.names):
             values: dict[str, Value] = {key: column[index].item() for key, column in columns.items()}
             values |= {"class": int(private.labels[index]), "class_read": int(classes[index])}
+            values["person"] = int(private.groups[index])
             shown = {"original": private.pixels[index], "reconstruction": best[index]}
             pictures = {key: display_picture(pixels) for key, pixels in shown.items() if index < MAX_ILLUSTRATED}
             rows.append(AuditRow(name, values, pictures))
@@ -159,7 +164,7 @@ class RepresentationAdversary:
 
     def reasons(self, release: RepresentationRelease) -> dict[str, str]:  # noqa: ARG002
         """Return why a measurement may have no value."""
-        return {"mcc": "undefined for a single class"}
+        return {"mcc": "undefined for a single class", "*": "fewer than two private people"}
 
     def _mean_picture(self, private: Pictures) -> Tensor:
         return self.public.pixels.mean(0, keepdim=True).expand_as(private.pixels)
@@ -188,7 +193,7 @@ class RepresentationAdversary:
             "accuracy_by_chance": chance,
             "mcc": mcc,
         }
-        return {**task, **means, "recovered": recovered}
+        return {**task, **means, "recovered": recovered, **_intervals_by_person(rows)}
 
     def _check(self, release: RepresentationRelease) -> None:
         common = set(self.public.groups.tolist()) & set(release.pictures.groups.tolist())
@@ -216,6 +221,7 @@ class RepresentationAdversary:
 
 
 def representation_reports(
+    training: Pictures,
     public: Pictures,
     private: Pictures,
     weights: Sequence[float],
@@ -223,57 +229,100 @@ def representation_reports(
     embedder: Classifier,
     settings: RepresentationSettings | None = None,
     decoder_steps: int = DECODER_STEPS,
+    make_encoder: MakeEncoder | None = None,
     progress: bool = True,
 ) -> list[AuditReport]:
-    """Measure the utility-privacy curve: train a defense for each lambda on public pictures, audit it on private ones.
+    """Measure the utility-privacy curve: train a defense for each lambda, and audit it on pictures of other people.
 
     Args:
-        public: pictures that the defenses are trained on, see `Pictures.split_by_group`.
-        private: pictures of other people, on which they are evaluated.
+        training: pictures that the defenses are trained on, see `Pictures.split_into_groups`.
+        public: pictures of other people, which the adversary trains its decoders on.
+        private: pictures of further people, on which both are evaluated.
         weights: lambdas, in the order of the reports.
         embedder: model of faces like these, e.g. `zoo:identity-residual` for portraits.
         settings: settings of the defenses, whose weight is replaced.
         decoder_steps: number of training steps of the adversary's convolutional decoder.
+        make_encoder: see `train_representation`.
+
+    Returns:
+        the report of the undefended representation (lambda 0, no noise), and one for each lambda.
 
     Raises:
         UserError: see `train_representation` and `RepresentationAdversary.findings`.
     """
     settings = settings or RepresentationSettings()
-    adversary = make_adversary(public, embedder=embedder, settings=settings, steps=decoder_steps, progress=progress)
-    defenses = [train_defense(public, replace(settings, weight=weight), progress=progress) for weight in weights]
+    adversary = make_adversary(
+        training, public, embedder=embedder, settings=settings, steps=decoder_steps, make_encoder=make_encoder,
+        progress=progress,
+    )  # fmt: skip
+    defenses = [
+        train_defense(training, replace(settings, weight=weight), make_encoder=make_encoder, progress=progress)
+        for weight in weights
+    ]
     adversary = replace(adversary, known_controls=adversary.controls(private, progress=progress))
-    releases = [RepresentationRelease(defense, private) for defense in defenses]
+    releases = [RepresentationRelease(defense, private) for defense in (adversary.undefended, *defenses)]
     return [audit_release(release, adversary, progress=progress) for release in releases]
 
 
 def make_adversary(
+    training: Pictures,
     public: Pictures,
     *,
     embedder: Classifier,
     settings: RepresentationSettings,
     steps: int = DECODER_STEPS,
+    make_encoder: MakeEncoder | None = None,
     progress: bool = True,
 ) -> RepresentationAdversary:
     """Return the adversary of a defense with these settings, with its control, the same training without a defense."""
-    undefended = train_defense(public, replace(settings, weight=0.0, noise=0.0), progress=progress)
+    bare = replace(settings, weight=0.0, noise=0.0)
+    undefended = train_defense(training, bare, make_encoder=make_encoder, progress=progress)
     similarity = FaceSimilarity.centered_on(embedder, public.pixels)
     return RepresentationAdversary(public, undefended, similarity, steps, settings.seed + SEED_OFFSET)
 
 
-def train_defense(public: Pictures, settings: RepresentationSettings, *, progress: bool = True) -> Representation:
-    """Train a defense on public pictures.
+def train_defense(
+    training: Pictures,
+    settings: RepresentationSettings,
+    *,
+    make_encoder: MakeEncoder | None = None,
+    progress: bool = True,
+) -> Representation:
+    """Train a defense on pictures.
 
     Raises:
         UserError: see `train_representation`.
     """
     return train_representation(
-        public.pixels, public.labels, classes=public.classes, settings=settings, progress=progress
+        training.pixels,
+        training.labels,
+        classes=training.classes,
+        settings=settings,
+        make_encoder=make_encoder,
+        progress=progress,
     )
 
 
 def _better(reconstructions: Mapping[str, Tensor], private: Pictures) -> Tensor:
     """Return the reconstructions of the decoder with the higher mean PSNR."""
     return max(reconstructions.values(), key=lambda pictures: batch_psnr(pictures, private.pixels).mean().item())
+
+
+def _intervals_by_person(rows: Sequence[AuditRow]) -> dict[str, Value]:
+    """Return the ends of the 95 % intervals of the mean SSIM and of the accuracy over people."""
+    by_person: dict[Value, list[AuditRow]] = {}
+    for row in rows:
+        by_person.setdefault(row.values["person"], []).append(row)
+    values: dict[str, Value] = {"people": len(by_person)}
+    measures: dict[str, Callable[[AuditRow], float]] = {
+        "ssim": lambda row: float(row.values["ssim"] or 0),
+        "accuracy": lambda row: float(row.values["class"] == row.values["class_read"]),
+    }
+    for name, measure in measures.items():
+        means = [sum(map(measure, own)) / len(own) for own in by_person.values()]
+        interval = mean_interval(means)
+        values |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return values
 
 
 def _means(columns: Mapping[str, Tensor]) -> dict[str, Value]:

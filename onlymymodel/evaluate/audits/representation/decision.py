@@ -1,6 +1,7 @@
 """The decision of the audit of representations: lambdas in lines, decoders in columns, the accuracy beside them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from onlymymodel.evaluate.audits.decision import (
     GAIN,
@@ -37,31 +38,25 @@ WORSE = (
 
 
 def representation_decision(reports: Sequence[AuditReport]) -> Decision:
-    """Return the decision on some representations by the reports of `representation_reports`."""
-    lines = [_line(report) for report in reports]
+    """Return the decision on some representations by reports, of which the undefended one is a baseline."""
+    defended = [report for report in reports if not _is_undefended(report)] or list(reports)
+    baseline = next((_line(report) for report in reports if report not in defended), None)
+    lines = [_line(report) for report in defended]
     controls = {row.name: row for row in reports[0].controls}
-    bare, mean = controls[UNDEFENDED].values, float(controls[MEAN_PICTURE].values["ssim"] or 0)
-    baseline = Line(
-        "undefended (lambda 0, no noise)",
-        None,
-        {
-            **{name: Cell(None, "the control counts the better decoder only") for name in DECODERS},
-            IDENTITY: Cell(bare["identity_cosine"]),
-            ACCURACY: Cell(bare["accuracy"]),
-            UNDEFENDED_ACCURACY: Cell(bare["accuracy"]),
-            MEAN: Cell(mean),
-        },
-    )
-    last = reports[-1]
+    bare, mean = (float(controls[name].values["ssim"] or 0) for name in (UNDEFENDED, MEAN_PICTURE))
     return Decision(
         state=worst_state([line.state for line in lines if line.state]),
-        verdict=_verdict(reports, float(bare["ssim"] or 0), mean),
+        verdict=_verdict(defended, bare, mean),
         columns=COLUMNS,
-        lines=(baseline, *lines),
-        advice=tuple(_advice(reports, lines, last)),
+        lines=(replace(baseline, name="undefended (lambda 0, no noise)"), *lines) if baseline else tuple(lines),
+        advice=tuple(_advice(defended, lines)),
         worse=WORSE,
         heading="" if any(line.state != "partly" for line in lines) else "PARTLY REVEALED at every lambda",
     )
+
+
+def _is_undefended(report: AuditReport) -> bool:
+    return not any(report.settings[name] for name in ("weight", "noise"))
 
 
 def _line(report: AuditReport) -> Line:
@@ -80,10 +75,17 @@ def _line(report: AuditReport) -> Line:
         IDENTITY: Cell(report.summary["identity_cosine"]),
         BACK: Cell(f"{states.count('comes back')} of {len(rows)}"),
         MEAN: Cell(mean),
-        ACCURACY: Cell(report.summary["accuracy"]),
+        ACCURACY: Cell(report.summary["accuracy"], _interval_note(report, "accuracy")),
         UNDEFENDED_ACCURACY: Cell(report.summary["accuracy_undefended"]),
     }
     return Line(report.release.removeprefix("representation, "), worst_state(states), cells)
+
+
+def _interval_note(report: AuditReport, name: str) -> str:
+    low, high = (report.summary[f"{name}_{end}"] for end in ("low", "high"))
+    if low is None or high is None:
+        return "no interval: one private person only"
+    return f"95 % interval over {report.summary['people']} people: {float(low):.2f} to {float(high):.2f}"
 
 
 def _verdict(reports: Sequence[AuditReport], bare: float, mean: float) -> str:
@@ -97,7 +99,8 @@ def _verdict(reports: Sequence[AuditReport], bare: float, mean: float) -> str:
     return " ".join(sentences)
 
 
-def _advice(reports: Sequence[AuditReport], lines: Sequence[Line], last: AuditReport) -> list[str]:
+def _advice(reports: Sequence[AuditReport], lines: Sequence[Line]) -> list[str]:
+    last = reports[-1]
     undefended = float(last.summary["accuracy_undefended"] or 0)
     held = [report for report, line in zip(reports, lines, strict=True) if line.state == "nothing found"]
     if held:

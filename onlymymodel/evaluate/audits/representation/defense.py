@@ -12,6 +12,7 @@ The training guarantees nothing against another decoder: `audit.py` in this fold
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,7 @@ PERCEPTUAL_WEIGHT = 1.0  # of the perceptual loss beside the mean squared error
 RIDGE_PENALTY = 0.1  # of `leave_one_out_ridge`, times the dimension
 WEIGHT_RAMP = (0.3, 0.6)  # share of the steps before which the weight is 0, and after which it is in full effect
 MIN_CAP = 1e-8  # smaller losses of the mean picture mean that all pictures are equal
+MakeEncoder = Callable[[], nn.Module]
 AVERAGED_STEPS = 20  # last steps over which the loss of the adversary is averaged
 
 
@@ -87,6 +89,7 @@ def train_representation(
     classes: int,
     settings: RepresentationSettings | None = None,
     features: PerceptualFeatures | None = None,
+    make_encoder: MakeEncoder | None = None,
     progress: bool = True,
 ) -> Representation:
     """Train encoder and task head against a decoder.
@@ -95,6 +98,7 @@ def train_representation(
         pixels: (N,C,S,S) in [0,1], C 1 or 3, public pictures; S 8, 16, 32, 64, ...
         labels: (N,) long, the task, below `classes`.
         settings: `RepresentationSettings()` by default.
+        make_encoder: returns the untrained encoder, such as a `BackboneEncoder`; an `Encoder` by default.
         features: features of the perceptual loss; those of the bundled zoo:identity-plain by default.
 
     Raises:
@@ -107,7 +111,10 @@ def train_representation(
     if not cap > MIN_CAP:
         raise UserError("all training pictures are the same: there is nothing to hide")
     channels, size = pixels.shape[1], pixels.shape[2]
-    training = _AdversarialTraining(channels, size, classes, settings, features, cap)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        encoder = make_encoder() if make_encoder else Encoder(channels, size, settings.dimension)
+        training = _AdversarialTraining(encoder, channels, size, classes, settings, features, cap)
     generator, losses = Generator().manual_seed(settings.seed), []
     task = track(range(settings.steps), f"training with lambda {settings.weight:g}", unit="step", progress=progress)
     for step in task:
@@ -158,6 +165,7 @@ class _AdversarialTraining:
 
     def __init__(
         self,
+        encoder: nn.Module,
         channels: int,
         size: int,
         classes: int,
@@ -165,15 +173,14 @@ class _AdversarialTraining:
         features: PerceptualFeatures,
         cap: float,
     ) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
-            self.encoder = Encoder(channels, size, settings.dimension)
-            self.head = task_head(settings.dimension, classes)
-            self.decoder = Decoder(channels, size, settings.dimension)
+        self.encoder = encoder
+        self.head = task_head(settings.dimension, classes)
+        self.decoder = Decoder(channels, size, settings.dimension)
         self.features, self.cap, self.settings = features, cap, settings
         # its own random stream: the order of the pictures does not depend on the noise
         self.noise_generator = Generator().manual_seed(settings.seed + 1)
-        parameters = [*self.encoder.parameters(), *self.head.parameters()]
+        both = [*self.encoder.parameters(), *self.head.parameters()]
+        parameters = [parameter for parameter in both if parameter.requires_grad]
         self.sender_optimizer = torch.optim.Adam(parameters, settings.rate)
         self.decoder_optimizer = torch.optim.Adam(self.decoder.parameters(), settings.rate)
 

@@ -1,5 +1,6 @@
 """Networks of the representation defense: encoder, task head, decoder, and perceptual features."""
 
+import copy
 import math
 
 import torch
@@ -7,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onlymymodel.errors import UserError
+from onlymymodel.evaluate.audits.layers.layers import Layer, layer_outputs
 from onlymymodel.surrogates import zoo
 
 MIN_SIDE = 4  # of the map that the encoder ends with and the decoder begins with
@@ -42,6 +44,40 @@ class Encoder(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the (B,dimension) representations of (B,channels,size,size) pictures in [0,1]."""
         representations: Tensor = self.norm(self.body(2 * pixels - 1))
+        return representations
+
+
+class BackboneEncoder(nn.Module):
+    """Encoder from pictures (B,C,S,S) in [0,1] to representations (B,dimension) that begins with a model of the user's.
+
+    The model up to one layer is frozen, in eval mode; a linear layer from its output, normalized over all numbers of a
+    picture, is trained, and its result is normalized as that of `Encoder`.
+
+    Args:
+        network: (B,C,S,S) in [0,1] -> anything; it is copied.
+        layer: the layer at which it is cut.
+        pixels: (N,C,S,S), any pictures, which tell the size of the layer's output.
+        dimension: length of a representation.
+    """
+
+    def __init__(self, network: nn.Module, layer: Layer, pixels: Tensor, dimension: int) -> None:
+        super().__init__()
+        self.backbone, self.layer = copy.deepcopy(network).float().eval().requires_grad_(False), layer
+        features = layer_outputs(self.backbone, layer, pixels[:1])[0].numel()
+        self.entry = nn.LayerNorm(features, elementwise_affine=False)
+        self.linear = nn.Linear(features, dimension)
+        self.norm = nn.LayerNorm(dimension, elementwise_affine=False)
+
+    def train(self, mode: bool = True) -> "BackboneEncoder":
+        """Set the mode of all but the backbone, which stays in eval mode."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the (B,dimension) representations of (B,C,S,S) pictures in [0,1]."""
+        features = layer_outputs(self.backbone, self.layer, pixels).flatten(1)
+        representations: Tensor = self.norm(self.linear(self.entry(features)))
         return representations
 
 

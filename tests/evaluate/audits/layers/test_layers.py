@@ -12,7 +12,6 @@ from toys import small_cnn
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.audits.layers.audit import (
     LayerAdversary,
-    LayerRelease,
 )
 from onlymymodel.evaluate.audits.layers.figures import degrees_of_freedom, jacobian_measures
 from onlymymodel.evaluate.audits.layers.layers import (
@@ -23,6 +22,7 @@ from onlymymodel.evaluate.audits.layers.layers import (
     list_layers,
     to_maps,
 )
+from onlymymodel.evaluate.audits.layers.release import LayerRelease
 from onlymymodel.evaluate.audits.pictures import portrait_pictures
 from onlymymodel.evaluate.audits.report import Value, audit_release
 

@@ -16,10 +16,10 @@ from onlymymodel.evaluate.audits.layers.audit import (
     PIXELS,
     SHUFFLED,
     LayerAdversary,
-    LayerRelease,
 )
 from onlymymodel.evaluate.audits.layers.figures import ATTACK_FREE
 from onlymymodel.evaluate.audits.layers.plots import layer_plot
+from onlymymodel.evaluate.audits.layers.release import LayerRelease
 from onlymymodel.evaluate.audits.pictures import Pictures, digit_pictures, portrait_pictures
 from onlymymodel.evaluate.audits.ranking import rank_correlation
 from onlymymodel.evaluate.audits.report import AuditReport, AuditRow, Value, audit_release

@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
+from toys import small_cnn
 
 from onlymymodel.errors import UserError
+from onlymymodel.evaluate.audits.layers.layers import choose_layers, layer_outputs
 from onlymymodel.evaluate.audits.options import RepresentationSettings
 from onlymymodel.evaluate.audits.pictures import Pictures, portrait_pictures
 from onlymymodel.evaluate.audits.report import AuditRow, audit_release
@@ -26,7 +29,7 @@ from onlymymodel.evaluate.audits.representation.defense import (
     train_representation,
 )
 from onlymymodel.evaluate.audits.representation.face_similarity import FaceSimilarity
-from onlymymodel.evaluate.audits.representation.networks import task_head
+from onlymymodel.evaluate.audits.representation.networks import BackboneEncoder, task_head
 from onlymymodel.evaluate.audits.representation.plot import privacy_plot
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.load import load_model
@@ -56,7 +59,7 @@ def adversary_for(public: Pictures, embedder: Classifier, steps: int = 3) -> Rep
 
 
 def test_audit_leaves_the_encoder_unchanged_and_reports_every_picture(pictures: Pictures, embedder: Classifier) -> None:
-    public, private = pictures.split_by_group(0.7)
+    public, private = pictures.split_into_groups((0.7,))
     assert not set(public.groups.tolist()) & set(private.groups.tolist())
     adversary, defense = adversary_for(public, embedder), trained(public, SETTINGS)
     before = {name: value.clone() for name, value in defense.encoder.state_dict().items()}
@@ -77,7 +80,7 @@ def test_audit_leaves_the_encoder_unchanged_and_reports_every_picture(pictures: 
 
 
 def test_adversary_needs_its_own_seed_and_other_people(pictures: Pictures, embedder: Classifier) -> None:
-    public, private = pictures.split_by_group(0.7)
+    public, private = pictures.split_into_groups((0.7,))
     adversary, defense = adversary_for(public, embedder), trained(public, SETTINGS)
     with pytest.raises(UserError, match="another one"):
         replace(adversary, seed=SETTINGS.seed).findings(RepresentationRelease(defense, private), progress=False)
@@ -87,12 +90,21 @@ def test_adversary_needs_its_own_seed_and_other_people(pictures: Pictures, embed
 
 @pytest.mark.slow
 def test_curve_of_a_single_private_picture(pictures: Pictures, embedder: Classifier) -> None:
-    public, private = pictures.split_by_group(0.9)
+    training, public, private = pictures.split_into_groups((0.5, 0.4))
     reports = representation_reports(
-        public, private.take([0]), [0.0, 1.0], embedder=embedder, settings=SETTINGS, decoder_steps=2, progress=False
+        training,
+        public,
+        private.take([0]),
+        [0.0, 1.0],
+        embedder=embedder,
+        settings=SETTINGS,
+        decoder_steps=2,
+        progress=False,
     )
-    assert [report.release for report in reports] == ["representation, lambda 0", "representation, lambda 1"]
+    names = ["representation, lambda 0", "representation, lambda 0", "representation, lambda 1"]
+    assert [report.release for report in reports] == names
     assert reports[0].controls == reports[1].controls
+    assert reports[0].summary["ssim_low"] is None  # one person has no interval
     json.dumps([report.to_json() for report in reports], allow_nan=False)
     svg = privacy_plot(reports)
     assert "<svg" in svg
@@ -132,7 +144,7 @@ def test_error_of_decoders_is_bounded_by_the_null_space_of_the_encoder(embedder:
 def test_summary_of_the_task_equals_hand_computed_values(pictures: Pictures, embedder: Classifier) -> None:
     def row(name: int, true: int, read: int) -> AuditRow:
         figures = dict.fromkeys((*MEASURES, *MEASURES_BY_DECODER), 0.5)
-        return AuditRow(str(name), {**figures, "class": true, "class_read": read})
+        return AuditRow(str(name), {**figures, "class": true, "class_read": read, "person": name % 2})
 
     pairs = [(1, 1)] * 5 + [(0, 0)] * 3 + [(0, 1)] * 2 + [(1, 0)]
     controls = [
@@ -148,3 +160,28 @@ def test_summary_of_the_task_equals_hand_computed_values(pictures: Pictures, emb
     assert summary["accuracy_undefended"] == 0.9
     assert summary["accuracy_by_chance"] == pytest.approx(6 / 11)  # always class 1
     assert summary["recovered"] == pytest.approx(0.5)
+    # two people with accuracies of 4/6 and 4/5: Student's t with one degree of freedom, 12.7062 standard errors
+    assert summary["people"] == 2
+    half = 12.7062 * abs(4 / 6 - 4 / 5) / 2
+    middle = (4 / 6 + 4 / 5) / 2
+    ends = [summary["accuracy_low"], summary["accuracy_high"]]
+    assert ends == pytest.approx([middle - half, middle + half], rel=1e-4)
+
+
+def test_an_encoder_from_a_backbone_leaves_the_backbone_as_it_is(pictures: Pictures) -> None:
+    backbone = small_cnn(0, 4)
+    (layer,) = choose_layers(backbone, pictures.pixels, (), 1)
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    defense = train_representation(
+        pictures.pixels, pictures.labels, classes=pictures.classes, settings=SETTINGS, progress=False,
+        make_encoder=lambda: BackboneEncoder(backbone, layer, pictures.pixels, SETTINGS.dimension),
+    )  # fmt: skip
+    encoder = defense.encoder
+    assert isinstance(encoder, BackboneEncoder)
+    for owner in (backbone, encoder.backbone):
+        assert all(torch.equal(value, before[name]) for name, value in owner.state_dict().items())
+    released = defense.release(pictures.pixels)
+    torch.testing.assert_close(released.var(1, correction=0), torch.ones(len(pictures)), rtol=0.01, atol=0)
+    features = layer_outputs(backbone, layer, pictures.pixels).flatten(1)
+    linear = encoder.linear(F.layer_norm(features, features.shape[1:]))
+    torch.testing.assert_close(released, F.layer_norm(linear, linear.shape[1:]))
