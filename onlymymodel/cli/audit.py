@@ -52,8 +52,8 @@ LAYOUTS = {
     "and is judged on others.",
     "weights": "PHOTOS and --others are both sorted as CLASS/photo, with a folder for each class of the network, in\n"
     "the order of its classes. With a --model of another number of classes the labels are its own answers.",
-    "representation": "PHOTOS are sorted as CLASS/PERSON/photo, with several people of every class, who are split into\n"
-    "those for the encoder, for the judge's decoders, and those whose pictures are attacked.",
+    "representation": "PHOTOS are sorted as CLASS/PERSON/photo, with several people of every class: some for\n"
+    "the training of the encoder, some for the judge's decoders, and others whose pictures are attacked.",
 }
 
 
@@ -160,6 +160,17 @@ def _add_gradients(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"number of pictures in each gradient ({usual.batch})",
     )
+    parser.add_argument(
+        "--local-steps",
+        type=positive,
+        metavar="N",
+        help=f"local steps of SGD behind one update, as in FedAvg ({usual.local_steps}: a gradient is sent)",
+    )
+    parser.add_argument(
+        "--local-rate", type=share, metavar="RATE", help=f"step size of a local step ({usual.local_rate:g})"
+    )
+    restarts = f"random initializations of each attack beyond the first ({usual.restarts})"
+    parser.add_argument("--restarts", type=natural, metavar="N", help=restarts)
     protected = "protected versions of PHOTOS: do their gradients give the originals away?"
     parser.add_argument("--protected", type=Path, metavar="DST", help=protected)
     parser.add_argument("--lpips", action="store_true", help="measure LPIPS too (pip install 'onlymymodel[lpips]')")

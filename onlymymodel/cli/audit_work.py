@@ -13,6 +13,7 @@ from onlymymodel.errors import UserError
 from onlymymodel.evaluate.audits.decision import Decision
 from onlymymodel.evaluate.audits.gradients.decision import Cost, gradient_decision
 from onlymymodel.evaluate.audits.gradients.defenses import parse_defense
+from onlymymodel.evaluate.audits.gradients.plot import CAPTION, trajectory_plot
 from onlymymodel.evaluate.audits.gradients.reports import gradient_reports
 from onlymymodel.evaluate.audits.gradients.utility import federated_accuracy
 from onlymymodel.evaluate.audits.layers.audit import LayerAdversary
@@ -76,13 +77,17 @@ def gradients(arguments: argparse.Namespace) -> int:
         defenses=arguments.defenses,
         mode=arguments.mode,
         batch=arguments.batch,
+        local_steps=arguments.local_steps,
+        local_rate=arguments.local_rate,
+        restarts=arguments.restarts,
         originals=originals,
         lpips=arguments.lpips,
         labeled_by_network=labeled_by_network,
         seed=arguments.seed,
     )
     decision = gradient_decision(reports, _cost(arguments, network, whole))
-    return _write(arguments, decision, [Section(report) for report in reports])
+    plots = [(Plot(trajectory_plot(report), CAPTION),) if report.series else () for report in reports]
+    return _write(arguments, decision, list(map(Section, reports, plots)))
 
 
 def intermediate(arguments: argparse.Namespace) -> int:
@@ -299,6 +304,8 @@ def _cost(arguments: argparse.Namespace, network: nn.Module, pictures: Pictures)
             defense,
             batch=arguments.batch,
             mode=arguments.mode,
+            local_steps=arguments.local_steps,
+            local_rate=arguments.local_rate,
             rounds=arguments.rounds,
             seed=arguments.seed,
         )

@@ -63,6 +63,9 @@ class GradientOptions:
         defenses: defenses of the gradient, see `DEFENSE_GRAMMAR`.
         mode: mode of the network at the client.
         batch: number of pictures behind one gradient.
+        local_steps: number of local steps behind one update (FedAvg); 1 sends a gradient.
+        local_rate: step size of each local step.
+        restarts: number of initializations of an attack beyond the first.
         rounds: number of rounds of the federated training by which a defense's cost is measured.
     """
 
@@ -73,6 +76,9 @@ class GradientOptions:
     defenses: tuple[str, ...] = (NO_DEFENSE, "noise:0.1")
     mode: Mode = "eval"
     batch: int = 1
+    local_steps: int = 1
+    local_rate: float = 0.1
+    restarts: int = 0
     rounds: int = 100
 
 

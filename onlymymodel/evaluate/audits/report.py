@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -34,10 +35,12 @@ class Findings(NamedTuple):
     Attributes:
         rows: measurements of each item.
         controls: the same measurements where nothing, or everything, can be recovered.
+        series: curves by name, such as similarities over the steps of an attack, all of the same length.
     """
 
     rows: Sequence[AuditRow]
     controls: Sequence[AuditRow]
+    series: Mapping[str, Sequence[float]] = MappingProxyType({})
 
 
 class Release(Protocol):
@@ -89,6 +92,7 @@ class AuditReport:
         summary: aggregates over all rows.
         settings: what the release depends on.
         reasons: why a measurement may have no value, by its name; `*` in a name stands for anything.
+        series: curves by name, all of the same length.
 
     Raises:
         ValueError: rows, controls or assumptions are missing, or two rows have the same name.
@@ -102,6 +106,7 @@ class AuditReport:
     summary: Mapping[str, Value] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
+    series: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for part in ("rows", "controls", "assumptions"):
@@ -132,6 +137,7 @@ class AuditReport:
             "rows": [{"name": row.name, **row.values} for row in self.rows],
             "controls": [{"name": control.name, **control.values} for control in self.controls],
             "missing": self.missing,
+            "series": {name: list(values) for name, values in self.series.items()},
             "settings": dict(self.settings),
         }
 
@@ -142,7 +148,7 @@ def audit_release(release: ReleaseT, adversary: Adversary[ReleaseT], *, progress
     Raises:
         ValueError: the adversary returned no rows, no controls or no assumptions.
     """
-    rows, controls = adversary.findings(release, progress=progress)
+    rows, controls, series = adversary.findings(release, progress=progress)
     return AuditReport(
         release=release.name,
         adversary=adversary.name,
@@ -152,4 +158,5 @@ def audit_release(release: ReleaseT, adversary: Adversary[ReleaseT], *, progress
         summary=adversary.summary(rows, controls),
         settings=release.describe(),
         reasons=adversary.reasons(release),
+        series=series,
     )

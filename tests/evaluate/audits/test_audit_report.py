@@ -56,6 +56,7 @@ def test_report_has_every_part_and_its_json_no_pictures() -> None:
         "rows": [{"name": "a", "ssim": 0.5, "auc": None}],
         "controls": [{"name": "a", "ssim": 0.1}],
         "missing": {"auc": "empty has no members"},
+        "series": {},
         "settings": {"noise": 0},
     }
 

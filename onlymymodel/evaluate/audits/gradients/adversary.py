@@ -5,14 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onlymymodel.evaluate.audits.gradients.client_gradient import (
     Statistics,
     batch_statistics,
     client_copy,
-    flatten_gradient,
     has_signal,
     invert_linear_layer,
     recover_labels,
@@ -28,6 +26,7 @@ from onlymymodel.evaluate.audits.gradients.comparison import (
 from onlymymodel.evaluate.audits.gradients.matching import Attack, Match, match_gradient
 from onlymymodel.evaluate.audits.gradients.release import GradientRelease
 from onlymymodel.evaluate.audits.gradients.risk import MAX_EXACT, PREDICTORS, GradientRisk
+from onlymymodel.evaluate.audits.gradients.trajectory import gradient_similarity, similarity_series
 from onlymymodel.evaluate.audits.pictures import Pictures
 from onlymymodel.evaluate.audits.ranking import correlate_rows
 from onlymymodel.evaluate.audits.report import AuditRow, Findings, Value
@@ -97,6 +96,12 @@ class GradientAdversary:
                 "The labels are the network's own answers, with which gradients are smaller than with the true labels: "
                 "this understates the danger."
             )
+        if release.local_steps > 1:
+            sentences.append(
+                f"An update is the change of the weights by {release.local_steps} local steps of SGD on the whole "
+                f"batch at rate {release.local_rate:g}, over rate and steps; the adversary knows both and makes the "
+                "same steps. Predictors are of a single gradient."
+            )
         if release.batch > 1:
             sentences.append("Within a batch reconstructions are matched to pictures by least mean squared error.")
         if self.risks:
@@ -116,7 +121,7 @@ class GradientAdversary:
             for index, (match, mean) in enumerate(zip(matches, means, strict=True))
             for row in self._rows(release, index, match, mean)
         ]
-        return Findings(rows, self._controls(release, matches, means))
+        return Findings(rows, self._controls(release, matches, means), similarity_series(release, matches))
 
     def reasons(self, release: GradientRelease) -> Mapping[str, str]:
         """Return why a measurement may have no value."""
@@ -206,9 +211,11 @@ class GradientAdversary:
             labels=labels,
             statistics=self._statistics(network, batch.pixels),
             imitate=release.defense.imitate,
+            update=release.update,
             seed=self.seed * 1_000_003 + index,
         )
-        return match._replace(pixels=match.pixels.cpu().float(), labels=match.labels.cpu())
+        snapshots = {step: pixels.cpu().float() for step, pixels in match.snapshots.items()}
+        return match._replace(pixels=match.pixels.cpu().float(), labels=match.labels.cpu(), snapshots=snapshots)
 
     def _statistics(self, network: nn.Module, pixels: Tensor) -> Statistics | None:
         if not self.attack.statistics_weight:
@@ -231,7 +238,7 @@ class GradientAdversary:
         comparisons = compare_batch(match.pixels if match else None, batch.pixels, originals, lpips=self.lpips)
         guesses = mean.expand_as(batch.pixels)
         reference = batch.pixels if originals is None else originals
-        cosine, distance = _gradient_similarity(release, batch, match) if match else (None, None)
+        cosine, distance = gradient_similarity(release, batch, match.pixels, match.labels) if match else (None, None)
         hits = _label_hits(batch.labels.tolist(), match.labels.tolist()) if match else [None] * len(batch)
         rows = []
         baselines = zip(batch_psnr(guesses, reference).tolist(), batch_ssim(guesses, reference).tolist(), strict=True)
@@ -262,15 +269,6 @@ def _means_of_others(release: GradientRelease) -> list[Tensor]:
     """Return for each batch the (C,S,S) mean of the pictures of all other batches."""
     pixels = torch.stack([batch.pixels for batch in release.batches])
     return list((pixels.sum((0, 1)) - pixels.sum(1)) / (len(pixels) - 1) / release.batch)
-
-
-def _gradient_similarity(release: GradientRelease, batch: Pictures, match: Match) -> tuple[float, float]:
-    """Return cosine and relative L2 distance of the reconstruction's gradient to the true one."""
-    true, own = (
-        flatten_gradient(release.clean_gradient(pixels, labels)).double()
-        for pixels, labels in ((batch.pixels, batch.labels), (match.pixels, match.labels))
-    )
-    return F.cosine_similarity(true, own, dim=0).item(), ((own - true).norm() / true.norm()).item()
 
 
 def _invert_linear_classifier(release: GradientRelease, index: int) -> Tensor | None:

@@ -46,6 +46,45 @@ def loss_gradient(network: nn.Module, pixels: Tensor, labels: Tensor, *, differe
         )
 
 
+def client_update(
+    network: nn.Module,
+    pixels: Tensor,
+    labels: Tensor,
+    *,
+    steps: int = 1,
+    rate: float = 0.1,
+    differentiable: bool = False,
+) -> Gradient:
+    """Return what a client of FedAvg sends: (weights before - weights after) / (rate * steps) of local SGD steps.
+
+    Every step uses all the client's pictures (McMahan et al., AISTATS 2017, with the whole data as the batch). One step
+    is the gradient itself; several are the mean of the gradients along the way.
+
+    Args:
+        pixels: (B,C,H,W) in [0,1].
+        labels: (B,) long, or (B,classes) probabilities.
+        steps: number of local steps.
+        rate: step size of each.
+        differentiable: whether the update is differentiable by pixels and labels.
+    """
+    if steps == 1:
+        return loss_gradient(network, pixels, labels, differentiable=differentiable)
+    first = {name: value.detach().requires_grad_() for name, value in network.named_parameters()}
+    current = first
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        for _ in range(steps):
+            loss = F.cross_entropy(compute_logits(network, pixels, current), labels)
+            parts = torch.autograd.grad(
+                loss, tuple(current.values()), create_graph=differentiable, materialize_grads=True
+            )
+            current = {name: value - rate * part for (name, value), part in zip(current.items(), parts, strict=True)}
+            if not differentiable:
+                current = {name: value.detach().requires_grad_() for name, value in current.items()}
+    changes = zip(first.values(), current.values(), strict=True)
+    update = tuple((before - after) / (rate * steps) for before, after in changes)
+    return update if differentiable else tuple(part.detach() for part in update)
+
+
 def compute_logits(network: nn.Module, pixels: Tensor, parameters: dict[str, Tensor] | None = None) -> Tensor:
     """Return (B,classes) logits; batch norms write into copies of their buffers."""
     buffers = {name: value.clone() for name, value in network.named_buffers()}

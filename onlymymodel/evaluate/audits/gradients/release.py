@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from onlymymodel.errors import UserError
-from onlymymodel.evaluate.audits.gradients.client_gradient import Gradient, client_copy, loss_gradient
+from onlymymodel.evaluate.audits.gradients.client_gradient import Gradient, client_copy, client_update
 from onlymymodel.evaluate.audits.gradients.defenses import NONE, Chain
 from onlymymodel.evaluate.audits.options import Mode
 from onlymymodel.evaluate.audits.pictures import Pictures
@@ -26,6 +26,8 @@ class GradientRelease:
         batch: number of pictures behind one gradient.
         defense: what the client does to a gradient before it sends it.
         originals: (N,C,S,S) in [0,1], if `pictures` are protected versions of them.
+        local_steps: number of local steps behind one update, see `client_update`; 1 sends a gradient.
+        local_rate: step size of each local step.
         seed: seed of the defense's noise.
         labeled_by_network: whether the labels are the network's own answers.
 
@@ -39,6 +41,8 @@ class GradientRelease:
     batch: int = 1
     defense: Chain = NONE
     originals: Tensor | None = None
+    local_steps: int = 1
+    local_rate: float = 0.1
     seed: int = 0
     labeled_by_network: bool = False
 
@@ -62,8 +66,9 @@ class GradientRelease:
 
     @property
     def name(self) -> str:
-        """Name of the release, with the defense."""
-        return f"gradient, defense {self.defense.name}"
+        """Name of the release, with the defense, and what is behind one gradient if it is more than one picture."""
+        kind = "gradient" if self.local_steps == 1 else f"update of {self.local_steps} local steps"
+        return f"{kind}{f' of {self.batch} pictures' if self.batch > 1 else ''}, defense {self.defense.name}"
 
     @property
     def batches(self) -> list[Pictures]:
@@ -79,10 +84,16 @@ class GradientRelease:
         return list(torch.split(self.originals, self.batch))[: len(self.batches)]
 
     def clean_gradient(self, pixels: Tensor, labels: Tensor) -> Gradient:
-        """Return the gradient of any batch without the defense, in the network's own type."""
+        """Return the gradient, or the update, of any batch without the defense, in the network's own type."""
         network = client_copy(self.network, self.mode)
         device = next(network.parameters()).device
-        return loss_gradient(network, pixels.to(device), labels.to(device))
+        return self.update(network, pixels.to(device), labels.to(device))
+
+    def update(self, network: nn.Module, pixels: Tensor, labels: Tensor, *, differentiable: bool = False) -> Gradient:
+        """Return the update of a network as by `client_copy` at a batch, see `client_update`."""
+        return client_update(
+            network, pixels, labels, steps=self.local_steps, rate=self.local_rate, differentiable=differentiable
+        )
 
     def gradient(self, index: int) -> Gradient:
         """Return the gradient that is sent for a batch."""
@@ -98,6 +109,8 @@ class GradientRelease:
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "mode": self.mode,
             "batch": self.batch,
+            "local_steps": self.local_steps,
+            "local_rate": self.local_rate,
             "defense": self.defense.name,
             "pictures": len(self.batches) * self.batch,
             "shape": list(self.pictures.pixels.shape[1:]),

@@ -31,6 +31,9 @@ def gradient_reports(
     defenses: Sequence[str] = (NO_DEFENSE,),
     mode: Mode = DEFAULTS.mode,
     batch: int = DEFAULTS.batch,
+    local_steps: int = DEFAULTS.local_steps,
+    local_rate: float = DEFAULTS.local_rate,
+    restarts: int = DEFAULTS.restarts,
     originals: Tensor | None = None,
     predictors: bool = True,
     lpips: bool = False,
@@ -44,7 +47,8 @@ def gradient_reports(
         network: (B,C,S,S) in [0,1] -> (B,classes) logits; smooth activations give gradients that can be matched.
         pictures: see `GradientRelease`.
         mode: see `GradientRelease`.
-        batch: see `GradientRelease`.
+        batch, local_steps, local_rate: see `GradientRelease`.
+        restarts: number of initializations of every attack beyond the first, more than its own number of them.
         attacks: names from `ATTACKS`, or settings of one's own.
         defenses: texts for `parse_defense`.
         originals: (N,C,S,S), if `pictures` are protected versions of them: does the gradient of a protected picture
@@ -58,9 +62,21 @@ def gradient_reports(
         UserError: an unknown attack or defense, too few pictures, or a missing extra.
     """
     rank_correlation((0.0, 1.0, 2.0), (0.0, 1.0, 2.0))  # without SciPy, fail before minutes of work
-    chosen = [attack if isinstance(attack, Attack) else _attack(attack) for attack in attacks]
+    named = [attack if isinstance(attack, Attack) else _attack(attack) for attack in attacks]
+    chosen = [replace(attack, restarts=attack.restarts + restarts) for attack in named]
     releases = [
-        GradientRelease(network, pictures, mode, batch, parse_defense(defense), originals, seed, labeled_by_network)
+        GradientRelease(
+            network,
+            pictures,
+            mode,
+            batch,
+            parse_defense(defense),
+            originals,
+            local_steps,
+            local_rate,
+            seed,
+            labeled_by_network,
+        )
         for defense in defenses
     ]
     risks = gradient_risks(network, pictures, mode=mode, seed=seed, progress=progress) if predictors else {}

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from onlymymodel.evaluate.audits.gradients.client_gradient import client_copy, loss_gradient
+from onlymymodel.evaluate.audits.gradients.client_gradient import client_copy, client_update
 from onlymymodel.evaluate.audits.gradients.defenses import Defense
 from onlymymodel.evaluate.audits.networks import accuracy
 from onlymymodel.evaluate.audits.options import Mode
@@ -23,14 +23,16 @@ def federated_accuracy(
     *,
     batch: int = 1,
     mode: Mode = "eval",
+    local_steps: int = 1,
+    local_rate: float = 0.1,
     rounds: int = ROUNDS,
     seed: int = 0,
     progress: bool = True,
 ) -> float:
     """Return the test accuracy after some rounds in which the server averages the gradients of eight clients.
 
-    The server takes a step of Adam with the mean of the gradients (FedAdam, Reddi et al., ICLR 2021, with one local
-    step); rate and rounds are ours, small enough for one core.
+    The server takes a step of Adam with the mean of the gradients (FedAdam, Reddi et al., ICLR 2021); rate and rounds
+    are ours, small enough for one core.
 
     Args:
         network: where the training starts; it is not changed.
@@ -38,7 +40,7 @@ def federated_accuracy(
         test: pictures of nobody who takes part.
         defense: what each client does to its gradient.
         batch: number of pictures behind one gradient.
-        mode: see `GradientRelease`.
+        mode, local_steps, local_rate: see `GradientRelease`.
         rounds: number of steps of the server.
         seed: seed of the draws and of the defense's noise.
     """
@@ -51,7 +53,8 @@ def federated_accuracy(
         total = [torch.zeros_like(parameter) for parameter in parameters]
         for _ in range(CLIENTS):
             rows = torch.randperm(len(training), generator=generator)[:batch]
-            gradient = loss_gradient(client, training.pixels[rows].to(device), training.labels[rows].to(device))
+            pixels, labels = training.pixels[rows].to(device), training.labels[rows].to(device)
+            gradient = client_update(client, pixels, labels, steps=local_steps, rate=local_rate)
             for part, sent in zip(total, defense.release(gradient, generator), strict=True):
                 part += sent / CLIENTS
         for parameter, part in zip(parameters, total, strict=True):

@@ -10,6 +10,7 @@ from onlymymodel.errors import UserError
 from onlymymodel.evaluate.audits.gradients.client_gradient import (
     batch_statistics,
     client_copy,
+    client_update,
     flatten_gradient,
     invert_linear_layer,
     loss_gradient,
@@ -95,3 +96,27 @@ def test_input_of_a_linear_layer_is_recovered_in_closed_form() -> None:
     torch.testing.assert_close(invert_linear_layer(*loss_gradient(layer, x, torch.tensor([2]))), x[0])
     with pytest.raises(ValueError, match="zero"):
         invert_linear_layer(torch.zeros(3, 7), torch.zeros(3))
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_client_update_is_the_change_of_weights_by_sgd(steps: int) -> None:
+    network, x, y = tiny(), picture(3), torch.tensor([2, 0, 1])
+    trained = tiny()
+    optimizer = torch.optim.SGD(trained.parameters(), 0.3)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        F.cross_entropy(trained(x), y).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    pairs = zip(network.parameters(), trained.parameters(), strict=True)
+    expected = [(before - after).detach() / (0.3 * steps) for before, after in pairs]
+    torch.testing.assert_close(list(client_update(network, x, y, steps=steps, rate=0.3)), expected)
+
+
+def test_differentiable_update_has_the_numerical_derivative() -> None:
+    network, x, y = tiny(), picture(2), torch.tensor([2, 0])
+
+    def norm(pixels: torch.Tensor) -> torch.Tensor:
+        update = client_update(network, pixels, y, steps=3, rate=0.3, differentiable=True)
+        return flatten_gradient(update).square().sum()
+
+    assert torch.autograd.gradcheck(norm, (x.requires_grad_(),), fast_mode=True)

@@ -1,6 +1,7 @@
 """Gradient matching beside reference loops and closed forms."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from audit_toys import picture, tiny
 from onlymymodel.evaluate.audits.gradients.client_gradient import (
     batch_statistics,
     client_copy,
+    client_update,
     loss_gradient,
     running_statistics,
 )
@@ -135,3 +137,39 @@ def test_distances_and_total_variation_have_their_closed_forms() -> None:
     ramp = torch.arange(5.0).expand(1, 1, 3, 5)
     assert total_variation(ramp) == 1
     assert total_variation(2 * ramp.mT) == 2
+
+
+def test_an_update_of_local_steps_is_inverted_by_the_same_steps_and_not_as_a_gradient() -> None:
+    """With a large local rate the update is far from the first gradient; the picture is a minimum of its own match."""
+    network, x, y = tiny(), picture(), torch.tensor([3])
+    update = partial(client_update, steps=4, rate=2.0)
+    target = update(network, x, y)
+    setting = replace(ATTACKS["idlg"], steps=6, labels="known")
+    own = match_gradient(network, target, setting, x.shape, labels=y, update=update)
+    wrong = match_gradient(network, target, setting, x.shape, labels=y)
+    assert batch_psnr(own.pixels, x).item() > 40
+    assert batch_psnr(own.pixels, x).item() > batch_psnr(wrong.pixels, x).item() + 10
+
+
+def test_restarts_from_gray_are_drawn() -> None:
+    network, x = tiny().float(), picture().float()
+    gradient = loss_gradient(network, x, torch.tensor([0]))
+    setting = replace(ATTACKS["inverting"], steps=0, start="gray")
+    gray = match_gradient(network, gradient, setting, x.shape, labels=torch.tensor([0]))
+    drawn = match_gradient(network, gradient, replace(setting, restarts=5), x.shape, labels=torch.tensor([0]))
+    assert torch.equal(gray.pixels, torch.full_like(x, 0.5))
+    assert drawn.objective <= gray.objective
+
+
+def test_snapshots_begin_at_the_start_and_follow_the_trajectory() -> None:
+    network, x = tiny().float(), picture().float()
+    gradient = loss_gradient(network, x, torch.tensor([0]))
+    setting = replace(ATTACKS["inverting"], steps=24, start="gray")
+    match = match_gradient(network, gradient, setting, x.shape, labels=torch.tensor([0]))
+    assert list(match.snapshots) == list(range(0, 25, 2))
+    assert torch.equal(match.snapshots[0], torch.full_like(x, 0.5))
+    for step in (2, 10):
+        snapshot = match.snapshots[step]
+        own = loss_gradient(network, snapshot, torch.tensor([0]))
+        expected = cosine(own, gradient) + setting.total_variation * total_variation(snapshot)
+        assert match.trajectory[step] == pytest.approx(expected.item(), rel=1e-2)
