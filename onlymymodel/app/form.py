@@ -13,6 +13,7 @@ from onlymymodel.data.choices import Metadata
 from onlymymodel.errors import UserError
 from onlymymodel.protect.budget.kinds import EVEN, LINF
 from onlymymodel.protect.context import Context
+from onlymymodel.protect.memory_limit import MemorySize
 from onlymymodel.settings import RunSettings, check_one_role
 from onlymymodel.settings_partial import PartialSettings
 from onlymymodel.surrogates.black_box import BlackBox
@@ -51,13 +52,16 @@ class Policy:
     """Limits on the models that the page may load.
 
     Attributes:
+        device: where they run.
         allow_python: allow `python:` models, which run code.
         local: whether the page can be opened from this machine only; if not, models may not name files on it.
+        memory: what the process may take in all; None for the default.
     """
 
     device: torch.device
     allow_python: bool = False
     local: bool = True
+    memory: MemorySize | None = None
 
     def check(self, uri: str) -> None:
         """Refuse a model that would send photos away, or that would let another machine read files of this one.

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from onlymymodel.app.temporary import sweep, temporary_folder
 from onlymymodel.errors import UserError
+from onlymymodel.protect.memory_limit import MemorySize
 from onlymymodel.runtime import configure, pick_device
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def serve(
     browser: bool = True,
     device: str = "auto",
     allow_python: bool = False,
+    memory: MemorySize | None = None,
     announce: Callable[[str], None] = print_address,
 ) -> int:
     """Serve the page until Ctrl-C, then remove all its photos and files.
@@ -56,6 +58,7 @@ def serve(
         browser: open the page in the user's browser.
         device: where models run.
         allow_python: whether `python:` models may run code.
+        memory: what the process may take in all; None for the default.
         announce: is called with the address of the page once it can be opened.
 
     Returns:
@@ -75,7 +78,10 @@ def serve(
         with (
             _signals_handled("SIGINT", "SIGTERM", by=signal.default_int_handler),
             _listening(host, port) as listener,
-            running(listener, device=device, allow_python=allow_python, local=local, host=host) as (server, url),
+            running(listener, device=device, allow_python=allow_python, local=local, host=host, memory=memory) as (
+                server,
+                url,
+            ),
             # Uvicorn does not handle this one, and an exception may get lost in its loop
             _signals_handled("SIGHUP", by=server.handle_exit),
         ):
@@ -97,6 +103,7 @@ def running(
     allow_python: bool = False,
     local: bool = True,
     host: str = "localhost",
+    memory: MemorySize | None = None,
 ) -> Iterator[tuple["uvicorn.Server", str]]:
     """Yield a server that is ready to run on a listening socket, and the page's address; remove its folder at the end.
 
@@ -106,6 +113,7 @@ def running(
         allow_python: whether `python:` models may run code.
         local: whether the page can be opened from this machine only.
         host: name under which the page may be opened, beside this machine's own names and addresses.
+        memory: see `serve`.
 
     Raises:
         UserError: the extra `app` is not installed, or there is no such device.
@@ -123,7 +131,7 @@ def running(
     from onlymymodel.app.form import Policy
     from onlymymodel.app.session import Sessions
 
-    policy = Policy(pick_device(device), allow_python, local)
+    policy = Policy(pick_device(device), allow_python, local, memory)
     keys, strangers = Keys(), Strangers()
     machine = socket.gethostname().lower()
     hosts = Hosts(local, frozenset({"localhost", host.lower(), *([] if local else [machine, f"{machine}.local"])}))

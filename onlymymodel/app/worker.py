@@ -12,8 +12,10 @@ from onlymymodel.app.session import Progress, Session, Stopped
 from onlymymodel.app.uploaded_photo import Figures, PhotoResult, UploadedPhoto
 from onlymymodel.data.image_io import decode
 from onlymymodel.errors import UserError, first_line
+from onlymymodel.protect.batches import refusal
 from onlymymodel.protect.context import Context, PhotoSource
 from onlymymodel.protect.known import check_known
+from onlymymodel.protect.limits import Limits
 from onlymymodel.protect.photo import Stage, protect_photos
 from onlymymodel.settings import RunSettings
 from onlymymodel.surrogates.black_box import BlackBox
@@ -33,12 +35,13 @@ def run_session(session: Session, settings: RunSettings, policy: Policy) -> None
         loading = ModelLoading(settings, on_loading)
         on_loading(tuple(loading.models))
         context, heldout = policy.load(settings, loading)
-        check_known(context, [photo.source for photo in list(session.photos.values())])
+        limits = Limits.of(context, policy.memory)
+        check_known(context, [photo.source for photo in list(session.photos.values())], limits)
         for index, photo in enumerate(list(session.photos.values()), start=1):
             session.check()
             session.progress = replace(progress, phase="working", photo=index)
             photo.result = PhotoResult("working")
-            photo.result = _protect_or_fail(photo, session, context, heldout)
+            photo.result = _protect_or_fail(photo, session, context, heldout, limits)
         end = Progress("done", photos=progress.photos)
     except Stopped:
         end = Progress("stopped")
@@ -51,11 +54,11 @@ def run_session(session: Session, settings: RunSettings, policy: Policy) -> None
 
 
 def _protect_or_fail(
-    photo: UploadedPhoto, session: Session, context: Context, heldout: Sequence[BlackBox]
+    photo: UploadedPhoto, session: Session, context: Context, heldout: Sequence[BlackBox], limits: Limits
 ) -> PhotoResult:
     """Protect a photo; an error of this one photo becomes its result."""
     try:
-        return _protect(photo, session, context, heldout)
+        return _protect(photo, session, context, heldout, limits)
     except (Stopped, UserError):
         raise
     except Exception as error:  # out of memory, a model that fails on this size, ...
@@ -63,7 +66,9 @@ def _protect_or_fail(
         return PhotoResult("failed", f"it could not be processed: {first_line(error)} (details are in the terminal)")
 
 
-def _protect(photo: UploadedPhoto, session: Session, context: Context, heldout: Sequence[BlackBox]) -> PhotoResult:
+def _protect(
+    photo: UploadedPhoto, session: Session, context: Context, heldout: Sequence[BlackBox], limits: Limits
+) -> PhotoResult:
     def on_step(step: int, steps: int) -> None:
         session.check()
         session.progress = replace(session.progress, step=step, steps=steps)
@@ -73,6 +78,8 @@ def _protect(photo: UploadedPhoto, session: Session, context: Context, heldout: 
         session.progress = replace(session.progress, stage=stage, step=0, steps=0)
 
     source = photo.source.read_bytes()
+    if (too_large := refusal(PhotoSource(source), context, limits)) is not None:
+        return PhotoResult("skipped", too_large)
     ((data, record),) = protect_photos([PhotoSource(source)], context, on_step, on_stage=on_stage)
     session.check()
     if data is None or record.label is None:

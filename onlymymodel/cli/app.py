@@ -2,7 +2,7 @@
 
 import argparse
 
-from onlymymodel.cli.flags import add_allow_python, add_device
+from onlymymodel.cli.flags import add_allow_python, add_device, add_memory
 from onlymymodel.cli.interrupt import exit_on_interrupt
 from onlymymodel.cli.parser import Parser
 
@@ -17,6 +17,7 @@ def add_flags(parser: Parser) -> None:
     parser.add_argument("--port", type=int, default=0, metavar="N", help="port to listen on; any free one by default")
     parser.add_argument("--no-browser", action="store_true", help="print the address and open no browser")
     add_device(parser)
+    add_memory(parser)
     add_allow_python(parser)
     parser.set_defaults(run=run)
 
@@ -38,5 +39,6 @@ def run(arguments: argparse.Namespace) -> int:
         browser=not arguments.no_browser,
         device=arguments.device,
         allow_python=arguments.allow_python,
+        memory=arguments.memory,
         announce=announce if output.as_json else print_address,
     )

@@ -134,13 +134,18 @@ def seconds(text: str) -> float:
     return number
 
 
-def add_limits(group: Any) -> None:
-    """Add the limits of memory and time."""
+def add_memory(group: Any) -> None:
+    """Add `--memory`."""
     memory = (
-        "memory that the run may take in all, such as 8GiB, or a share of what is free, such as 80%%; photos that need "
-        f"more are skipped before they are decoded, see --dry-run ({DEFAULT_MEMORY}%)"
+        "memory that may be taken in all, such as 8GiB, or a share of what is free, such as 80%%; photos that need "
+        f"more are skipped before they are decoded, see omm protect --dry-run ({DEFAULT_MEMORY}%)"
     )
     group.add_argument("--memory", type=memory_size, metavar="SIZE", help=memory)
+
+
+def add_limits(group: Any) -> None:
+    """Add the limits of memory and time."""
+    add_memory(group)
     time = "seconds that a photo may take; one that takes longer is failed, and the run goes on (no limit)"
     group.add_argument("--time-limit", type=seconds, metavar="SECONDS", help=time)
 

@@ -12,6 +12,7 @@ from onlymymodel.cli.assumed import warn_assumed
 from onlymymodel.cli.flags import (
     add_budget,
     add_files,
+    add_limits,
     add_machine,
     add_models,
     add_recipe,
@@ -60,7 +61,7 @@ def add_flags(parser: Parser) -> None:
         parser.add_argument_group("budget, region and recipe (omit --epsilon and --strength: they are searched)")
     )
     add_files(parser.add_argument_group("files"))
-    add_machine(parser)
+    add_limits(add_machine(parser))
     add_recipe(parser.add_argument_group("settings of the recipe (see omm protect)"))
     parser.set_defaults(run=run)
 
@@ -192,12 +193,14 @@ def _tuning(
     from onlymymodel.evaluate.judges import judges_for
     from onlymymodel.evaluate.tune.tune import Tuning
     from onlymymodel.protect.known import check_known
+    from onlymymodel.protect.limits import Limits
     from onlymymodel.runtime import pick_device
 
     device = pick_device(arguments.device)
     context, heldout = settings.load(device=device, allow_python=arguments.allow_python, progress=True)
     warn_assumed((context.authorized, *context.surrogates, *heldout))
-    check_known(context, [entry.path for entry in checked.photos])
+    limits = Limits.of(context, arguments.memory, arguments.time_limit)
+    check_known(context, [entry.path for entry in checked.photos], limits)
     return Tuning(
         source=arguments.photos,
         out=arguments.out,
@@ -211,6 +214,7 @@ def _tuning(
         labels=checked.find_labels(context.authorized.card),
         masks=settings.masks,
         batch_size=arguments.batch_size,
+        limits=limits,
         command=recorded_command(arguments.words),
     )
 

@@ -80,7 +80,7 @@ def protect_batch(
         UserError: see `protect_photos`.
         Exception: an error that a sound photo causes too.
     """
-    refused = {index: reason for index, source in enumerate(sources) if (reason := _refusal(source, context, limits))}
+    refused = {index: reason for index, source in enumerate(sources) if (reason := refusal(source, context, limits))}
     inside = [source for index, source in enumerate(sources) if index not in refused]
     results = iter(_protect(inside, context, on_step, batch_size, limits.seconds) if inside else ())
     return [
@@ -89,7 +89,7 @@ def protect_batch(
     ]
 
 
-def _refusal(source: PhotoSource, context: Context, limits: Limits) -> str | None:
+def refusal(source: PhotoSource, context: Context, limits: Limits) -> str | None:
     """Return why a photo is too large for the memory, by its header; None for one that is not, or is no photo."""
     if limits.memory is None:
         return None

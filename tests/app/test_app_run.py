@@ -29,6 +29,7 @@ from onlymymodel.data.image_io import decode
 from onlymymodel.data.portraits import render
 from onlymymodel.data.processing import recompress, reduce
 from onlymymodel.evaluate.results import Role
+from onlymymodel.protect.memory_limit import MemorySize, resident_bytes
 from onlymymodel.protect.photo_record import WRITTEN, DeploymentMargins, PhotoRecord
 from onlymymodel.surrogates import zoo
 
@@ -190,6 +191,19 @@ def test_models_and_stages_are_followed_one_by_one(tmp_path: Path) -> None:
     assert list(dict.fromkeys(stages)) == ["", "original", "change", "file", "result"]
     steps = [(progress.step, progress.steps) for progress in seen if progress.stage == "change"]
     assert steps[-1] == (4, 4)
+
+
+def test_a_photo_that_is_too_large_for_the_memory_is_skipped_before_it_is_changed(tmp_path: Path) -> None:
+    settings, session = read_form(FORM), Session(tmp_path)
+    session.add("a.png", PHOTO)
+    session.add("large.png", coded(np.zeros((3000, 4000, 3), np.uint8)))
+    session.begin(settings)
+    memory = MemorySize(resident_bytes() + (500 << 20))
+    run_session(session, settings, replace(LOCAL, allow_python=True, memory=memory))
+    small, large = (photo.result for photo in session.photos.values())
+    assert (small.status, session.progress.phase) == ("protected", "done")
+    assert large.status == "skipped"
+    assert large.reason.startswith("needs about ")
 
 
 def _answers_of_judge(client: Client, uri: str) -> dict[str, Any]:

@@ -76,6 +76,18 @@ def test_a_small_file_that_claims_to_be_huge_is_skipped_by_its_header(
     assert record.reason.endswith(f" of memory for its 9000x9000 pixels, the limit is {gib(limit << 20)} (--memory)")
 
 
+def test_tune_skips_a_photo_that_is_too_large_for_the_memory(photos: Path, tmp_path: Path) -> None:
+    (photos / "huge.jpg").write_bytes(claims(2000, 2000))
+    models = [*MODELS[:4], "--heldout", "python:toys:others", "--allow-python"]
+    quick = ["--recipe", "exact", "--steps", "1", "--shape", "even", "--device", "cpu", "--quiet", "--highest", "2"]
+    limit = f"{resident_bytes() // 2**20 + 300}MiB"
+    assert main(["tune", str(photos), "--out", str(tmp_path / "out"), *models, *quick, "--memory", limit]) in (0, 1)
+    records = PhotoManifest(tmp_path / "out" / "epsilon-2").by_source()
+    assert records["huge.jpg"].status == "skipped"
+    assert records["huge.jpg"].reason.endswith("(--memory)")
+    assert {record.status for name, record in records.items() if name != "huge.jpg"}.isdisjoint({"skipped", "failed"})
+
+
 def test_a_photo_is_tried_again_with_more_memory(photos: Path, tmp_path: Path) -> None:
     header = probe(photos / "0.png")
     tight = Limits(memory=UNLIMITED.need(header, CONTEXT) - 1)

@@ -79,6 +79,7 @@ class PhotoLevels:
             tuning.masks,
             tuning.batch_size,
             only=photos,
+            limits=tuning.limits,
         )
         protect_folder(job, progress=False)
         records = PhotoManifest(folder).by_source()

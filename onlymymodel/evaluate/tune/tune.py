@@ -20,6 +20,7 @@ from onlymymodel.evaluate.tune.search import Measurement, Search, Target, first_
 from onlymymodel.progress import remark
 from onlymymodel.protect.context import Context
 from onlymymodel.protect.folder import Job, protect_folder
+from onlymymodel.protect.limits import UNLIMITED, Limits
 from onlymymodel.surrogates.answer_cache import EXPORT, open_answer_cache
 from onlymymodel.surrogates.cached_black_box import CachedBlackBox
 
@@ -39,7 +40,7 @@ class Tuning:
         target: what the budget must reach.
         highest: largest level to try, in 1/255.
         sample, seed: number of photos to draw, and the seed of the draw.
-        labels, masks, batch_size: see `Job`.
+        labels, masks, batch_size, limits: see `Job`.
         command: the user's command line, for the records.
     """
 
@@ -55,6 +56,7 @@ class Tuning:
     labels: Mapping[str, int] = field(default_factory=dict)
     masks: Path | None = None
     batch_size: int = 8
+    limits: Limits = UNLIMITED
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -186,6 +188,7 @@ def _measure(tuning: Tuning, level: int, judges: tuple[Judge, ...], progress: bo
         labels=tuning.labels,
         masks=tuning.masks,
         batch_size=tuning.batch_size,
+        limits=tuning.limits,
     )
     protect_folder(job, progress=progress)
     evaluation = Evaluation(sample, (folder,), judges, channels=tuple(get_channels(FRONTIER_CHANNELS)))

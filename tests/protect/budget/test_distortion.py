@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,18 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from onlymymodel.data.pixels import to_tensor
 from onlymymodel.data.portraits import render
-from onlymymodel.protect.budget.distortion import batch_mse, batch_psnr, batch_ssim, psnr, ssim
+from onlymymodel.protect.budget.distortion import (
+    Distortion,
+    batch_mse,
+    batch_psnr,
+    batch_ssim,
+    largest_change,
+    psnr,
+    ssim,
+)
+from onlymymodel.protect.budget.flip import flip
+from onlymymodel.protect.budget.measure import measure
+from onlymymodel.protect.budget.ms_ssim import ms_ssim
 
 WINDOW = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
 
@@ -52,3 +65,13 @@ def test_equal_photos() -> None:
     batch = first[None].float() / 255
     assert batch_psnr(batch, batch).item() == float("inf")
     assert batch_ssim(batch, batch).item() == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [64, 200])
+def test_the_distances_of_a_photo_that_was_not_changed_are_those_that_are_measured(size: int) -> None:
+    photo = to_tensor(render(1, 1, 1, size))
+    distortion, similarity = measure(photo, photo.clone()), ms_ssim(photo, photo)
+    measured = Distortion(largest_change(photo, photo), 0.0, psnr(photo, photo), ssim(photo, photo))
+    assert replace(distortion, flip=None, ms_ssim=None) == measured
+    assert distortion.flip == flip(photo, photo)
+    assert distortion.ms_ssim == (None if similarity is None else pytest.approx(similarity, abs=1e-8))
