@@ -69,16 +69,22 @@ class Preprocess:
         Returns:
             (B,3,h,w) in [0,1].
         """
+        return self.resized(pixels, landmarks).clamp(0, 1).expand(-1, 3, -1, -1)
+
+    def resized(self, pixels: Tensor, landmarks: Tensor | None = None) -> Tensor:
+        """Return the canvas with the photos' own channels, (B,C,h,w), which bicubic filters may take out of [0,1].
+
+        It is affine in the pixels, and its derivative does not depend on them. See `canvas` for the arguments.
+        """
         if self.fit == "align":
             from onlymymodel.surrogates.alignment import align_faces
 
-            return align_faces(pixels, self.height, self.width, landmarks).clamp(0, 1).expand(-1, 3, -1, -1)
+            return align_faces(pixels, self.height, self.width, landmarks)
         from onlymymodel.surrogates.resize import letterbox, resize
 
         if self.fit == "letterbox":
-            return letterbox(pixels, self.height, self.width, self.interpolation).clamp(0, 1).expand(-1, 3, -1, -1)
-        size = self.canvas_size(pixels.shape[-2], pixels.shape[-1])
-        return resize(pixels, size, self.interpolation).clamp(0, 1).expand(-1, 3, -1, -1)
+            return letterbox(pixels, self.height, self.width, self.interpolation)
+        return resize(pixels, self.canvas_size(pixels.shape[-2], pixels.shape[-1]), self.interpolation)
 
     def crop_box(self, canvas_height: int, canvas_width: int) -> tuple[int, int]:
         """Return top and left of the center crop on the canvas."""

@@ -1,7 +1,7 @@
 """Models that read photos as a deployment does, instead of by their own preprocessing."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -100,21 +100,46 @@ def read_pixels(pixels: Tensor, preprocess: Preprocess, reading: Reading, landma
     Returns:
         (1,3,height,width) in [0,1].
     """
+    canvas = canvas_map(pixels, preprocess, reading, landmarks)(pixels)
+    return crop_canvas(canvas, preprocess, reading)
+
+
+def canvas_map(
+    pixels: Tensor, preprocess: Preprocess, reading: Reading, landmarks: Tensor | None = None
+) -> Callable[[Tensor], Tensor]:
+    """Return the map from a photo, or from one of its channels, to the canvas from which its input is cut.
+
+    It is affine, with a derivative that does not depend on the pixels. See `read_pixels` for the arguments.
+
+    Returns:
+        a function from (1,C,H,W) to (1,C,h,w), which bicubic filters may take out of [0,1].
+    """
     if reading.mirror:
         landmarks = None if landmarks is None else _mirror_landmarks(landmarks, pixels.shape[-1])
-        pixels = pixels.flip(-1)
     if preprocess.fit == "align":
-        landmarks = main_faces(pixels) if landmarks is None else landmarks
+        if landmarks is None:
+            landmarks = main_faces(_mirrored(pixels, reading))
         eyes = (landmarks[:, 1] - landmarks[:, 0]).norm(dim=1).view(-1, 1, 1)
         # the template has 35 pixels between the eyes: a pixel of the input is that fraction of their distance
         moved = landmarks + torch.tensor(reading.shift).to(landmarks) * eyes / 35
-        return preprocess.center(preprocess.canvas(pixels, moved))
+        return lambda photo: preprocess.resized(_mirrored(photo, reading), moved)
     if preprocess.fit == "letterbox":
-        return preprocess.canvas(pixels)
-    preprocess = _changed(preprocess, reading)
-    size = _canvas_size(pixels.shape[-2], pixels.shape[-1], preprocess, reading)
-    canvas = resize(pixels, size, preprocess.interpolation).clamp(0, 1).expand(-1, 3, -1, -1)
-    return _crop(canvas, preprocess, reading)
+        return lambda photo: preprocess.resized(_mirrored(photo, reading))
+    changed = _changed(preprocess, reading)
+    size = _canvas_size(pixels.shape[-2], pixels.shape[-1], changed, reading)
+    return lambda photo: resize(_mirrored(photo, reading), size, changed.interpolation)
+
+
+def crop_canvas(canvas: Tensor, preprocess: Preprocess, reading: Reading) -> Tensor:
+    """Cut the (1,3,height,width) input of a network, in [0,1], out of the canvas of a photo, (1,C,h,w)."""
+    canvas = canvas.clamp(0, 1).expand(-1, 3, -1, -1)
+    if preprocess.fit == "align":
+        return preprocess.center(canvas)
+    return canvas if preprocess.fit == "letterbox" else _crop(canvas, preprocess, reading)
+
+
+def _mirrored(pixels: Tensor, reading: Reading) -> Tensor:
+    return pixels.flip(-1) if reading.mirror else pixels
 
 
 def _changed(preprocess: Preprocess, reading: Reading) -> Preprocess:

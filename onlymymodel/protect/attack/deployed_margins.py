@@ -8,12 +8,12 @@ from torch import Tensor
 from onlymymodel.data.pixels import to_array
 from onlymymodel.data.processing import longest_side
 from onlymymodel.data.time_limit import check_time
-from onlymymodel.protect.attack.differentiable_channels import Transform, differentiable_step
+from onlymymodel.protect.attack.differentiable_channels import differentiable_step
 from onlymymodel.protect.attack.guard import margin
-from onlymymodel.protect.attack.processed import ProcessedPhoto, floats
+from onlymymodel.protect.attack.processed import ProcessedPhoto
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.deployments import Deployment, get_deployments
-from onlymymodel.surrogates.readings import read_input, read_pixels
+from onlymymodel.surrogates.readings import canvas_map, crop_canvas, read_input
 
 BATCH = 16  # inputs of the network at a time
 # of kappa: the margin up to which repair raises each deployment's, so that another machine's codec or rounding does not
@@ -89,43 +89,28 @@ class DeployedMargins:
             total: (1,C,H,W) floats.
             landmarks: see `measure`.
         """
-        photo, asked = pixels[None], [self.deployments[name] for name in names]
+        photo, preprocess = pixels[None], self.authorized.card.preprocess
+        asked = [self.deployments[name] for name in names]
         for start in range(0, len(asked), BATCH):
             part = asked[start : start + BATCH]
-            read = [self._reader(photo, deployment, landmarks) for deployment in part]
-            with torch.no_grad():
-                crops = [
-                    to_crop(_process(photo, deployment).pixels())
-                    for deployment, to_crop in zip(part, read, strict=True)
-                ]
-            inputs = torch.cat(crops).requires_grad_()
-            (gradients,) = torch.autograd.grad(self._margins(inputs, part, label).sum(), inputs)
+            read, canvases = [], []
+            for deployment in part:
+                processed = _process(photo, deployment).pixels()
+                points = None if landmarks is None else _scale(landmarks, photo.shape[-2:], processed.shape[-2:])
+                read.append(canvas_map(processed, preprocess, deployment.reading, points))
+                with torch.no_grad():
+                    canvases.append(read[-1](processed))
+                del processed  # of a large photo
+            leaves = [canvas.requires_grad_() for canvas in canvases]
+            crops = [
+                crop_canvas(canvas, preprocess, deployment.reading)
+                for canvas, deployment in zip(leaves, part, strict=True)
+            ]
+            gradients = torch.autograd.grad(self._margins(torch.cat(crops), part, label).sum(), leaves)
             # from the last to the first, as autograd would for the whole batch
-            for deployment, to_crop, gradient in reversed(
-                list(zip(part, read, gradients.chunk(len(part)), strict=True))
-            ):
+            for deployment, to_canvas, gradient in reversed(list(zip(part, read, gradients, strict=True))):
                 check_time()
-                self._carry_back(_process(photo, deployment), to_crop, gradient, landmarks, total)
-
-    def _reader(self, photo: Tensor, deployment: Deployment, landmarks: Tensor | None) -> Transform:
-        """Return a function from a version of a photo to the input of the network."""
-
-        def read(pixels: Tensor) -> Tensor:
-            points = None if landmarks is None else _scale(landmarks, photo.shape[-2:], pixels.shape[-2:])
-            return read_pixels(pixels, self.authorized.card.preprocess, deployment.reading, points)
-
-        return read
-
-    def _carry_back(
-        self, processed: ProcessedPhoto, read: Transform, gradient: Tensor, landmarks: Tensor | None, total: Tensor
-    ) -> None:
-        """Carry a gradient with respect to the input of the network back to the (1,C,H,W) photo, and add it there."""
-        if self.authorized.aligns and landmarks is None:  # a face is found on all channels together
-            leaf = floats(processed.pixels()).requires_grad_()
-            (of_pixels,) = torch.autograd.grad(read(leaf), leaf, gradient)
-            processed.add_pixel_gradient(of_pixels.chunk(of_pixels.shape[1], 1), total)
-        else:
-            processed.add_gradient(read, gradient, total)
+                _process(photo, deployment).add_gradient(to_canvas, gradient, total)
 
     def _margins(self, crops: Tensor, deployments: Sequence[Deployment], label: int) -> Tensor:
         low = [deployment.reading.precision == "bfloat16" for deployment in deployments]

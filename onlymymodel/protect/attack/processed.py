@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from onlymymodel.data.strips import map_rows, strips
+from onlymymodel.data.strips import map_rows
 from onlymymodel.protect.attack.differentiable_channels import DifferentiableStep
 from onlymymodel.protect.attack.uint8 import to_float
 
@@ -41,53 +41,54 @@ class ProcessedPhoto:
         """Add the gradient with respect to the photo, (1,C,H,W), to `total`.
 
         Args:
-            read: turns `pixels()` into the input of a network, see `channelwise_gradient`.
-            gradient: with respect to `read(pixels())`.
+            read: an affine map of (1,1,h,w) channels of `pixels()`, see `affine_gradient`.
+            gradient: with respect to the (1,C,h',w') or (1,3,h',w') to which `read` takes `pixels()`.
             total: (1,C,H,W) floats.
         """
-        resize, local = self.step.resize, self.step.local
-        if local is None:
-            reduced = read if resize is None else lambda channel: read(resize(channel))
-            channelwise_gradient(reduced, self.photo, gradient, total)
+        resize, count, (height, width) = self.step.resize, self.photo.shape[1], self._resized.shape[-2:]
+        parts = (affine_gradient(read, (height, width), part) for part in gradient.chunk(gradient.shape[1], 1))
+        if self.step.local is None:
+            for channel, into, part in zip(self.photo.chunk(count, 1), total.chunk(count, 1), parts, strict=True):
+                if resize is None:
+                    into += part
+                else:
+                    channelwise_gradient(resize, channel, part, into)
             return
-        channels = self._channels(local)
-        for index, part in enumerate(gradient.chunk(len(channels), 1)):
-            channels[index] = channelwise_gradient(read, channels[index], part)
-        self.add_pixel_gradient(channels, total)
-
-    def add_pixel_gradient(self, gradients: Sequence[Tensor], total: Tensor) -> None:
-        """Add the gradient with respect to the photo to `total`.
-
-        Args:
-            gradients: with respect to each channel of `pixels()`, (1,1,h,w).
-            total: (1,C,H,W) floats.
-        """
-        resize, local = self.step.resize, self.step.local
         into = total if resize is None else torch.zeros(self._resized.shape, device=total.device)
-
-        def add_rows(into: Tensor, rows: Tensor, *gradients: Tensor) -> Tensor:
-            gradient = torch.cat(gradients, 1)
-            if local is not None:
-                leaf = floats(rows).requires_grad_()
-                gradient = torch.autograd.grad(local(leaf), leaf, gradient)[0]
-            return into + gradient
-
-        map_rows(add_rows, into, self._resized, *gradients, halo=self.step.reach, out=into)
+        self._add_local_gradient(list(parts), into)
         if resize is not None:
             channelwise_gradient(resize, self.photo, into, total)
 
-    @torch.no_grad()
-    def _channels(self, local: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        """Return each channel of `pixels()` in memory of its own, so that it is free as soon as it was used."""
-        height, width = self._resized.shape[-2:]
-        channels: list[Tensor] = []
-        for rows in strips(height, width):
-            top, bottom = max(0, rows.start - self.step.reach), min(height, rows.stop + self.step.reach)
-            part = local(floats(self._resized[..., top:bottom, :]))[..., rows.start - top : rows.stop - top, :]
-            channels = channels or [part.new_empty(1, 1, height, width) for _ in range(part.shape[1])]
-            for index, channel in enumerate(channels):
-                channel[..., rows, :] = part[:, index : index + 1]
-        return channels
+    def _add_local_gradient(self, gradients: Sequence[Tensor], total: Tensor) -> None:
+        """Add the gradient with respect to the resized photo to `total`.
+
+        Args:
+            gradients: with respect to each channel of `pixels()`, (1,1,h,w).
+            total: (1,C,h,w) floats.
+        """
+        local = self.step.local
+        assert local is not None
+
+        def add_rows(total: Tensor, rows: Tensor, *gradients: Tensor) -> Tensor:
+            leaf = floats(rows).requires_grad_()
+            return total + torch.autograd.grad(local(leaf), leaf, torch.cat(gradients, 1))[0]
+
+        map_rows(add_rows, total, self._resized, *gradients, halo=self.step.reach, out=total)
+
+
+def affine_gradient(read: Callable[[Tensor], Tensor], size: tuple[int, int], gradient: Tensor) -> Tensor:
+    """Carry a gradient back to one channel, without its pixels.
+
+    Args:
+        read: an affine map of (1,1,H,W), whose derivative does not depend on the pixels.
+        size: H and W.
+        gradient: with respect to `read` of the channel.
+
+    Returns:
+        (1,1,H,W).
+    """
+    leaf = torch.zeros((), device=gradient.device).expand(1, 1, *size).requires_grad_()  # takes no memory
+    return torch.autograd.grad(read(leaf), leaf, gradient)[0]
 
 
 def channelwise_gradient(
@@ -98,8 +99,8 @@ def channelwise_gradient(
     Args:
         read: turns (B,C,H,W) in [0,1], C 1 or 3, into (B,C,h,w) or (B,3,h,w). It treats all channels alike; where it
             gives three for one, they are equal.
-        pixels: (B,C,H,W) in [0,1], or uint8.
-        gradient: with respect to `read(pixels)`.
+        pixels: (B,C,H,W) uint8.
+        gradient: with respect to what `read` gives for them.
         total: (B,C,H,W) floats, to which the result is added.
 
     Returns:
@@ -109,10 +110,8 @@ def channelwise_gradient(
     count = pixels.shape[1]
     each = gradient.shape[1] // count
     for channel, into, part in zip(*(tensor.chunk(count, 1) for tensor in (pixels, result, gradient)), strict=True):
-        leaf = (to_float(channel) if channel.dtype == torch.uint8 else channel.detach()).requires_grad_()
+        leaf = to_float(channel).requires_grad_()
         (of_channel,) = torch.autograd.grad(read(leaf)[:, :each], leaf, part)
-        if total is None and count == 1:
-            return of_channel
         into[:] = of_channel if total is None else into + of_channel
     return result
 
