@@ -193,7 +193,15 @@ def overhead() -> str:
     )
 
 
+def installation() -> str:
+    """Return the size of an installation on each platform, as a sentence."""
+    sizes = json.loads((RESULTS / "front_door.json").read_text(encoding="utf-8"))["installed_bytes"]
+    linux, *others = (f"{size / 1e9:.1f} GB on {platform}" for platform, size in sizes.items())
+    return f"It takes {linux}, where PyTorch comes with CUDA, and {' and '.join(others)}, where it does not.\n"
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "installation": installation,
     "transfer": transfer,
     "few": few,
     "headline": deployment_tables.headline,

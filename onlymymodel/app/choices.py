@@ -6,6 +6,7 @@ from onlymymodel.app.visibility import stop_of
 from onlymymodel.demo import BUNDLED
 from onlymymodel.presets.preset import PRESETS, load_preset
 from onlymymodel.protect.budget.strengths import DEFAULT, STRENGTHS
+from onlymymodel.protect.region import WHOLE
 from onlymymodel.settings_partial import PartialSettings
 from onlymymodel.surrogates.uri import lacks_gallery, redacted
 
@@ -32,6 +33,7 @@ class Choice:
         authorized, surrogates, heldout: URIs of the models.
         visibility: stop of the slider, see `visibility.STOPS`.
         gallery: whether it needs a folder of people.
+        region: the kind of region that may change.
     """
 
     key: str
@@ -42,6 +44,7 @@ class Choice:
     heldout: tuple[str, ...]
     visibility: int
     gallery: bool
+    region: str
 
 
 def settings_of(key: str) -> PartialSettings:
@@ -75,4 +78,5 @@ def _choice(key: str) -> Choice:
         tuple(map(redacted, settings.heldout)),
         stop_of(STRENGTHS[settings.strength or DEFAULT].ssim),
         any(map(lacks_gallery, uris)),
+        settings.region or WHOLE.kind,
     )

@@ -1,4 +1,4 @@
-"""Preview the budget of a photo: map of the largest changes, and noise of that size."""
+"""Preview the budget of a photo: maps of the largest changes and of the faces, and noise of that size."""
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from onlymymodel.evaluate.images import reduced_image
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.strengths import CAP
 from onlymymodel.protect.budget.texture import REACH, texture_mask
+from onlymymodel.protect.region import Region, find_area
 
 SIDE = 512  # pixels of the longer side, at most
 LEVELS = (0, 1, 2, 3, 4, 6, 8, 11, CAP)  # of the largest change, in 8-bit steps, at which the visibility is measured
@@ -36,6 +37,25 @@ def bound_map(pixels: Pixels) -> Image.Image:
     fraction = map_rows(fraction_of, to_tensor(pixels), halo=REACH)
     gray: Pixels = to_array((fraction * 255).round().to(torch.uint8))
     return reduced_image(gray, SIDE)
+
+
+def face_map(pixels: Pixels) -> Image.Image:
+    """Return where the faces are, with the margin of the region `face`, as a reduced gray image: 255 inside.
+
+    Args:
+        pixels: (H,W,C) uint8, C 1 or 3.
+    """
+    mask = find_area(pixels, None, Region("face", no_face="image")).mask
+    if mask is None:  # no face
+        mask = np.zeros(pixels.shape[:2], np.uint8)
+    return reduced_image(255 * mask[..., None], SIDE)
+
+
+def limited_to(noise: Image.Image, area: Image.Image) -> Image.Image:
+    """Return noise, see `grain`, inside an area, a gray image that is 255 there."""
+    inside = np.asarray(area, dtype=np.float64)[..., None] / 255
+    signed = np.asarray(noise, dtype=np.float64) - 128
+    return Image.fromarray((128 + np.round(signed * inside)).astype(np.uint8))
 
 
 def grain(bound: Image.Image) -> Image.Image:

@@ -186,7 +186,8 @@ async def _photo_view(request: Request) -> Response:
 
 
 async def _preview(request: Request) -> Response:
-    preview = await run_in_threadpool(_photo(request).preview)
+    faces = request.query_params.get("region") == "face"
+    preview = await run_in_threadpool(_photo(request).preview, faces=faces)
     if preview is None:
         raise HTTPException(404, GONE)
     return JSONResponse(preview)

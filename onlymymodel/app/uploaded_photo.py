@@ -12,7 +12,7 @@ from PIL import Image
 
 from onlymymodel.app.form import MAX_PIXELS
 from onlymymodel.app.model_answers import ChannelAnswers, LeastMargin
-from onlymymodel.app.preview import bound_map, grain, preview_image, visibility_table
+from onlymymodel.app.preview import bound_map, face_map, grain, limited_to, preview_image, visibility_table
 from onlymymodel.data.atomic import write_atomic
 from onlymymodel.data.image_io import Photo, PhotoError, decode, encode
 from onlymymodel.data.pixels import to_image
@@ -25,7 +25,7 @@ THUMB = 320  # pixels, twice what the page shows
 AMPLIFY = 8
 MAX_NAME = 120  # characters
 Status = Literal["ready", "waiting", "working"] | photo_record.Status
-View = Literal["thumb", "preview", "bound", "grain", "before", "after", "difference"]
+View = Literal["thumb", "preview", "bound", "grain", "faces", "before", "after", "difference"]
 VIEWS = get_args(View)
 
 
@@ -141,12 +141,18 @@ class UploadedPhoto:
             self._make(view)
             return (self.folder / f"{view}.png").read_bytes()
 
-    def preview(self) -> dict[str, Any] | None:
-        """Return the preview's size and `visibility_table` as JSON values; None once the photo is discarded."""
+    def preview(self, *, faces: bool = False) -> dict[str, Any] | None:
+        """Return the preview's size and `visibility_table` as JSON values; None once the photo is discarded.
+
+        Args:
+            faces: for a change of the faces alone; the table of a photo without a face is that of no change.
+        """
         with self._lock:
             if self.discarded:
                 return None
             photo, noise = (self._image(view) for view in ("preview", "grain"))
+            if faces:
+                noise = limited_to(noise, self._image("faces"))
         return {"width": photo.width, "height": photo.height, "table": visibility_table(photo, noise)}
 
     def _make(self, view: View) -> None:
@@ -165,7 +171,7 @@ class UploadedPhoto:
             if view == "difference":
                 image = to_image(amplify_difference(photo.pixels, self._read(self.protected).pixels, AMPLIFY))
             else:
-                image = {"preview": preview_image, "bound": bound_map}[view](photo.pixels)
+                image = {"preview": preview_image, "bound": bound_map, "faces": face_map}[view](photo.pixels)
         write_atomic(path, _png(image))
 
     def _image(self, view: View) -> Image.Image:

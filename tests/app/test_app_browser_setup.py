@@ -4,7 +4,9 @@ import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from app_client import coded
 from app_tab import PHOTO, Visit, clip, upload
 from PIL import Image
 from playwright.sync_api import Browser, expect
@@ -91,6 +93,24 @@ def test_the_preview_follows_the_slider_before_the_work(visit: Visit) -> None:
     expect(canvas).to_have_accessible_name(re.compile("^one.png. Random noise"))
     tab.get_by_role("button", name="Preview two.png").click()
     expect(tab.locator("#preview .of")).to_have_text("two.png")
+    assert visit.errors == []
+
+
+def test_the_preview_follows_the_region(visit: Visit) -> None:
+    tab = visit.page
+    ground = np.asarray(Image.effect_noise((512, 256), 60).convert("RGB")).copy()
+    ground[:, :256] = np.asarray(Image.open(io.BytesIO(samples()[0][1])).convert("RGB").resize((256, 256)))
+    upload(tab, ("portrait.png", coded(ground)))
+    told, canvas = tab.locator("#preview-told"), tab.locator("#preview canvas")
+    expect(told).to_contain_text("Colored: where the photo may change")
+    whole = canvas.evaluate(COLORED)
+    tab.get_by_text("More settings").click()
+    tab.get_by_role("radio", name=re.compile("^Faces only")).check()
+    expect(told).to_contain_text("in the faces alone")
+    assert 0 < canvas.evaluate(COLORED) < whole
+    upload(tab, ("plain.png", coded(ground[:, 300:])))
+    tab.get_by_role("button", name="Preview plain.png").click()
+    expect(told).to_have_text("No face was found: with this region the photo is skipped.")
     assert visit.errors == []
 
 

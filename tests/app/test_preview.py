@@ -10,13 +10,14 @@ import pytest
 from app_client import Client, coded, page
 from PIL import Image
 
-from onlymymodel.app.preview import SIDE, bound_map, grain, preview_image, visibility_table
+from onlymymodel.app.preview import SIDE, bound_map, face_map, grain, limited_to, preview_image, visibility_table
 from onlymymodel.app.samples import samples
 from onlymymodel.app.visibility import STOPS, limits_at
 from onlymymodel.data.image_io import decode
 from onlymymodel.data.pixels import Pixels, to_tensor
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.strengths import CAP
+from onlymymodel.protect.region import Region, find_area
 
 PORTRAIT = decode(samples()[0][1]).pixels
 
@@ -74,6 +75,28 @@ def test_a_photo_has_its_preview_and_none_once_it_is_removed(client: Client) -> 
     assert answer["table"][0] == [0, 1]
     client("DELETE", f"{session}/photos/1")
     assert "no such photo" in client.refused("GET", f"{session}/photos/1/preview")
+
+
+def test_the_preview_of_the_faces_is_that_of_the_region(client: Client) -> None:
+    """A portrait at the left of a plain ground: the map is the region's mask, and the table that of noise inside it."""
+    photo = np.full((256, 512, 3), 90, np.uint8)
+    photo[:, :256] = np.asarray(Image.fromarray(PORTRAIT).resize((256, 256)))
+    session = client.session(coded(photo))
+    with Image.open(io.BytesIO(client.raw("GET", f"{client.root}{session}/photos/1/faces.png")[2])) as image:
+        faces = np.asarray(image)
+    mask = find_area(photo, None, Region("face")).mask
+    assert mask is not None
+    np.testing.assert_array_equal(faces, 255 * mask)
+    assert 0 < mask.mean() < 0.6
+    inside = limited_to(grain(bound_map(photo)), Image.fromarray(faces))
+    assert (np.asarray(inside)[mask == 0] == 128).all()
+    answer = json.loads(client("GET", f"{session}/photos/1/preview?region=face"))
+    assert answer["table"] == [list(row) for row in visibility_table(preview_image(photo), inside)]
+    assert answer["table"] != json.loads(client("GET", f"{session}/photos/1/preview"))["table"]
+
+
+def test_a_photo_without_a_face_has_an_empty_map_of_faces() -> None:
+    assert np.asarray(face_map(np.zeros((64, 64, 3), np.uint8))).max() == 0
 
 
 def test_a_photo_that_is_too_small_for_a_bound_has_a_preview(client: Client) -> None:

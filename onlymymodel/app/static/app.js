@@ -1,6 +1,6 @@
 // the tab's own session: its photos, and the run
 import { Card, isWritten, make, sentence } from "./card.js";
-import { choice, choose, missing, watchForm } from "./form.js";
+import { choice, choose, missing, region, watchForm } from "./form.js";
 import { Preview } from "./preview.js";
 import { sayProgress } from "./progress.js";
 
@@ -14,6 +14,7 @@ let session;
 let busy = false;
 let pending = 0;
 let picked; // number of the photo that the preview shows
+let uploaded = []; // the photos as they were last told
 const unsaved = new Set();
 
 async function ask(path, options = {}) {
@@ -96,6 +97,11 @@ function sayWhy() {
   by("why").textContent = busy ? "" : reason;
 }
 
+function sayForm() {
+  sayWhy();
+  sayPreview();
+}
+
 by("settings").addEventListener("submit", (event) => {
   event.preventDefault();
   if (busy) return;
@@ -153,12 +159,13 @@ function addCard(photo) {
 }
 
 // the photo that is at work, or was picked, or the first without a result
-function sayPreview(photos) {
+function sayPreview(photos = uploaded) {
+  uploaded = photos;
   const open = photos.filter((photo) => !isWritten(photo));
   const shown = open.find((photo) => photo.status === "working")
     ?? open.find((photo) => photo.number === picked) ?? open[0];
   for (const [number, card] of cards) card.mark(number === shown?.number, open.some((photo) => photo.number === number));
-  guarded(() => preview.show(shown ? `${session}/photos/${shown.number}` : "", shown?.name));
+  guarded(() => preview.show(shown ? `${session}/photos/${shown.number}` : "", shown?.name, region()));
 }
 
 async function watch() {
@@ -189,7 +196,7 @@ addEventListener("beforeunload", (event) => {
 addEventListener("pagehide", () => session && navigator.sendBeacon(`${session}/close`));
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 
-watchForm(sayWhy, (stop, evenly) => preview.set(stop, evenly));
+watchForm(sayForm, (stop, evenly) => preview.set(stop, evenly));
 guarded(async () => {
   session = `sessions/${(await ask("sessions")).session}`;
   by("zip").href = `${session}/all.zip`;

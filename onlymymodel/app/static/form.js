@@ -86,6 +86,11 @@ export function choice() {
   };
 }
 
+// the region that a run would have
+export function region() {
+  return form.elements.region.value || picked().dataset.region || "";
+}
+
 // use a choice, as if the person had clicked it
 export function choose(key) {
   form.querySelector(`[name=choice][value="${key}"]`).checked = true;

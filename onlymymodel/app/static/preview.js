@@ -41,9 +41,9 @@ export class Preview {
   }
 
   // show the photo with this address; a later call wins over one that still loads
-  async show(base, name) {
-    if (this.base === base) return;
-    this.base = base;
+  async show(base, name, region) {
+    if (this.base === base && this.region === region) return;
+    [this.base, this.region] = [base, region];
     this.loads += 1;
     const mine = this.loads;
     this.element.hidden = !base;
@@ -51,15 +51,16 @@ export class Preview {
     if (!base) return;
     this.element.querySelector(".of bdi").textContent = this.name = name;
     by("preview-told").textContent = "Looking where the photo may change";
-    const [answer, photo, bound, grain] = await Promise.all([
-      fetch(`${base}/preview`).then((response) => (response.ok ? response.json() : Promise.reject(new Error("the preview could not be made")))),
-      ...["preview", "bound", "grain"].map((view) => load(`${base}/${view}.png`)),
+    const [answer, photo, bound, grain, faces] = await Promise.all([
+      fetch(`${base}/preview?region=${region}`).then((response) => (response.ok ? response.json() : Promise.reject(new Error("the preview could not be made")))),
+      ...["preview", "bound", "grain", ...(region === "face" ? ["faces"] : [])].map((view) => load(`${base}/${view}.png`)),
     ]);
     if (mine !== this.loads) return;
     const { width, height, table } = answer;
     [this.canvas.width, this.canvas.height] = [width, height];
     this.table = table;
     [this.photo, this.bound, this.grain] = [photo, bound, grain].map((image) => pixels(image, width, height));
+    this.area = faces && pixels(faces, width, height).data;
     this.ready = true;
     this.draw();
   }
@@ -79,7 +80,8 @@ export class Preview {
     const [bound, grain] = [this.bound.data, this.grain.data];
     const accent = getComputedStyle(this.canvas).getPropertyValue("--heat").split(",").map(Number);
     for (let at = 0; at < data.length; at += 4) {
-      const share = this.evenly ? 1 : bound[at] / 255;
+      const inside = this.area ? this.area[at] / 255 : 1;
+      const share = inside * (this.evenly ? 1 : bound[at] / 255);
       const gray = 0.3 * data[at] + 0.59 * data[at + 1] + 0.11 * data[at + 2];
       const cover = Math.min(1, (share * level) / 12);
       for (let channel = 0; channel < 3; channel += 1) {
@@ -87,7 +89,7 @@ export class Preview {
         if (mode === "where") out.data[at + channel] = (0.75 * gray + 32) * (1 - cover) + accent[channel] * cover;
         else if (mode === "look") {
           const noise = (grain[at + channel] - 128) / 127;
-          out.data[at + channel] = value + level * (this.evenly ? Math.sign(noise) : noise);
+          out.data[at + channel] = value + level * inside * (this.evenly ? Math.sign(noise) : noise);
         } else out.data[at + channel] = value;
       }
       out.data[at + 3] = 255;
@@ -98,12 +100,14 @@ export class Preview {
 
   tell(mode, level) {
     const size = level ? `by up to about ${level}/255` : "by less than 1/255";
-    const where = this.evenly ? "everywhere" : "beside texture; by an eighth of it in smooth parts";
+    const where = (this.evenly ? "everywhere" : "beside texture; by an eighth of it in smooth parts") + (this.area ? ", in the faces alone" : "");
+    const found = !this.area || this.area.some((value, at) => at % 4 === 0 && value > 0);
     const words = {
       where: `Colored: where the photo may change, ${size} ${where}.`,
       look: `Random noise of that size, ${size} ${where}. The change itself is found later, and is about as visible.`,
       photo: "The photo as it is.",
     };
+    if (!found) words.where = words.look = "No face was found: with this region the photo is skipped.";
     by("preview-told").textContent = words[mode];
     this.canvas.setAttribute("aria-label", `${this.name}. ${words[mode]}`);
   }
