@@ -8,6 +8,7 @@ from statistics import fmean
 from assets import FIGURES, RESULTS
 from markup import share, table
 from measured import MeasuredRun
+from paired import paired_difference
 from peers import passes
 
 from onlymymodel.data.atomic import write_atomic
@@ -78,6 +79,27 @@ def deployments() -> str:
         "judges: clean", "as written", *HELDOUT[1:], "SSIM",
     ]  # fmt: skip
     return table(head, map(_row, cells))
+
+
+def paired() -> str:
+    """Return what judges read after other recipes, less what they read after `default`, on the same photos."""
+    cells = {path.stem: DeploymentCell(path) for path in (FOLDER / SET).glob("*.json")}
+    head = [
+        "budget", "authorized", "recipe", "as written", *HELDOUT[1:], "SSIM: `default`, recipe", "photos",
+    ]  # fmt: skip
+    rows = []
+    for _, cell in sorted(cells.items()):
+        default = cells.get(f"{cell.team}-default-{cell.budget}")
+        if default is None or cell is default:
+            continue
+        differences = [paired_difference(cell, default, channel) for channel in HELDOUT]
+        rows.append(
+            [
+                cell.budget_in_words, cell.team, f"`{cell.recipe}`", *(entry.describe() for entry in differences),
+                f"{default.ssim:.2f}, {cell.ssim:.2f}", str(differences[0].photos),
+            ]
+        )  # fmt: skip
+    return table(head, rows)
 
 
 def headline() -> str:

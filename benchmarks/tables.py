@@ -200,12 +200,27 @@ def installation() -> str:
     return f"It takes {linux}, where PyTorch comes with CUDA, and {' and '.join(others)}, where it does not.\n"
 
 
+def memory() -> str:
+    """Return the peak memory of photos by their size."""
+    photos = json.loads((RESULTS / "memory.json").read_text(encoding="utf-8"))["photos"]
+    rows = [
+        [
+            f"{megapixels} megapixels",
+            *(f"{photo[name] / (1 << 30):.2f} GiB" for name in ("before_bytes", "peak_bytes", "estimated_bytes")),
+        ]
+        for megapixels, photo in photos.items()
+    ]
+    return table(["photo", "before the photo", "peak", "expected"], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "installation": installation,
+    "memory": memory,
     "transfer": transfer,
     "few": few,
     "headline": deployment_tables.headline,
     "deployments": deployment_tables.deployments,
+    "paired": deployment_tables.paired,
     "transfer-details": lambda: details("nips2017"),
     "channels": channels,
     "peers": peers,

@@ -1,0 +1,46 @@
+"""Differences between runs on the same photos."""
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+import pytest
+from paths import BENCHMARKS, ROOT
+
+TRANSFER = ROOT / "results" / "transfer" / "nips2017"
+
+
+@pytest.fixture
+def paired(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """benchmarks/paired.py as a module."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("paired")
+
+
+def cell(paired: ModuleType, name: str) -> Any:
+    return paired.MeasuredRun(TRANSFER / f"{name}.json")
+
+
+def test_the_mean_is_the_difference_of_the_means_of_the_tables(paired: ModuleType) -> None:
+    ens, exact = cell(paired, "resnet50-ens-4"), cell(paired, "resnet50-default-4")
+    assert ens.results.photos == exact.results.photos
+    shares = paired.read_shares(ens)
+    assert sum(shares.values()) / len(shares) == pytest.approx(ens.heldout_mean())
+    difference = paired.paired_difference(ens, exact)
+    assert difference.mean == pytest.approx(ens.heldout_mean() - exact.heldout_mean())
+    assert difference.photos == len(ens.results.photos)
+    assert difference.low < difference.mean < difference.high
+
+
+def test_the_other_way_round_the_interval_is_mirrored(paired: ModuleType) -> None:
+    fmd, exact = cell(paired, "resnet50-fmd-8"), cell(paired, "resnet50-default-8")
+    forward, backward = paired.paired_difference(fmd, exact), paired.paired_difference(exact, fmd)
+    assert (forward.mean, forward.low, forward.high) == pytest.approx((-backward.mean, -backward.high, -backward.low))
+    assert forward.low > 0
+    assert forward.describe().endswith("*")
+
+
+def test_a_run_does_not_differ_from_itself(paired: ModuleType) -> None:
+    same = cell(paired, "resnet50-default-8")
+    assert paired.paired_difference(same, same)[:3] == (0, 0, 0)
+    assert paired.paired_difference(same, same).describe() == "+0.0 [+0.0, +0.0]"
