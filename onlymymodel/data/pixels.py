@@ -6,6 +6,7 @@ importing this module is quick.
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,3 +44,10 @@ def as_floats(pixels: Tensor) -> Tensor:
 def to_image(pixels: Pixels) -> Image.Image:
     """Return an (H,W,3) or (H,W,1) uint8 photo as a Pillow image."""
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+
+
+def to_png(pixels: Pixels) -> bytes:
+    """Return an (H,W,3) or (H,W,1) uint8 photo as the bytes of a PNG file."""
+    out = BytesIO()
+    to_image(pixels).save(out, "PNG")
+    return out.getvalue()

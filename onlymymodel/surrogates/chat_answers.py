@@ -4,9 +4,14 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
+from onlymymodel.errors import UserError
+from onlymymodel.surrogates.uri import ModelUri
+
 Ask = Literal["choice", "open"]
+MAX_SYNONYMS = 2**20  # bytes of a file
 NONE = "none of them"  # the class of an answer that names something else
 UNCLEAR = "refused or unclear"  # the class of every other answer
 REFUSALS = re.compile(
@@ -51,7 +56,7 @@ class Question:
         A name counts where it stands as whole words, in any case; where one name contains another, the longer one
         counts. An answer that names exactly one class has that class.
         """
-        text = _plain(answer)
+        text = plain_text(answer)
         if text in ("none", "none of them", "none of these", "none of the above"):
             return len(self.names)
         named = self._named(text)
@@ -64,10 +69,10 @@ class Question:
     def _named(self, text: str) -> set[int]:
         """Return the classes whose names or synonyms stand in a plain text, the longest first."""
         words = [
-            (_plain(word), index)
+            (plain_text(word), index)
             for index, name in enumerate(self.names)
             for word in (name, *self.synonyms.get(name, ()))
-            if _plain(word)
+            if plain_text(word)
         ]
         named = set[int]()
         for word, index in sorted(words, key=lambda pair: -len(pair[0])):
@@ -77,7 +82,7 @@ class Question:
         return named
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Return a text in lower case, with single spaces and without punctuation at its ends."""
     folded = unicodedata.normalize("NFKC", text).casefold().replace("_", " ")
     return " ".join(folded.split()).strip(" .,;:!?\"'`*-()[]")
@@ -96,3 +101,20 @@ def read_synonyms(text: str, names: Sequence[str]) -> dict[str, list[str]]:
             raise ValueError(f"{line[:60]!r} is not NAME: WORD, WORD with a name of the labels")
         synonyms.setdefault(name.strip(), []).extend(filter(None, map(str.strip, words.split(","))))
     return synonyms
+
+
+def synonyms_of(uri: ModelUri, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the synonyms in the file that the option `synonyms` names; none without it.
+
+    Raises:
+        UserError: the file cannot be read, or a line cannot be used, see `read_synonyms`.
+    """
+    if "synonyms" not in uri.options:
+        return {}
+    path = Path(uri.options["synonyms"]).expanduser()
+    try:
+        if path.stat().st_size > MAX_SYNONYMS:
+            raise ValueError("it is too large")
+        return read_synonyms(path.read_text(encoding="utf-8-sig"), names)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model {uri.public!r}: synonyms {path.name!r} cannot be used: {error}") from error

@@ -6,31 +6,27 @@ llama.cpp, LM Studio and hosted models speak it.
 
 import base64
 import hashlib
-import io
 import json
 import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onlymymodel.data.pixels import to_image
+from onlymymodel.data.pixels import to_png
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates.black_box import BlackBoxError, QueryBudgetExhausted
-from onlymymodel.surrogates.chat_answers import NONE, UNCLEAR, Ask, Question, read_synonyms
+from onlymymodel.surrogates.chat_answers import NONE, UNCLEAR, Ask, Question, synonyms_of
 from onlymymodel.surrogates.http_black_box import numeric_option
 from onlymymodel.surrogates.http_endpoint import Endpoint
-from onlymymodel.surrogates.model_card import ModelCard, Preprocess
+from onlymymodel.surrogates.model_card import READ_ELSEWHERE, ModelCard
 from onlymymodel.surrogates.options import override_card, read_names
 from onlymymodel.surrogates.uri import ModelUri
 
 CHAT_PATH = re.compile(r"(/[^?#]*)?/v1/?")
-ASKED_AS_IS = Preprocess(crop_pct=1.0, fit="squash", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))  # the server resizes
-MAX_SYNONYMS = 2**20  # bytes of a file
 SETTINGS: dict[str, tuple[type[int] | type[float], str]] = {"max_tokens": (int, "100"), "temperature": (float, "0")}
 
 
@@ -74,7 +70,7 @@ class ChatBlackBox:
             uri=uri.public,
             sha256=hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest(),
             classes=len(self.question.labels),
-            preprocess=ASKED_AS_IS,
+            preprocess=READ_ELSEWHERE,
             asked=asked,
         )
         named = {key: value for key, value in uri.options.items() if key != "labels"}
@@ -96,7 +92,7 @@ class ChatBlackBox:
             QueryBudgetExhausted: no further query may be sent.
             BlackBoxError: no answer, or none of the protocol.
         """
-        data = base64.b64encode(_png(image)).decode()
+        data = base64.b64encode(to_png(image)).decode()
         parts = [
             {"type": "text", "text": self.question.prompt},
             {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}},
@@ -128,12 +124,6 @@ class ChatBlackBox:
         return content or ""
 
 
-def _png(image: NDArray[np.uint8]) -> bytes:
-    out = io.BytesIO()
-    to_image(image).save(out, "PNG")
-    return out.getvalue()
-
-
 def _required(uri: ModelUri, key: str) -> str:
     if not uri.options.get(key):
         raise UserError(f"model {uri.public!r}: add {key}=, as in {uri.kind.example}")
@@ -160,13 +150,5 @@ def _question(uri: ModelUri) -> Question:
         raise UserError(f"model {uri.public!r}: ask must be one of {', '.join(get_args(Ask))}")
     if taken := {NONE, UNCLEAR, "none"} & {name.casefold() for name in names}:
         raise UserError(f"model {uri.public!r}: {taken.pop()!r} is no label: it stands for answers without one")
-    synonyms: dict[str, list[str]] = {}
-    if "synonyms" in uri.options:
-        path = Path(uri.options["synonyms"]).expanduser()
-        try:
-            if path.stat().st_size > MAX_SYNONYMS:
-                raise ValueError("it is too large")
-            synonyms = read_synonyms(path.read_text(encoding="utf-8-sig"), names)
-        except (OSError, ValueError) as error:
-            raise UserError(f"model {uri.public!r}: synonyms {path.name!r} cannot be used: {error}") from error
+    synonyms = synonyms_of(uri, names)
     return Question(names, "open" if ask == "open" else "choice", synonyms)

@@ -96,6 +96,10 @@ class Preprocess:
         return canvas[..., top : top + self.height, left : left + self.width]
 
 
+# of models that read photos of any size by themselves, such as those on servers
+READ_ELSEWHERE = Preprocess(crop_pct=1.0, fit="squash", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+
 @dataclass(frozen=True)
 class ModelCard:
     """Origin, classes and preprocessing of a model.

@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates.detector import DETECTION, NOTHING, Detections
 from onlymymodel.surrogates.fingerprint import fingerprint, parameters_sha256
-from onlymymodel.surrogates.model_card import ModelCard, Preprocess
+from onlymymodel.surrogates.model_card import READ_ELSEWHERE, ModelCard
 from onlymymodel.surrogates.options import override_card
 from onlymymodel.surrogates.uri import ModelUri
 
 WEIGHTS = "faces"
-PLAIN = Preprocess(crop_pct=1.0, fit="squash", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))  # it reads photos of any size
 
 
 class MtcnnJudge:
@@ -39,7 +38,7 @@ class MtcnnJudge:
             uri=uri.public,
             sha256=parameters_sha256(net),
             classes=2,
-            preprocess=PLAIN,
+            preprocess=READ_ELSEWHERE,
             task=DETECTION,
             labels=("face", NOTHING),
             family="mtcnn",

@@ -17,6 +17,8 @@ PATH_OPTIONS = ("labels", "gallery", "synonyms")  # options whose value is a loc
 
 CHAT_OPTIONS = ("model", "ask", "synonyms", "max_tokens", "temperature", "timeout", "retries", "budget")
 
+REKOGNITION_OPTIONS = ("synonyms", "threshold", "region", "timeout", "retries", "budget")
+
 CLASSIFIER = (*CARD_OPTIONS, *GALLERY_OPTIONS, *PREPROCESS_OPTIONS)
 SERVER = (*CARD_OPTIONS, *PREPROCESS_OPTIONS, *SERVER_OPTIONS)
 
@@ -119,6 +121,13 @@ SCHEMES = {
         options=("task", "family", "parent", "licence", "labels", *CHAT_OPTIONS),
         black_box_loader="chat_black_box:ChatBlackBox",
         is_remote=True,
+    ),
+    "rekognition": Scheme(
+        "rekognition:labels?labels=classes.txt",
+        options=("task", "family", "parent", "licence", "labels", *REKOGNITION_OPTIONS),
+        black_box_loader="rekognition:RekognitionBlackBox",
+        is_remote=True,
+        judge_modules=("boto3",),
     ),
     "recorded": Scheme(
         "recorded:answers.jsonl?classes=1000",
