@@ -1,142 +1,194 @@
-"""Tables of results/audits/: what each release reveals, beside its controls."""
+"""Tables of results/audits/: what each release reveals, beside its controls, with 95 % intervals."""
 
 import json
 from typing import Any
 
 from assets import RESULTS
+from audit_units import interval
 from markup import table
 
 Rows = list[list[str]]
-SHOWN = ("psnr", "ssim", "perceptual", "identity_cosine")
+Figure = dict[str, Any] | None
+MEASURE_NAMES = {
+    "degrees_of_freedom": "degrees of freedom",
+    "jacobian_rank": "rank of the Jacobian",
+    "stable_rank": "stable rank",
+    "variation": "variation",
+    "auc": "membership AUC",
+}
+PREDICTOR_NAMES = {
+    "jacobian_norm": "norm of the Jacobian",
+    "s_max": "s_max",
+    "s_min_cosine": "s_min of the direction",
+    "gradient_cosine": "cosine of the gradients after the attack",
+}
 
 
-def reports(part: str) -> list[dict[str, Any]]:
-    """Return the reports of one part of benchmarks/audits.py; an empty list where it has not been run."""
+def tables(part: str, name: str) -> list[dict[str, Any]]:
+    """Return the lines of one table of a part of benchmarks/audits.py; an empty list where it has not been run."""
+    return list(content(part).get("tables", {}).get(name, []))
+
+
+def content(part: str) -> dict[str, Any]:
+    """Return the results of a part of benchmarks/audits.py; empty where it has not been run."""
     path = RESULTS / "audits" / f"{part}.json"
-    return list(json.loads(path.read_text(encoding="utf-8"))["reports"]) if path.exists() else []
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 def gradients() -> str:
-    """Return the PSNR of reconstructions beside those from another picture's gradient and the mean picture."""
+    """Return similarity of reconstructions with intervals over gradients, beside the mean picture."""
     rows: Rows = []
-    for report in [*reports("gradients"), *(report for report in reports("faces") if "mean_psnr" in report["summary"])]:
-        summary = report["summary"]
-        another, mean = (control(report, name, "psnr") for name in ("another batch's", "mean of the other"))
-        labels = f"{100 * summary['labels_found']:.0f} %" if summary.get("labels_found") is not None else "given"
-        values = [f"{summary['pictures']}", decibel(summary["mean_psnr"]), figure(summary["mean_ssim"]), labels]
-        rows.append([report["release"], report["adversary"], *values, another, mean, rho(summary)])
+    for line in [*tables("gradients", "gradients"), *tables("faces", "gradients")]:
+        labels = "given" if line["labels_found"] is None else f"{100 * line['labels_found']:.0f} %"
+        failed = (
+            " (failed)" if line["ssim_gain"] and min(line["ssim_gain"]["mean"], line["psnr_gain"]["mean"]) <= 0 else ""
+        )
+        back = f"{line['come_back']} of {line['pictures']}"
+        values = [spread(line["psnr"], "{:.1f}"), spread(line["ssim"]), plain(line["ssim_mean_picture"]), back, labels]
+        rows.append([line["gradient"], line["defense"], line["attack"] + failed, *values])
     head = [
-        "gradient", "attack", "pictures", "mean PSNR", "mean SSIM", "labels found", "control: another gradient",
-        "control: mean picture", "rho of gradient similarity and PSNR",
+        "gradient", "defense", "attack", "PSNR in dB [95 %]", "SSIM [95 %]", "SSIM of the mean picture", "come back",
+        "labels found",
     ]  # fmt: skip
     return table(head, rows)
 
 
+def predictors() -> str:
+    """Return rank correlations of the predictors of the risk with the PSNR of the reconstructions."""
+    rows: Rows = []
+    for line in tables("gradients", "gradients"):
+        if len(line["correlations"]) > 1:  # predictors were computed
+            cells = [correlation(line["correlations"].get(name)) for name in PREDICTOR_NAMES]
+            rows.append([f"{line['gradient']}, {line['attack']}", *cells])
+    return table(["gradient and attack", *(f"rho of {name} (p, n)" for name in PREDICTOR_NAMES.values())], rows)
+
+
 def protected_gradients() -> str:
     """Return whether the gradient of a protected picture reveals the original, as a sentence."""
-    for report in reports("gradients"):
-        summary = report["summary"]
-        if "mean_psnr_to_original" in summary:
-            itself = control(report, "the protected picture itself", "psnr_to_original")
-            protected, original = (decibel(summary[name]) for name in ("mean_psnr", "mean_psnr_to_original"))
-            return (
-                f"The gradients of {summary['pictures']} protected portraits (epsilon 16) give the protected pictures "
-                f"back at {protected}, and with them the originals at {original} (the protected picture itself: "
-                f"{itself}): protection of the image does not protect its gradient.\n"
-            )
-    return ""
+    reports = (report for unit in content("gradients").get("units", []) for report in unit["reports"])
+    report = next((report for report in reports if "psnr_to_original" in report["rows"][0]), None)
+    if report is None:
+        return ""
+    rows = report["rows"]
+    found, original = (spread(interval([row[name] for row in rows]), "{:.1f}") for name in ("psnr", "psnr_to_original"))
+    controls = [row for row in report["controls"] if row["name"] == "the protected picture itself"]
+    itself = f"{controls[0]['psnr_to_original']:.1f}"
+    return (
+        f"The gradients of {len(rows)} protected portraits (epsilon 16) give the protected pictures back at {found} "
+        f"dB, and with them the originals at {original} dB (the protected pictures themselves: {itself} dB): "
+        "protection of the image does not protect its gradient.\n"
+    )
 
 
 def layers() -> str:
-    """Return rank correlations of attack-free measures with reconstruction quality, over the layers of each network."""
+    """Return reconstruction, noise and membership by layer, with intervals over seeds."""
     rows: Rows = []
-    for report in [*reports("intermediate"), *reports("faces")]:
-        summary = report["summary"]
-        if "rho_jacobian_rank_ssim" in summary:
-            names = ("jacobian_rank", "stable_rank", "degrees_of_freedom", "variation")
-            spread = f"{figure(summary['lowest_ssim'])} to {figure(summary['highest_ssim'])}"
-            bounds = f"{figure(summary['ssim_without_a_signal'])}, {figure(summary['ssim_of_the_pixels'])}"
-            auc = f"{figure(summary.get('lowest_auc'))} to {figure(summary.get('highest_auc'))}"
-            correlations = [figure(summary[f"rho_{name}_ssim"]) for name in names]
-            rows.append([report["release"], str(summary["layers"]), spread, bounds, auc, *correlations])
+    for line in [*tables("intermediate", "layers"), *tables("faces", "layers")]:
+        attacks = [spread(line[name]) for name in ("ssim", "ssim_refined", "ssim_with_noise")]
+        accuracies = [spread(line[name]) for name in ("accuracy_unchanged", "accuracy_with_noise")]
+        rows.append([line["network"], line["layer"], *attacks, *accuracies, spread(line["auc"])])
     head = [
-        "network", "layers", "SSIM of reconstructions", "controls: no signal, the pixels", "membership AUC",
-        "rho with SSIM: Jacobian rank", "stable rank", "degrees of freedom", "variation",
+        "network", "layer", "SSIM of an inverter [95 %]", "refined with the network", "inverter, with noise",
+        "accuracy", "accuracy, with noise", "membership AUC",
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def networks() -> str:
+    """Return controls, membership inference from answers, and rank correlations of measures with reconstructions."""
+    rows: Rows = []
+    for line in [*tables("intermediate", "networks"), *tables("faces", "networks")]:
+        loss, shadows, rho = line["loss"], line["shadows"], line["rho_with_ssim"]
+        values = [spread(line["ssim_of_the_pixels"]), spread(line["ssim_without_a_signal"])]
+        values += [spread(attack[name]) for attack in (loss, shadows) for name in ("auc", "tpr")]
+        values += [plain(rho[name], "{:.2f}") for name in rho]
+        rows.append([line["network"], str(line["seeds"]), str(line["layers"]), *values])
+    head = [
+        "network", "seeds", "layers", "SSIM of the pixels", "SSIM without a signal", "AUC of the loss",
+        "TPR at 1 % FPR of the loss", "AUC of shadow networks", "TPR at 1 % FPR of shadow networks",
+        "rho with SSIM over layers: degrees of freedom", "rank of the Jacobian", "stable rank", "variation",
     ]  # fmt: skip
     return table(head, rows)
 
 
 def epochs() -> str:
-    """Return in how many layers each measure falls and then rises over the training, as a sentence."""
-    for report in reports("intermediate"):
-        summary = report["summary"]
-        if "jacobian_rank_falls_then_rises_in" in summary:
-            names = ("degrees_of_freedom", "stable_rank", "jacobian_rank")
-            freedom, stable, rank = (summary[f"{name}_falls_then_rises_in"] for name in names)
-            return (
-                f"Over the training of the CNN on digits degrees of freedom fall and then rise in {freedom} "
-                f"of {summary['layers']} layers, the stable rank in {stable}, the numerical rank of the Jacobian in "
-                f"{rank}.\n"
-            )
-    return ""
-
-
-def weights() -> str:
-    """Return the gap between SSIM to training and to held-out pictures, with its interval and its controls."""
+    """Return for each measure its falls and rises over the training, over the layers."""
     rows: Rows = []
-    for report in reports("weights"):
-        row = next(row for row in report["rows"] if "gap" in row)
-        values = [figure(row["ssim_training"]), figure(row["ssim_held_out"]), gap(row)]
-        controls = [control_row for control_row in report["controls"] if "gap" in control_row]
-        rows.append([report["release"], *values, *map(gap, controls)])
-    names = [
-        control_row["name"]
-        for report in reports("weights")[:1]
-        for control_row in report["controls"]
-        if "gap" in control_row
-    ]
-    head = ["weights", "SSIM to training pictures", "to held-out ones", "gap [95 %]"]
-    return table([*head, *(f"control: {name}" for name in names)], rows)
-
-
-def representations() -> str:
-    """Return the quality of the task and of a new decoder's reconstructions, by lambda; controls below."""
-    by_lambda, rows = reports("representation"), Rows()
-    for report in by_lambda:
-        summary = report["summary"]
-        task = [figure(summary["accuracy"]), figure(summary["mcc"])]
-        rows.append([report["release"], *task, *(figure(summary[name]) for name in SHOWN)])
-    for row in by_lambda[0]["controls"] if by_lambda else []:
-        rows.append([f"control: {row['name']}", "-", "-", *(figure(row.get(name)) for name in SHOWN)])
-    head = ["release", "task accuracy", "MCC", "PSNR", "SSIM", "perceptual distance", "identity cosine"]
+    for line in tables("intermediate", "epochs"):
+        known = [change for change in line["changes"].values() if change["fall"] is not None]
+        falls, rises = ([change[name] for change in known] for name in ("fall", "rise"))
+        spans = [f"{100 * min(side):.0f} % to {100 * max(side):.0f} %" if side else "-" for side in (falls, rises)]
+        rows.append([MEASURE_NAMES[line["measure"]], f"{line['falls_then_rises_in']} of {line['layers']}", *spans])
+    head = ["measure", "layers in which it falls and then rises", "mean fall, over the layers", "mean rise"]
     return table(head, rows)
 
 
-def control(report: dict[str, Any], name: str, value: str) -> str:
-    """Return a PSNR of the control whose name begins so."""
-    for row in report["controls"]:
-        if row["name"].startswith(name):
-            return decibel(row.get(value))
-    return "-"
+def weights() -> str:
+    """Return whether weights betray their training pictures, beside what the networks are worth to their task."""
+    rows: Rows = []
+    for line in tables("weights", "evidence"):
+        names = ("accuracy_training", "accuracy_others", "cosine_training", "cosine_others", "difference")
+        cells = [spread(line[name]) for name in (*names, "right_difference")]
+        rows.append([line["network"], str(line["seeds"]), *cells])
+    head = [
+        "network, set", "seeds", "accuracy on training pictures", "on others", "cosine with training pictures [95 %]",
+        "with others", "difference", "difference, right answers only",
+    ]  # fmt: skip
+    return table(head, rows)
 
 
-def gap(row: dict[str, Any]) -> str:
-    """Return a gap with its interval."""
-    if row.get("gap") is None:
+def whole_weights() -> str:
+    """Return reconstructions from weights and generated pictures, of one training each."""
+    rows: Rows = []
+    for line in tables("weights", "whole"):
+        names = ("correlation_training", "correlation_others", "best_correlation", "best_correlation_others")
+        gap = f"{line['gap']:.3f} [{line['gap_low']:.3f}, {line['gap_high']:.3f}]" if "gap" in line else "-"
+        rows.append([line["network"], *(f"{line[name]:.2f}" for name in names), gap])
+    head = [
+        "network", "ten best reconstructions: correlation with training pictures", "with others", "the best: with "
+        "training pictures", "with others", "generated pictures: gap of SSIM [95 %]",
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def representations() -> str:
+    """Return the quality of the task and of new decoders' reconstructions with intervals over people."""
+    rows: Rows = []
+    for line in tables("representation", "representations"):
+        cells = [
+            spread(line[name])
+            for name in ("accuracy", "accuracy_over_undefended", "ssim", "ssim_over_undefended", "identity_cosine")
+        ]
+        rows.append([line["representation"], *cells])
+    for line in tables("representation", "controls"):
+        if not line["control"].startswith("lambda 0"):  # the first line
+            rows.append(
+                [f"control: {line['control']}", "-", "-", spread(line["ssim"]), "-", spread(line["identity_cosine"])]
+            )
+    head = [
+        "representation", "task accuracy [95 %]", "minus undefended", "SSIM of a new decoder", "minus undefended",
+        "identity cosine",
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def spread(figure: Figure, form: str = "{:.2f}") -> str:
+    """Return a mean with its interval."""
+    if figure is None:
         return "-"
-    return f"{row['gap']:.3f} [{row['gap_low']:.3f}, {row['gap_high']:.3f}]"
+    if figure["low"] is None:
+        return form.format(figure["mean"])
+    return " ".join([form.format(figure["mean"]), f"[{form.format(figure['low'])}, {form.format(figure['high'])}]"])
 
 
-def rho(summary: dict[str, Any]) -> str:
-    """Return the rank correlation of the cosine of gradients with PSNR."""
-    return figure(summary.get("rho_gradient_cosine_psnr"))
+def plain(figure: Figure, form: str = "{:.2f}") -> str:
+    """Return a mean."""
+    return "-" if figure is None else form.format(figure["mean"])
 
 
-def decibel(value: float | None) -> str:
-    """Return a PSNR as text."""
-    return "-" if value is None else f"{value:.1f} dB"
-
-
-def figure(value: float | None) -> str:
-    """Return a number with three decimals."""
-    return "-" if value is None else f"{value:.3f}"
+def correlation(figure: dict[str, Any] | None) -> str:
+    """Return a rank correlation with its p-value and n."""
+    if figure is None or figure["rho"] is None:
+        return "-"
+    p = "< 0.001" if figure["p"] < 0.001 else f"{figure['p']:.3f}"
+    return f"{figure['rho']:.2f} ({p}, {figure['n']})"
