@@ -1,5 +1,6 @@
 """The units of benchmarks/audits.py: one measurement each, kept until its code or its settings change."""
 
+import ast
 import hashlib
 import inspect
 import json
@@ -60,13 +61,22 @@ class Unit:
 
 
 def fingerprint(module: Any, packages: Sequence[str]) -> str:
-    """Return the hash of the code of a part: its module, the audits' shared modules, and those of some packages."""
+    """Return the hash of the code of a part: its module, the audits' shared modules, and those of some packages.
+
+    Comments and docstrings do not count.
+    """
     shared = [path for path in AUDITS.glob("*.py") if path.name not in SHOWN_ONLY]
     own = [path for name in packages for path in (AUDITS / name).glob("*.py") if path.name not in SHOWN_ONLY]
-    digest = hashlib.sha256(inspect.getsource(module).encode())
-    for path in sorted([*shared, *own]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    sources = [inspect.getsource(module), *(path.read_text(encoding="utf-8") for path in sorted([*shared, *own]))]
+    return hashlib.sha256("\n".join(map(_without_docstrings, sources)).encode()).hexdigest()
+
+
+def _without_docstrings(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
 
 
 def measure(part: str, unit: Unit, code: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import audit_claims
 import audit_tables
 import deployment_tables
 import face_tables
@@ -23,7 +24,13 @@ from measured import MeasuredRun, current_name
 from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN
 from onlymymodel.evaluate.score import wilson
 
-PAGES = (ROOT / "README.md", ROOT / "docs" / "measured.md", ROOT / "docs" / "parties.md", RESULTS / "README.md")
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "docs" / "measured.md",
+    ROOT / "docs" / "parties.md",
+    ROOT / "docs" / "guide" / "audits.md",
+    RESULTS / "README.md",
+)
 RECIPES = ("default", "exact", "robust", "ens", "fmd")  # first in a table; peers follow
 TEAMS = ("resnet50", "vit_tiny", "mobilenet_v2")
 
@@ -229,6 +236,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "frontier-photos": lambda: frontier_tables.frontier("photos"),
     "audit-gradients": audit_tables.gradients,
     "audit-predictors": audit_tables.predictors,
+    "audit-claims": audit_claims.claims,
     "audit-protected": audit_tables.protected_gradients,
     "audit-layers": audit_tables.layers,
     "audit-networks": audit_tables.networks,

@@ -39,13 +39,14 @@ def test_a_fingerprint_follows_what_measures_and_not_what_shows(
     (tmp_path / "own").mkdir()
     files = {name: tmp_path / name for name in ("ranking.py", "own/audit.py", "own/decision.py", "page.py")}
     for file in files.values():
-        file.write_text("first")
+        file.write_text("first = 1")
     monkeypatch.setattr(units, "AUDITS", tmp_path)
     code = units.fingerprint(units, ("own",))
     for name, changes in (("own/decision.py", False), ("page.py", False), ("own/audit.py", True), ("ranking.py", True)):
-        files[name].write_text("second")
+        files[name].write_text("second = 1")
         assert (units.fingerprint(units, ("own",)) != code) is changes
-        files[name].write_text("first")
+        files[name].write_text('"""Says more."""\nfirst = 1  # a comment')
+        assert units.fingerprint(units, ("own",)) == code
 
 
 def test_intervals_of_gradients_are_over_batches(units: ModuleType) -> None:  # noqa: ARG001 - its path is needed

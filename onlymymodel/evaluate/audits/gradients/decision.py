@@ -168,8 +168,9 @@ def _advice(as_is: _Audited, audited: Sequence[_Audited], cost: Cost) -> list[st
         price = f" (task accuracy {at:.2f})" if at is not None else ""
         advice.append(f"Of the audited defenses, these attacks got nothing through {best.defense}{price}: start there.")
     else:
+        none = "No audited defense held." if len(audited) > 1 else "No other defense was audited."
         advice.append(
-            "No audited defense held. Audit stronger ones: clipping with absolute noise (--defenses clip:1+dp:0.1), "
+            f"{none} Audit stronger ones: clipping with absolute noise (--defenses clip:1+dp:0.1), "
             "until no picture comes back at a task accuracy that you can bear."
         )
     if settings["batch"] < 8:

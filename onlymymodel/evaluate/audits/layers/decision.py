@@ -9,7 +9,7 @@ from onlymymodel.evaluate.audits.report import AuditReport, AuditRow, Value
 INVERTER, REFINED, MEMBERSHIP, TPR, BACK, MEAN, DEVICE = (
     "inverter", "refined", "membership AUC", "TPR at 1 % FPR", "come back", "mean picture", "stays on the device",
 )  # fmt: skip
-NOISY, ACCURACY, NOISY_ACCURACY = "inverter, with noise", "accuracy", "accuracy, with noise"
+NOISY, NOISY_ACCURACY = "inverter, with noise", "accuracy, with noise"
 COLUMNS = {
     INVERTER: "mean SSIM of the pictures that an inverter reconstructs from this layer's outputs",
     REFINED: "the same of some pictures, if the adversary has the network and refines the inverter's results with it",
@@ -21,8 +21,7 @@ COLUMNS = {
     "stays the same without noise: this is the cost",
     NOISY: "mean SSIM of an inverter of outputs with the Gaussian noise of the bound (--bound), by which every "
     "estimate without further knowledge of pictures has a large error",
-    ACCURACY: "accuracy of the network's answers on these pictures",
-    NOISY_ACCURACY: "the same with that noise on this layer: what the noise costs",
+    NOISY_ACCURACY: "accuracy of the network's answers on these pictures with that noise on this layer",
 }
 NOISY_COST = "accuracy_with_noise"
 USES_LABEL = "this attack reads the network's answer and the true label, and no layer"
@@ -77,11 +76,15 @@ def _line(report: AuditReport, row: AuditRow, mean: float | None) -> Line:
     if mean is not None:
         for name, column in (
             (NOISY, "ssim_with_noise"),
-            (ACCURACY, "accuracy_unchanged"),
             (NOISY_ACCURACY, NOISY_COST),
         ):
             cells[name] = Cell(row.values[column], report.missing.get(column, ""))
-    return Line(row.name, worst_state([state, "partly" if betrays else "nothing found"]), cells)
+    return Line(_name(report, row), worst_state([state, "partly" if betrays else "nothing found"]), cells)
+
+
+def _name(report: AuditReport, row: AuditRow) -> str:
+    """Return the name of a layer with the kind of its module, as names such as `net.4` say little."""
+    return f"{row.name} ({report.settings['kinds'][row.name]})"
 
 
 def _attack(ssim: Value, mean: float | None, missing: str) -> Cell:
@@ -123,7 +126,8 @@ def _verdict(report: AuditReport, lines: Sequence[Line], mean: float | None) -> 
         control = next((row for row in report.controls if row.name == NONMEMBERS), None)
         beside = f"; among pictures that it never saw, up to {control.values['highest_auc']:.2f}" if control else ""
         sentences.append(f"Training pictures are told apart at an AUC of up to {auc:.2f} ({name}){beside}.")
-    if found := next((row.values["tpr"] for row in answers if row.name == SHADOWS), None):
+    found = next((row.values["tpr"] for row in answers if row.name == SHADOWS and _betrays(row)), None)
+    if found is not None:
         sentences.append(f"Shadow networks find {float(found):.0%} of them while taking 1 % of the others for one.")
     return " ".join(sentences)
 
@@ -184,8 +188,8 @@ def _noise_advice(report: AuditReport, mean: float | None) -> list[str]:
         )
     noise, cost, usual = (float(best.values[name] or 0) for name in ("noise", NOISY_COST, "accuracy_unchanged"))
     return [
-        f"Noise: with a Gaussian deviation of {noise:.3g} on every output of {best.name} the accuracy is {cost:.2f} "
-        f"(without noise {usual:.2f}); {text}."
+        f"Noise: with a Gaussian deviation of {noise:.3g} on every output of {_name(report, best)} the accuracy is "
+        f"{cost:.2f} (without noise {usual:.2f}); {text}."
     ]
 
 

@@ -1,11 +1,11 @@
 """Bounds on any reconstruction from noisy outputs by the Fisher information, and the noise that a bound needs.
 
 Outputs f(x) with Gaussian noise of standard deviation s have the Fisher information J^T J / s^2 about the picture x, J
-the Jacobian of f. Its trace over the d numbers of the picture is dFIL (Guo et al., "Bounding Training Data
-Reconstruction in Private (Deep) Learning", ICML 2022). By Cramer and Rao every unbiased estimate of the picture has a
-mean squared error of at least 1 / dFIL a pixel; by van Trees every estimate has at least 1 / (E dFIL + 1 / v) if the
-adversary's prior of every pixel is Gaussian with variance v (Maeng et al., "Bounding the Invertibility of
-Privacy-Preserving Instance Encoding Using Fisher Information", NeurIPS 2023). An adversary who knows more of pictures
+the Jacobian of f. Its trace over the d numbers of the picture is dFIL (Maeng et al., "Bounding the Invertibility of
+Privacy-Preserving Instance Encoding Using Fisher Information", NeurIPS 2023). By Cramer and Rao every unbiased estimate
+of the picture has a mean squared error of at least 1 / dFIL a pixel (so of data in models Hannun, Guo and van der
+Maaten, UAI 2021); by van Trees every estimate has at least 1 / (E dFIL + 1 / v) if the adversary's prior of every pixel
+is Gaussian with variance v, the case of Maeng et al. that has a closed form. An adversary who knows more of pictures
 than their mean and variance is not bound by the second.
 """
 

@@ -45,6 +45,7 @@ class LayerRelease:
             "network": type(self.network).__name__,
             "weights_sha256": parameters_sha256(self.network),
             "layers": [layer.name for layer in self.audited_layers],
+            "kinds": {layer.name: self._kind(layer) for layer in self.audited_layers},
             "pictures": len(self.nonmembers),
             "members": len(self.members) if self.members else 0,
             "shape": list(self.nonmembers.pixels.shape[1:]),
@@ -55,3 +56,6 @@ class LayerRelease:
         """The share of the parameters that is used up to each audited layer, by its name."""
         shares = parameters_on_device(self.network, self.audited_layers, self.nonmembers.pixels)
         return {layer.name: share for layer, share in zip(self.audited_layers, shares, strict=True)}
+
+    def _kind(self, layer: Layer) -> str:
+        return type(self.network.get_submodule(layer.path)).__name__
