@@ -93,7 +93,6 @@ def measure(part: str, unit: Unit, code: str) -> dict[str, Any]:
         "name": unit.name,
         "seed": unit.seed,
         "seconds": round(time.perf_counter() - started, 1),
-        "decision": measured.decision.to_json() if measured.decision else None,
         "figures": measured.figures,
         "reports": [
             {name: value for name, value in section.report.to_json().items() if measured.rows or name != "rows"}

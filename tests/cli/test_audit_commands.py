@@ -11,12 +11,14 @@ from PIL import Image
 from toys import small_cnn
 
 from onlymymodel.cli.audit import LAYOUTS as DESCRIPTIONS
+from onlymymodel.cli.audit import QUICK
 from onlymymodel.cli.main import main
 from onlymymodel.data.portraits import render
 from onlymymodel.evaluate.audits.columns import meaning
 from onlymymodel.evaluate.audits.gradients.matching import Attack
 from onlymymodel.evaluate.audits.gradients.reports import gradient_reports
 from onlymymodel.evaluate.audits.networks import label_by_network
+from onlymymodel.evaluate.audits.options import RepresentationOptions
 from onlymymodel.evaluate.audits.pictures import folder_pictures
 from onlymymodel.evaluate.audits.representation.export import load
 from onlymymodel.surrogates.classifier import Classifier
@@ -221,6 +223,36 @@ def test_a_representation_is_trained_exported_and_judged_on_other_people(photos:
     assert len(report["rows"]) == 8  # two of the four people
     assert load(out).classes == 2
     assert report["settings"]["people"] == 2
+
+
+@pytest.mark.slow
+def test_a_representation_begins_with_a_named_model(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = RepresentationOptions(weights=(1.0,), steps=2, decoder_steps=2)
+    monkeypatch.setitem(QUICK, "representation", few)
+    model = ["--model", "python:test_audit_commands:two", "--allow-python", "--size", "16"]
+    words = [*model, "--layer", "net.0", "--quick"]
+    assert main(["audit", "representation", str(photos), "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
+    undefended, defended = reports(tmp_path / "a")
+    assert (undefended["settings"]["weight"], defended["settings"]["weight"]) == (0, 1)
+    assert undefended["settings"]["encoder_sha256"] != defended["settings"]["encoder_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model", "zoo:emotion-plain"], "--model URI --layer NAME"),
+        (["--layer", "net.0"], "--model URI --layer NAME"),
+        (["--model", "zoo:emotion-plain", "--layer", "nett.0"], "has no layer 'nett.0'"),
+    ],
+)
+def test_a_backbone_needs_a_model_and_its_layer(
+    words: list[str], message: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [*words, "--size", "16", *QUIET]
+    assert main(["audit", "representation", str(photos), "--out", str(tmp_path / "a"), *given]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_folder_by_class_and_person_gives_labels_and_groups(photos: Path) -> None:

@@ -116,7 +116,7 @@ def _verdict(report: AuditReport, lines: Sequence[Line], mean: float | None) -> 
     sentences = [
         f"Of {len(lines)} layers, pictures come back from {sum(line.state == 'comes back' for line in lines)} and "
         f"{sum(line.state == 'partly' for line in lines)} more are partly revealing.",
-        f"{lines[highest].name} returns pictures at a mean SSIM of {ssims[highest]:.2f}, {lines[lowest].name} at "
+        f"Layer {lines[highest].name} returns pictures at a mean SSIM of {ssims[highest]:.2f}, {lines[lowest].name} at "
         f"{ssims[lowest]:.2f}; the mean picture, which needs no output, has {mean:.2f}.",
     ]
     answers = _answer_rows(report)
@@ -157,13 +157,13 @@ def _advice(lines: Sequence[Line], report: AuditReport, mean: float | None) -> l
         )
     else:
         advice.append(
-            "Cutting does not help: every layer reveals something. Send only the final answer, or train an encoder "
-            "that hides the picture: omm protect-representation."
+            "Cutting does not help: even the last of these outputs reveals something. Send the answer's label alone, "
+            "or train an encoder that hides the picture: omm protect-representation."
         )
     advice += _noise_advice(report, mean)
     if any(line.state != "nothing found" for line in map(_answer_line, _answer_rows(report))):
         advice.append(
-            "Whoever gets the network's answers finds out which pictures it was trained on: no cut hides that. Train "
+            "Answers tell training pictures from others better than guessing does, and no cut hides that: train "
             "with more pictures, fewer epochs or differential privacy, or answer with labels only."
         )
     advice.append("Send one output for each picture, and not the outputs of several layers.")
