@@ -21,5 +21,6 @@ def trajectory_plot(report: AuditReport) -> str:
         guess = sum(guesses) / len(guesses)
         axes.axhline(guess, color=QUIET, linestyle=":", linewidth=1.2, label="SSIM of the mean picture")
         axes.set_ylim(bottom=min(-0.03, axes.dataLim.y0 - 0.03))
+        axes.set_xticks([int(step) for step in report.series["step"][::4]])
         axes.set_xlabel("step of the attack", color=QUIET)
         return finish_svg(figure, [axes])

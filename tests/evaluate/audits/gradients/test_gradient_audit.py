@@ -16,10 +16,12 @@ from onlymymodel.evaluate.audits.gradients.adversary import (
     GradientAdversary,
 )
 from onlymymodel.evaluate.audits.gradients.comparison import compare_batch
-from onlymymodel.evaluate.audits.gradients.matching import ATTACKS
+from onlymymodel.evaluate.audits.gradients.matching import ATTACKS, Match
+from onlymymodel.evaluate.audits.gradients.plot import trajectory_plot
 from onlymymodel.evaluate.audits.gradients.release import GradientRelease
 from onlymymodel.evaluate.audits.gradients.reports import gradient_reports
 from onlymymodel.evaluate.audits.gradients.risk import PREDICTORS
+from onlymymodel.evaluate.audits.gradients.trajectory import similarity_series
 from onlymymodel.evaluate.audits.networks import small_network
 from onlymymodel.evaluate.audits.pictures import Pictures, portrait_pictures
 from onlymymodel.evaluate.audits.report import audit_release
@@ -224,3 +226,28 @@ def test_unknown_attack_suggests_the_nearest() -> None:
 def _number(value: object) -> float:
     assert isinstance(value, float)
     return value
+
+
+def test_series_of_an_attack_ends_with_its_report_and_its_plot_is_reproducible() -> None:
+    adversary = GradientAdversary(replace(QUICK, steps=24))
+    report = audit_release(GradientRelease(network(), portraits(2)), adversary, progress=False)
+    assert list(report.series) == ["step", "gradient_cosine", "ssim"]
+    assert report.series["step"] == [float(step) for step in range(0, 25, 2)]
+    assert report.series["gradient_cosine"][-1] > report.series["gradient_cosine"][0]
+    assert trajectory_plot(report) == trajectory_plot(report)
+
+
+def test_series_of_trajectories_that_end_early_keep_their_last_value() -> None:
+    pictures = portraits(2)
+    release = GradientRelease(network(), pictures)
+    gray = torch.full_like(pictures.pixels[:1], 0.5)
+    matches = [
+        Match(pictures.pixels[:1], pictures.labels[:1], 0.0, [], {0: gray, 4: pictures.pixels[:1]}),
+        Match(gray, pictures.labels[1:], 0.0, [], {0: gray, 4: gray, 8: pictures.pixels[1:]}),
+    ]
+    series = similarity_series(release, matches)
+    assert series["step"] == [0, 4, 8]
+    assert series["ssim"][2] == pytest.approx(1)
+    assert series["gradient_cosine"][2] == pytest.approx(1)
+    assert series["ssim"][0] < series["ssim"][1] < 1
+    assert similarity_series(release, [None, None]) == {}
