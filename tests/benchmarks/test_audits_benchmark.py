@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from paths import BENCHMARKS
+from paths import BENCHMARKS, ROOT
 
 
 @pytest.fixture
@@ -85,3 +85,16 @@ def test_representations_have_intervals_over_people_each_averaged_over_seeds(uni
     assert line["ssim"]["n"] == 2
     assert line["ssim"]["mean"] == pytest.approx((0.3 + 0.6) / 2)
     assert line["ssim_over_undefended"]["mean"] == pytest.approx((-0.3 - 0.1) / 2)
+
+
+def test_pages_have_the_tables_and_claims_of_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    rewrite = importlib.import_module("tables").rewrite
+    for page in (ROOT / "docs" / "guide" / "audits.md", ROOT / "results" / "README.md"):
+        text = page.read_text(encoding="utf-8")
+        for name in ("audit-gradients", "audit-layers", "audit-weights", "audit-representations", "audit-claims"):
+            marker = f"<!-- {name} -->"
+            if marker in text:
+                part = text[text.index(marker) : text.index(f"<!-- /{name} -->")]
+                assert part in rewrite(text)
+                assert part.count("\n") > 3

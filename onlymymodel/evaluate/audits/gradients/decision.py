@@ -175,8 +175,8 @@ def _advice(as_is: _Audited, audited: Sequence[_Audited], cost: Cost) -> list[st
         )
     if settings["batch"] < 8:
         advice.append(
-            f"Send one gradient for many pictures: audit --batch {max(8, 2 * settings['batch'])}; secure aggregation "
-            "over clients has the same effect."
+            f"Audit whether more pictures behind one gradient help: --batch {max(8, 2 * settings['batch'])}. Secure "
+            "aggregation over clients has the same effect, and small pictures come back from batches too."
         )
     best_accuracy = max(cost.accuracies.values(), default=1.0)
     if warning := not_learned(best_accuracy, cost.chance):
