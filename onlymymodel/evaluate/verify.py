@@ -1,6 +1,6 @@
 """Verification of a protected folder, from the bytes on disk."""
 
-from collections.abc import Collection, Container, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -248,10 +248,13 @@ def _faults_of_file(
 
 def _lost_deployments(pixels: Tensor, record: PhotoRecord, label: int, context: Context) -> Iterator[str]:
     """Yield a sentence for each deployment through which the authorized model was recorded to read the photo."""
-    margins = DeployedMargins(context.authorized, tuple(record.promised)).measure(pixels, label)
-    for name, margin in margins.items():
-        if margin <= 0:
-            yield f"the authorized model misreads it through {name} (margin {margin:.3f})"
+    for lost in _lost(DeployedMargins(context.authorized, tuple(record.promised)).measure(pixels, label)):
+        yield f"the authorized model misreads it through {lost}"
+
+
+def _lost(margins: Mapping[str, float]) -> list[str]:
+    """Return the deployments through which a margin is not positive, with the margin."""
+    return [f"{name} (margin {margin:.3f})" for name, margin in margins.items() if margin <= 0]
 
 
 def _misread_faces(
@@ -277,6 +280,9 @@ def _misread_faces(
         answer = predict_face(pixels, points, face.label, photo_predictions, context).authorized
         if answer != face.label and answers.margin_after is not None and answers.margin_after >= MARGIN_TOLERANCE:
             yield f"the authorized model reads {answer} at the face of {face.label_name}"
+        margins = DeployedMargins(context.authorized, tuple(face.promised)).measure(pixels, face.label, None, points)
+        for lost in _lost(margins):
+            yield f"the authorized model misreads the face of {face.label_name} through {lost}"
 
 
 def _differs_outside_region(clean: Tensor, pixels: Tensor, record: PhotoRecord) -> bool:

@@ -67,12 +67,18 @@ def find_photo_faces(
 
 
 def predict_faces(
-    pixels: Tensor, original: Tensor, faces: Sequence[PhotoFace], photo_predictions: Predictions, context: Context
+    pixels: Tensor,
+    landmarks: Sequence[Tensor | None],
+    original: Tensor,
+    faces: Sequence[PhotoFace],
+    photo_predictions: Predictions,
+    context: Context,
 ) -> list[Predictions | None]:
     """Predict the class of each face on another version of the photo.
 
     Args:
         pixels: (C,H,W) uint8 pixels of the other version.
+        landmarks: of each face on it, see `find_same_faces`.
         original: (C,H,W) uint8 pixels of the original.
         faces: faces of the original.
         photo_predictions: predictions on the other version.
@@ -81,7 +87,6 @@ def predict_faces(
     Returns:
         Predictions for each face; None for a face that is not found on the other version.
     """
-    landmarks = find_same_faces(pixels, [face.box for face in faces])
     return [
         None
         if points is None

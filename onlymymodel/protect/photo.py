@@ -16,11 +16,12 @@ from onlymymodel.protect.attack.optimizer import OnStep
 from onlymymodel.protect.attack.targets import target_class_of_each
 from onlymymodel.protect.choices import Format
 from onlymymodel.protect.context import Context, PhotoSource
-from onlymymodel.protect.faces import predict_faces
+from onlymymodel.protect.faces import find_same_faces, predict_faces
 from onlymymodel.protect.photo_job import PhotoJob, photo_generator, start_job
 from onlymymodel.protect.photo_outcome import (
     blank_record,
     deployment_margins,
+    face_deployment_margins,
     job_record,
     judged_record,
     lost_deployments,
@@ -200,14 +201,16 @@ def _encode_and_judge(job: PhotoJob, seconds_so_far: float, context: Context) ->
             data = _encode(job, context)
             written = to_tensor(decode(data, max_pixels=context.max_pixels).pixels).to(context.device)
             after = predict_photo(written, job.label, context, job.original)
-            faces_after = predict_faces(written, job.original, job.faces, after, context)
+            landmarks = find_same_faces(written, [face.box for face in job.faces])
+            faces_after = predict_faces(written, landmarks, job.original, job.faces, after, context)
             deployments = deployment_margins(job, written, context)
-            to_restore = _rows_to_restore(job, written, after, faces_after, deployments, context)
+            of_faces = face_deployment_margins(job, written, landmarks, context)
+            to_restore = _rows_to_restore(job, written, after, faces_after, deployments, of_faces, context)
             if not to_restore:
                 break
             for row in to_restore:
                 job.restore_row(row)
-        record = judged_record(job, written, after, faces_after, deployments, context)
+        record = judged_record(job, written, after, faces_after, deployments, of_faces, context)
     except PhotoError as error:
         record = replace(record, status=error.status, reason=str(error))
     record = replace(record, seconds=round(seconds_so_far + time.perf_counter() - started, 3))
@@ -224,14 +227,15 @@ def _rows_to_restore(
     after: Predictions,
     faces_after: Sequence[Predictions | None],
     deployments: Mapping[str, DeploymentMargins],
+    face_deployments: Mapping[int, Mapping[str, DeploymentMargins]],
     context: Context,
 ) -> set[int]:
     """Return the rows whose changes have to be taken back; never the first row.
 
-    These are the faces that the authorized model no longer reads correctly. If there is no such face, but the
-    authorized model misreads the photo, as written or through a deployment, or the photo is outside the budget, they
-    are all rows but the first: only the first row is optimized to keep the answer to the photo, and SSIM and LPIPS are
-    not exactly additive over areas.
+    These are the faces that the authorized model no longer reads correctly, as written or through a deployment. If
+    there is no such face, but the authorized model misreads the photo, as written or through a deployment, or the photo
+    is outside the budget, they are all rows but the first: only the first row is optimized to keep the answer to the
+    photo, and SSIM and LPIPS are not exactly additive over areas.
     """
     changed = job.changed - {0}
     misread = {
@@ -239,6 +243,7 @@ def _rows_to_restore(
         for row in changed
         if context.reads_faces and ((face := faces_after[row]) is None or face.authorized != job.label_of(row))
     }
+    misread |= {row for row, margins in face_deployments.items() if lost_deployments(margins)}
     admissible = after.authorized == job.label and after.margin >= context.recipe.kappa
     admissible = admissible and not lost_deployments(deployments)
     admissible = admissible and not (changed and context.budget.violations(written[: len(job.original)], job.original))

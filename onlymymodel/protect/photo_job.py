@@ -52,7 +52,7 @@ class PhotoJob:
         original: (C,H,W) uint8 pixels.
         clean: predictions on the original.
         label: class index that the authorized model has to keep.
-        clean_margins: of the authorized model on the original, through each deployment of the recipe.
+        clean_margins: for each row, of the authorized model on the original, through each deployment of the recipe.
         faces: the faces that are protected separately, one row each; empty where the photo is one row.
         owners: (H,W) uint8 number of the face that each pixel belongs to; None where the photo is one row.
         targets: classes of the attack, for each row.
@@ -68,7 +68,7 @@ class PhotoJob:
     original: Tensor
     clean: Predictions
     label: int
-    clean_margins: dict[str, float]
+    clean_margins: list[dict[str, float]]
     faces: list[PhotoFace]
     owners: Tensor | None
     targets: AttackTargets
@@ -123,8 +123,7 @@ class PhotoJob:
             generator=photo_generator(context.recipe.seed, self.source.data, row),
             mask=self.mask(row),
             landmarks=self.faces[row].landmarks.to(self.original.device) if self.faces else None,
-            # they are measured on the whole photo, whose face is the largest: the first
-            deployments=readable(self.clean_margins) if row == 0 else (),
+            deployments=readable(self.clean_margins[row]),
         )
 
     def apply_row(self, row: int, pixels: Tensor) -> None:
@@ -170,7 +169,11 @@ def start_job(source: PhotoSource, photo: Photo, area: Area, original: Tensor, c
     if context.recipe.toward and label == target_class(context.recipe.toward, context.authorized.card):
         notes.append(NOTE)
     targets = _attack_targets(label, clean, faces, context)
-    margins = DeployedMargins(context.authorized, context.recipe.keep_through).measure(original, label)
+    deployed = DeployedMargins(context.authorized, context.recipe.keep_through)
+    # the first row has the largest face, which the model finds by itself in what a deployment makes of the photo
+    others = [(face.label, face.landmarks) for face in faces[1:] if context.reads_faces]
+    margins = [deployed.measure(original, label), *deployed.measure_faces(original, others)]
+    margins += [{} for _ in range(len(faces) - len(margins))]
     return PhotoJob(source, photo, area, original, clean, label, margins, faces, owners, targets, original, notes)
 
 

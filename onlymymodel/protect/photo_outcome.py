@@ -60,6 +60,7 @@ def judged_record(
     after: Predictions,
     faces_after: Sequence[Predictions | None],
     deployments: Mapping[str, DeploymentMargins],
+    face_deployments: Mapping[int, dict[str, DeploymentMargins]],
     context: Context,
 ) -> PhotoRecord:
     """Return the complete record of a photo: answers, distortion, status and reason, measured on the written file.
@@ -70,6 +71,7 @@ def judged_record(
         after: predictions on `written`.
         faces_after: predictions on each of `job.faces`; None for a face that is no longer found.
         deployments: see `deployment_margins`.
+        face_deployments: see `face_deployment_margins`.
         context: models and settings.
     """
     original = job.original
@@ -80,7 +82,7 @@ def judged_record(
     answers = replace(_authorized(job.clean, after), model=context.authorized.card.uri)
     surrogates = _surrogates(job, 0, job.clean, after, context)
     linf = int(context.budget.spent(written[None], original[None]))
-    faces = _faces(job, faces_after, context)
+    faces = _faces(job, faces_after, face_deployments, context)
     status, reason = verdict(job.label, answers, deployments, surrogates, faces or (), linf, context)
     return replace(
         job_record(job, context),
@@ -157,10 +159,30 @@ def verdict(
 
 def deployment_margins(job: PhotoJob, written: Tensor, context: Context) -> dict[str, DeploymentMargins]:
     """Return the authorized model's margin through each deployment of the recipe, before and on the decoded file."""
-    margins = DeployedMargins(context.authorized, tuple(job.clean_margins)).measure(written, job.label)
+    clean = job.clean_margins[0]
+    return _both(clean, DeployedMargins(context.authorized, tuple(clean)).measure(written, job.label))
+
+
+def face_deployment_margins(
+    job: PhotoJob, written: Tensor, landmarks: Sequence[Tensor | None], context: Context
+) -> dict[int, dict[str, DeploymentMargins]]:
+    """Return the same for each changed row but the first, whose face is the one that the model reads in the photo.
+
+    Args:
+        job: the photo after the attack.
+        written: (C,H,W) uint8 pixels of the decoded file.
+        landmarks: (5,2) of each of `job.faces` on it; None for a face that is no longer found.
+        context: models and settings.
+    """
+    found = {row: points for row, points in enumerate(landmarks) if row in job.changed - {0} and points is not None}
+    deployed = DeployedMargins(context.authorized, context.recipe.keep_through if context.reads_faces else ())
+    margins = deployed.measure_faces(written, [(job.label_of(row), points) for row, points in found.items()])
+    return {row: _both(job.clean_margins[row], after) for row, after in zip(found, margins, strict=True)}
+
+
+def _both(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, DeploymentMargins]:
     return {
-        name: DeploymentMargins(before=round(before, 4), after=round(margins[name], 4))
-        for name, before in job.clean_margins.items()
+        name: DeploymentMargins(before=round(margin, 4), after=round(after[name], 4)) for name, margin in before.items()
     }
 
 
@@ -209,7 +231,12 @@ def _surrogates(
     )
 
 
-def _faces(job: PhotoJob, faces_after: Sequence[Predictions | None], context: Context) -> tuple[FaceRecord, ...] | None:
+def _faces(
+    job: PhotoJob,
+    faces_after: Sequence[Predictions | None],
+    deployments: Mapping[int, dict[str, DeploymentMargins]],
+    context: Context,
+) -> tuple[FaceRecord, ...] | None:
     """Return the records of the faces that were protected separately; None if there are none.
 
     They hold the answers of models that align faces; the answers of the other models are in the photo's record.
@@ -230,6 +257,7 @@ def _faces(job: PhotoJob, faces_after: Sequence[Predictions | None], context: Co
                 if model.aligns
             ),
             area=job.face_state(row),
+            deployments=deployments.get(row) or UNSET,
         )
         for row, (face, after) in enumerate(zip(job.faces, faces_after, strict=True))
     )

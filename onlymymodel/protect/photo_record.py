@@ -54,6 +54,11 @@ class DeploymentMargins:
     after: float
 
 
+def promised(deployments: dict[str, DeploymentMargins] | UnsetType | None) -> dict[str, DeploymentMargins]:
+    """Return the deployments through which the original was read."""
+    return {name: margins for name, margins in (deployments or {}).items() if margins.before > 0}
+
+
 @dataclass(frozen=True, kw_only=True)
 class SurrogateAnswers:
     """A surrogate's answers to a photo, or to one face on it, before and after protection.
@@ -99,6 +104,8 @@ class FaceRecord:
         surrogates: answers of the surrogates that read aligned faces.
         area: state of the face's area: changed; put back to the original, where the change would cost the authorized
             model's answer; or untouched, where no surrogate is attacked.
+        deployments: margins at this face through the deployments that the recipe keeps, where its area is changed;
+            unset for the first face, whose margins are those of the photo.
     """
 
     box: FaceBox
@@ -107,6 +114,12 @@ class FaceRecord:
     authorized: ModelAnswers | None
     surrogates: tuple[SurrogateAnswers, ...]
     area: FaceState
+    deployments: dict[str, DeploymentMargins] | UnsetType = UNSET
+
+    @property
+    def promised(self) -> dict[str, DeploymentMargins]:
+        """See `PhotoRecord.promised`."""
+        return promised(self.deployments)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,8 +187,7 @@ class PhotoRecord:
     @property
     def promised(self) -> dict[str, DeploymentMargins]:
         """The deployments through which the authorized model reads the original, and has to read the file."""
-        deployments = self.deployments or {}
-        return {name: margins for name, margins in deployments.items() if margins.before > 0}
+        return promised(self.deployments)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values, those that are unset left out."""

@@ -43,7 +43,6 @@ class DeployedMargins:
             if deployment.step or deployment.reading.moves_faces or not authorized.aligns
         }
 
-    @torch.inference_mode()
     def measure(
         self, pixels: Tensor, label: int, names: Iterable[str] | None = None, landmarks: Tensor | None = None
     ) -> dict[str, float]:
@@ -56,25 +55,45 @@ class DeployedMargins:
             landmarks: (5,2) of the face in pixels, for a model that aligns faces; detected, in what each deployment
                 makes of the photo, if None.
         """
+        return self.measure_faces(pixels, [(label, landmarks)], names)[0]
+
+    @torch.inference_mode()
+    def measure_faces(
+        self, pixels: Tensor, faces: Sequence[tuple[int, Tensor | None]], names: Iterable[str] | None = None
+    ) -> list[dict[str, float]]:
+        """Return the margins of several faces of a photo, which each deployment processes once.
+
+        Args:
+            pixels: (C,H,W) uint8.
+            faces: label and landmarks of each, see `measure`.
+            names: see `measure`.
+        """
         asked = [
             deployment
             for deployment in (self.deployments.values() if names is None else map(self.deployments.__getitem__, names))
             if max(pixels.shape[1:]) <= longest_side(deployment.options.get("codec"))
         ]
-        if not asked:
-            return {}
+        margins: list[dict[str, float]] = [{} for _ in faces]
+        if not asked or not faces:
+            return margins
         image, preprocess = to_array(pixels), self.authorized.card.preprocess
-        margins: dict[str, float] = {}
         for start in range(0, len(asked), BATCH):
             part = asked[start : start + BATCH]
             crops = []
             for deployment in part:
                 check_time()
                 processed = deployment.apply(image)
-                points = None if landmarks is None else _scale(landmarks, image.shape, processed.shape)
-                crops.append(read_input(processed, preprocess, deployment.reading, points))
-            values = self._margins(torch.cat(crops).to(pixels.device), part, label)
-            margins |= zip((deployment.name for deployment in part), values.tolist(), strict=True)
+                for _, landmarks in faces:
+                    points = None if landmarks is None else _scale(landmarks, image.shape, processed.shape)
+                    crops.append(read_input(processed, preprocess, deployment.reading, points))
+            rows = [(deployment, number) for deployment in part for number in range(len(faces))]
+            for first in range(0, len(rows), BATCH):
+                chunk = rows[first : first + BATCH]
+                inputs = torch.cat(crops[first : first + BATCH]).to(pixels.device)
+                labels = [faces[number][0] for _, number in chunk]
+                values = self._margins(inputs, [deployment for deployment, _ in chunk], labels).tolist()
+                for (deployment, number), value in zip(chunk, values, strict=True):
+                    margins[number][deployment.name] = value
         return margins
 
     def add_gradient(
@@ -106,15 +125,15 @@ class DeployedMargins:
                 crop_canvas(canvas, preprocess, deployment.reading)
                 for canvas, deployment in zip(leaves, part, strict=True)
             ]
-            gradients = torch.autograd.grad(self._margins(torch.cat(crops), part, label).sum(), leaves)
+            gradients = torch.autograd.grad(self._margins(torch.cat(crops), part, [label] * len(part)).sum(), leaves)
             # from the last to the first, as autograd would for the whole batch
             for deployment, to_canvas, gradient in reversed(list(zip(part, read, gradients, strict=True))):
                 check_time()
                 _process(photo, deployment).add_gradient(to_canvas, gradient, total)
 
-    def _margins(self, crops: Tensor, deployments: Sequence[Deployment], label: int) -> Tensor:
+    def _margins(self, crops: Tensor, deployments: Sequence[Deployment], classes: Sequence[int]) -> Tensor:
         low = [deployment.reading.precision == "bfloat16" for deployment in deployments]
-        labels = torch.full((len(crops),), label, device=crops.device)
+        labels = torch.tensor(classes, device=crops.device)
         rows = torch.zeros(len(crops), device=crops.device)
         for precision in sorted(set(low)):
             chosen = torch.tensor([entry is precision for entry in low], device=crops.device)
