@@ -83,15 +83,15 @@ def test_rooms_import_downwards_only(name: str) -> None:
     assert not upwards
 
 
-def test_in_data_only_the_scan_of_folders_imports_stores() -> None:
-    stores = f"{PACKAGE}.data.stores"
+def test_in_data_only_sources_and_their_scan_import_stores_and_rows() -> None:
+    places = (f"{PACKAGE}.data.stores", f"{PACKAGE}.data.rows")
     users = {
         name
         for name in MODULES
-        if room(name) == "data" and not name.startswith(stores)
-        if any(target.startswith(stores) for target in imported(name, lazy=True))
+        if room(name) == "data" and not name.startswith(places)
+        if any(target.startswith(places) for target in imported(name, lazy=True))
     }
-    assert users == {f"{PACKAGE}.data.folder"}
+    assert users == {f"{PACKAGE}.data.folder", f"{PACKAGE}.data.source"}
 
 
 def test_only_entry_points_import_what_is_above_the_rooms() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from onlymymodel.cli.given import FindLabels, labels_given, models_given, settings_given
 from onlymymodel.data.folder import Entry, check_apart, check_could_be_written, scan
 from onlymymodel.data.regular_file import is_file
-from onlymymodel.data.stores.remote import Source
+from onlymymodel.data.source import Source, local_path
 from onlymymodel.errors import UserError
 from onlymymodel.protect.budget.kinds import as_recorded
 from onlymymodel.protect.output_folder import RUN_RECORD, check_ours, check_same_settings
@@ -57,23 +57,24 @@ def check_photos(arguments: argparse.Namespace, source: Source) -> CheckedPhotos
     photos: dict[str, Any] = PHOTO_DEFAULTS | valid.photos
     masks_of(photos["region"])
     entries = scan(source, f".{photos['format']}", settings.exclude)
-    if isinstance(source, Path):
-        check_apart(source, arguments.out)
+    if (here := local_path(source)) is not None:
+        check_apart(here, arguments.out)
     check_could_be_written(arguments.out)
     names = [str(entry.relative) for entry in entries if entry.status == "photo"]
-    return CheckedPhotos(settings, entries, labels_given(arguments.labels, names, arguments.output.say))
+    find_labels = labels_given(arguments.labels, names, arguments.output.say, source, settings.exclude)
+    return CheckedPhotos(settings, entries, find_labels)
 
 
 def check_judges(settings: PartialSettings, places: Places) -> None:
-    """Refuse held-out models for folders in stores, where they cannot be asked.
+    """Refuse held-out models for stores and rows, where they cannot be asked.
 
     Raises:
         UserError: there are both.
     """
     if settings.heldout and places.remote:
         raise UserError(
-            "judges are asked about folders of this machine: leave out --heldout here, copy source and output "
-            "when the run is done, and name these models to omm evaluate"
+            "judges are asked about folders of photos on this machine: leave out --heldout here, copy source and "
+            "output to such folders when the run is done, and name these models to omm evaluate"
         )
 
 

@@ -48,14 +48,14 @@ def check_engine(arguments: argparse.Namespace, source: object) -> None:
     """Check the flags of the engine before a model is loaded.
 
     Raises:
-        UserError: Ray is asked for and not installed, or the photos are in a store, which its workers do not read; or a
-            flag of it is given without it.
+        UserError: Ray is asked for and not installed, or the photos are in a store or in rows, which its workers do not
+            read; or a flag of it is given without it.
     """
     if arguments.engine == "ray":
         if importlib.util.find_spec("ray") is None:
             raise UserError("--engine ray needs Ray: pip install 'onlymymodel[ray]'")
         if not isinstance(source, Path):
-            raise UserError("--engine ray reads photos from a folder that all machines see, not from a store")
+            raise UserError("--engine ray reads photos from a folder that all machines see, not from a store or rows")
         if arguments.gpus_per_worker < 0:
             raise UserError(f"--gpus-per-worker must be at least 0, not {arguments.gpus_per_worker:g}")
         return

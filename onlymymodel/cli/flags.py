@@ -90,7 +90,10 @@ def add_labels(group: Any, otherwise: str) -> None:
     """
     from onlymymodel.data.datasets import KINDS  # imports NumPy, which most commands do not need for their help
 
-    kinds = f"a CSV with the columns file,label, or a labelled set as KIND:PATH (KIND: {', '.join(KINDS)})"
+    kinds = (
+        f"a CSV with the columns file,label, a labelled set as KIND:PATH (KIND: {', '.join(KINDS)}), or, for Parquet "
+        "files, column:NAME"
+    )
     group.add_argument("--labels", metavar="CSV", help=f"{kinds}; {otherwise}")
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from onlymymodel.data.datasets import KINDS, labels_for, open_dataset
 from onlymymodel.data.labels import check_files, read_labels
 from onlymymodel.data.regular_file import is_file
+from onlymymodel.data.rows.labels import PREFIX, read_column
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.text import replace_unprintable
 from onlymymodel.presets.preset import load_preset
@@ -84,13 +85,21 @@ def with_recorded_models(models: PartialSettings, folder: Path) -> RunSettings:
     return models.complete()
 
 
-def labels_given(text: str | None, photos: Sequence[str], say: Callable[[str], None] = print) -> FindLabels:
+def labels_given(
+    text: str | None,
+    photos: Sequence[str],
+    say: Callable[[str], None] = print,
+    source: object = None,
+    exclude: Sequence[str] = (),
+) -> FindLabels:
     """Read the labels of `--labels`, as far as that is possible before a model is loaded.
 
     Args:
-        text: a CSV, or a labelled set as KIND:PATH; None for no labels.
+        text: a CSV, a labelled set as KIND:PATH, or a column of rows as column:NAME; None for no labels.
         photos: paths of the photos below the source.
         say: prints a remark.
+        source: the photos, for a column.
+        exclude: globs of files of the source that are passed over.
 
     Returns:
         A function from the card of the authorized model to the label of each photo, an index of its classes. It raises
@@ -101,6 +110,9 @@ def labels_given(text: str | None, photos: Sequence[str], say: Callable[[str], N
     """
     if text is None:
         return lambda _: {}
+    if text.startswith(PREFIX):
+        column = read_column(text, source, exclude)
+        return lambda card: column.indices(card.labels or None, card.classes)
     dataset = open_dataset(text) if text.partition(":")[0] in KINDS else None
     table = Path(text) if dataset is None else dataset.table
     if table is not None:

@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Merge shards; return 0 if every photo of the source is protected, else 1."""
     with exit_on_interrupt():
         from onlymymodel.cli.summary import report, summary_fields
+        from onlymymodel.protect.dataset_card import write_card
         from onlymymodel.protect.folder_summary import Outcome, Summary
         from onlymymodel.protect.merge import merge_shards
         from onlymymodel.protect.seal import seal_folder
@@ -34,9 +35,10 @@ def run(arguments: argparse.Namespace) -> int:
     output = arguments.output
     signer = None if arguments.sign is None else read_signer(arguments.sign)
     merged = merge_shards(arguments.out)
-    seal_folder(arguments.out, signer)
     outcomes = (Outcome(record.source, record.status, record.reason) for record in merged.records)
     summary = Summary(tuple(outcomes), 0)
+    write_card(arguments.out, summary.counts)
+    seal_folder(arguments.out, signer)
     report(summary, str(arguments.out), output.say)
     if merged.missing:
         output.say(f"{len(merged.missing)} photos of the source are not in any shard yet; run their shards again:")

@@ -41,7 +41,10 @@ def add_flags(parser: Parser) -> None:
     parser.details = f"strengths (--strength; for any other limits --ssim, --flip, --epsilon, ...):\n{strengths}"
     store = ", also of a store, such as s3://bucket/photos"
     parser.add_argument(
-        "source", type=parse_place, metavar="SRC", help=f"a folder of photos, or one photo{store}; never changed"
+        "source",
+        type=parse_place,
+        metavar="SRC",
+        help=f"a folder of photos, or one photo{store}; or Parquet files with rows of pictures; never changed",
     )
     photos = parser.add_argument_group("photos")
     photos.add_argument(

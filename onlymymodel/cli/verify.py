@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace, store: "Store") -> int:
     with exit_on_interrupt():
         from onlymymodel.cli.checks import check_protected_folder
-        from onlymymodel.protect.places import open_source
+        from onlymymodel.data.source import open_source
 
         check_protected_folder(arguments, store.records)
         source = None if arguments.source is None else open_source(arguments.source)

@@ -10,6 +10,8 @@ from onlymymodel.data.file_signatures import is_named_like_a_picture
 from onlymymodel.data.image_io import Header
 from onlymymodel.data.regular_file import Readable
 
+LONGEST_PART = 255  # bytes of a name, in the file systems of all systems
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -48,3 +50,10 @@ def result_path(relative: PurePosixPath, suffix: str) -> PurePosixPath:
 def without_picture_suffix(path: PurePosixPath) -> PurePosixPath:
     """Return a path without its suffix if that is one of a picture; .001 is a part of the name."""
     return path.with_suffix("") if is_named_like_a_picture(path.suffix) else path
+
+
+def is_usual_path(key: str) -> bool:
+    """Return whether a key is a relative path in its one usual form, which other systems can have, too."""
+    parts = key.split("/")
+    usual = all(part not in ("", ".", "..") and len(part.encode()) <= LONGEST_PART for part in parts)
+    return usual and "\0" not in key

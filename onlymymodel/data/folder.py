@@ -13,7 +13,10 @@ from onlymymodel.data.atomic import OWN, PARTIAL
 from onlymymodel.data.entry import Entry, result_path, without_picture_suffix
 from onlymymodel.data.file_kinds import kind_of, reason_passed_over
 from onlymymodel.data.file_signatures import SUFFIXES, is_named_like_a_picture
-from onlymymodel.data.stores.remote import RemoteFolder, Source
+from onlymymodel.data.rows.scan import scan_rows
+from onlymymodel.data.rows.source import RowsFolder
+from onlymymodel.data.source import Source, local_path
+from onlymymodel.data.stores.remote import RemoteFolder
 from onlymymodel.data.stores.scan import scan_remote
 from onlymymodel.errors import UserError, nearest
 
@@ -39,7 +42,7 @@ def scan(source: Source, suffix: str = ".png", exclude: Sequence[str] = ()) -> l
     folders named like photos and what cannot be read are "refused". Only `source` itself may be a link.
 
     Args:
-        source: a folder, or one file; also of a remote store.
+        source: a folder, or one file; also of a remote store. Rows keep their order.
         suffix: of the results, with the dot.
         exclude: globs of files and folders to pass over, see `reason_passed_over`.
 
@@ -48,6 +51,8 @@ def scan(source: Source, suffix: str = ".png", exclude: Sequence[str] = ()) -> l
     """
     if isinstance(source, RemoteFolder):
         entries = sorted(scan_remote(source, suffix, exclude), key=lambda entry: entry.relative.parts)
+    elif isinstance(source, RowsFolder):
+        entries = list(scan_rows(source, suffix, exclude))
     elif not source.exists():
         raise UserError(f"{source} does not exist{_near_names(source)}")
     elif source.is_dir():
@@ -66,11 +71,12 @@ def check_destination(source: Source, out: Path) -> None:
     Raises:
         UserError: see `check_apart` and `check_writable`.
     """
-    if not isinstance(source, Path):
+    here = local_path(source)
+    if here is None:
         check_writable(out, 0o700)
         return
-    check_apart(source, out)
-    check_writable(out, 0o700 | (source if source.is_dir() else source.parent).stat().st_mode & 0o777)
+    check_apart(here, out)
+    check_writable(out, 0o700 | (here if here.is_dir() else here.parent).stat().st_mode & 0o777)
 
 
 def check_apart(source: Path, out: Path) -> None:

@@ -31,8 +31,16 @@ class StoredFile(Protocol):
         """The end of its name, from the last dot."""
 
     @property
+    def key(self) -> str:
+        """Its path below its folder."""
+
+    @property
+    def stamp(self) -> str | None:
+        """Changes with the content; None where that is not known."""
+
+    @property
     def size(self) -> int:
-        """Number of bytes."""
+        """Number of bytes. Raises OSError where it has to be read for that."""
 
     def open(self) -> BufferedReader:
         """Open it for reading; only what is read is transferred. Raises OSError."""

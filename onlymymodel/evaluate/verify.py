@@ -11,8 +11,8 @@ from onlymymodel.data.image_io import PhotoError, decode
 from onlymymodel.data.manifest import sha256
 from onlymymodel.data.pixels import to_array, to_tensor
 from onlymymodel.data.regular_file import max_photo_bytes
+from onlymymodel.data.source import Source, open_source
 from onlymymodel.data.stores.address import is_remote
-from onlymymodel.data.stores.remote import Source
 from onlymymodel.data.stores.stamps import RESULTS as STAMPS_OF_RESULTS
 from onlymymodel.data.stores.stamps import SOURCES
 from onlymymodel.data.stores.store import LocalStore, Store
@@ -27,8 +27,8 @@ from onlymymodel.protect import run_record, seal
 from onlymymodel.protect.attack.deployed_margins import DeployedMargins
 from onlymymodel.protect.context import Context
 from onlymymodel.protect.faces import find_same_faces
+from onlymymodel.protect.output_folder import DATASET_CARD
 from onlymymodel.protect.photo_record import MANIFEST, WRITTEN, PhotoManifest, PhotoRecord
-from onlymymodel.protect.places import open_source
 from onlymymodel.protect.predictions import Predictions, predict_face, predict_photo
 from onlymymodel.protect.region import area_from_record
 from onlymymodel.protect.run_record import RunRecord
@@ -40,7 +40,7 @@ from onlymymodel.surrogates.load import load_model
 MARGIN_TOLERANCE = 1e-3
 BUDGET_TOLERANCE = 1e-4  # of figures in floats: l2, PSNR, SSIM, LPIPS
 STAMPED = (SOURCES, STAMPS_OF_RESULTS)  # what is known of files in stores, and its parts
-OURS = {LOCK, MANIFEST, run_record.NAME, seal.NAME, RESULTS, CSV, MARKDOWN, PAGE, EXPORT, *DATABASE_FILES}
+OURS = {LOCK, MANIFEST, DATASET_CARD, run_record.NAME, seal.NAME, RESULTS, CSV, MARKDOWN, PAGE, EXPORT, *DATABASE_FILES}
 
 
 def verify_folder(
@@ -136,7 +136,7 @@ def verify_folder(
 
 def _recorded_source(run: RunRecord, store: Store) -> Source:
     """Return where the originals were. Raises UserError."""
-    return open_source(run.source) if is_remote(run.source) else store.base / run.source
+    return open_source(run.source if is_remote(run.source) else store.base / run.source)
 
 
 def _faults_of_other_files(store: Store, recorded: Container[str | None]) -> Iterator[Fault]:

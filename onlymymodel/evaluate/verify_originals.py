@@ -6,8 +6,8 @@ from pathlib import Path
 
 from onlymymodel.data.folder import scan
 from onlymymodel.data.regular_file import Readable, max_photo_bytes, read_regular
+from onlymymodel.data.source import Source
 from onlymymodel.data.stores.errors import as_user_errors
-from onlymymodel.data.stores.remote import RemoteFile, Source
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.verify_report import Fault
 from onlymymodel.protect.photo_record import WRITTEN, PhotoRecord
@@ -20,16 +20,16 @@ class Originals:
     """The originals of a protected folder.
 
     Attributes:
-        place: a folder, or one photo; also of a store.
-        files: those in a store, by their paths; None where it is this machine's.
+        place: a folder, or one photo; also of a store, or in rows.
+        files: those in a store or in rows, by their paths; None for files of this machine.
     """
 
     place: Source
-    files: Mapping[str, RemoteFile] | None
+    files: Mapping[str, Readable] | None
 
     @classmethod
     def at(cls, place: Source) -> "Originals":
-        """Return the originals at a place. Raises UserError where a store cannot be listed."""
+        """Return the originals at a place. Raises UserError where a store or rows cannot be listed."""
         if isinstance(place, Path):
             return cls(place, None)
         with as_user_errors(str(place)):
@@ -53,8 +53,9 @@ class Originals:
 
     def read(self, source: str, max_pixels: int) -> bytes | None:
         """Return the bytes of an original; None if it cannot be read."""
+        file: Readable | None
         if isinstance(self.place, Path):
-            file: Readable | None = self.place / source if self.place.is_dir() else self.place
+            file = self.place / source if self.place.is_dir() else self.place
         else:
             file = (self.files or {}).get(source)
         try:

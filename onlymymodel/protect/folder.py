@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from onlymymodel.data.folder import Entry, check_destination, scan
-from onlymymodel.data.stores.remote import Source
+from onlymymodel.data.rows.source import RowsFolder
+from onlymymodel.data.source import Source, local_path
 from onlymymodel.data.stores.store import LocalStore, Store
 from onlymymodel.errors import UserError
 from onlymymodel.protect import run_record
 from onlymymodel.protect.attack.targets import target_class_of_each
 from onlymymodel.protect.context import Context
+from onlymymodel.protect.dataset_card import write_card
 from onlymymodel.protect.folder_run import FolderRun
 from onlymymodel.protect.folder_summary import Summary
 from onlymymodel.protect.limits import UNLIMITED, Limits
@@ -31,7 +33,7 @@ class Job:
     """A folder to protect, and where to write the protected photos.
 
     Attributes:
-        source: a folder, or one photo, also of a remote store.
+        source: a folder, or one photo, also of a remote store; or rows of Parquet files.
         out: a new folder, or that of an earlier, unfinished run with the same settings.
         context: models and settings.
         uris: URIs of the run's models, for `run.json`.
@@ -106,14 +108,17 @@ def protect_folder(job: Job, *, progress: bool = True) -> Summary:
     with job.store.lock(photos=photos, offset=_size(job.out / MANIFEST)):
         _write_run_record(job)
         job.store.remove_partials()
-        return FolderRun(job, merged).protect(entries, progress)
+        summary = FolderRun(job, merged).protect(entries, progress)
+        if merged is None:
+            write_card(job.out, summary.counts)
+        return summary
 
 
 def _write_run_record(job: Job) -> None:
-    source = relative_path(job.source, job.store.base)
-    run_record.write(job.out, job.context, job.batch_size, job.uris, source)
+    source, rows = relative_path(job.source, job.store.base), isinstance(job.source, RowsFolder)
+    run_record.write(job.out, job.context, job.batch_size, job.uris, source, rows=rows)
     if not job.store.create_record(run_record.NAME):  # another run was first: it has to have the same settings
-        run_record.write(job.out, job.context, job.batch_size, job.uris, source)
+        run_record.write(job.out, job.context, job.batch_size, job.uris, source, rows=rows)
 
 
 def _in_folder_of_shard(job: Job, shard: Shard) -> Job:
@@ -138,6 +143,7 @@ def _size(path: Path) -> int:
 
 def relative_path(path: Source, folder: Path) -> str:
     """Return a path relative to a folder, with forward slashes; of a store, its address."""
-    if not isinstance(path, Path):
-        return path.uri
-    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+    here = local_path(path)
+    if here is None:
+        return str(path)
+    return Path(os.path.relpath(here.resolve(), folder.resolve())).as_posix()

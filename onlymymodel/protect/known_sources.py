@@ -1,15 +1,14 @@
-"""Index of photos in a store that earlier runs have read, so that unchanged ones are not read again."""
+"""Index of photos in a store, or in rows, that earlier runs have read, so that unchanged ones are not read again."""
 
 from contextlib import suppress
 from pathlib import Path
 
 from onlymymodel.data.entry import Entry
-from onlymymodel.data.stores.remote import RemoteFile
 from onlymymodel.data.stores.stamps import SOURCES, Known, Stamps
 
 
 class KnownSources:
-    """The hashes and headers of photos in a store; nothing of photos on this machine, which are quick to read.
+    """The hashes and headers of photos in a store or in rows; nothing of local files, which are quick to read.
 
     Args:
         records: the folder of a run's records.
@@ -20,14 +19,14 @@ class KnownSources:
 
     def sha256(self, entry: Entry) -> str | None:
         """Return the hash of a photo's bytes; None if it has to be read."""
-        if not isinstance(entry.file, RemoteFile):
+        if isinstance(entry.file, Path):
             return None
         known = self.stamps.get(entry.file.key, entry.file.stamp)
         return None if known is None else known.sha256
 
     def add(self, entry: Entry, sha256: str) -> None:
         """Keep the hash of a photo that was read, and its header."""
-        if not isinstance(entry.file, RemoteFile) or entry.file.stamp is None:
+        if isinstance(entry.file, Path) or entry.file.stamp is None:
             return
         header = None if entry.header is None else (entry.header.width, entry.header.height, entry.header.channels)
         with suppress(OSError):  # it is read again the next time

@@ -10,6 +10,7 @@ from onlymymodel.data.atomic import refuse_links, remove_partials, sync_folder, 
 from onlymymodel.data.folder import scan
 from onlymymodel.data.folder_lock import lock_folder
 from onlymymodel.data.manifest import json_bytes, sha256_file
+from onlymymodel.data.source import open_source
 from onlymymodel.errors import UserError
 from onlymymodel.protect import run_record
 from onlymymodel.protect.machines import merge_machines
@@ -102,11 +103,11 @@ def _missing(
     """
     count = shards[0].count
     absent = {Shard(number, count) for number in range(1, count + 1)}.difference(shards)
-    source, missing = out / run.source, tuple[tuple[str, Shard], ...]()
-    if source.exists():
+    place, missing = out / run.source, tuple[tuple[str, Shard], ...]()
+    if place.exists():
         missing = tuple(
             (str(entry.relative), shard_of(entry.relative, count))
-            for entry in scan(source, exclude=run.exclude)
+            for entry in scan(open_source(place), exclude=run.exclude)
             if entry.status != "not-a-photo" and str(entry.relative) not in records
         )
         absent = absent.intersection(shard for _, shard in missing)

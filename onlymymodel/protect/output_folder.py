@@ -11,6 +11,7 @@ from onlymymodel.errors import UserError
 from onlymymodel.protect.budget.kinds import LINF
 
 RUN_RECORD = "run.json"
+DATASET_CARD = "README.md"  # where the originals are rows of Parquet files
 MAX_BYTES = 64 << 20  # of that file
 START_AGAIN = "give another --out, or remove that folder to start again"
 

@@ -9,7 +9,7 @@ import msgspec
 from onlymymodel.data.folder import Entry
 from onlymymodel.data.manifest import lines_of, parse_line
 from onlymymodel.data.regular_file import Readable
-from onlymymodel.data.stores.remote import RemoteFolder, Source
+from onlymymodel.data.source import Source, local_path, remote_folder
 from onlymymodel.errors import UserError
 from onlymymodel.protect.photo_record import MANIFEST
 
@@ -62,10 +62,11 @@ def _manifests(source: Source, entries: Iterable[Entry], out: Path) -> Iterator[
     for entry in entries:
         if entry.relative.name == MANIFEST:
             yield f"in the source's {str(entry.relative.parent)!r}", entry.file
-    if isinstance(source, RemoteFolder):
-        for above in source.above():
+    if (remote := remote_folder(source)) is not None:
+        for above in remote.above():
             with suppress(OSError):
                 yield "in the source or a folder above it", above.file(MANIFEST)
+    if (here := local_path(source)) is None:
         return
-    for folder in (source.resolve(), *source.resolve().parents)[0 if source.is_dir() else 1 :]:
+    for folder in (here.resolve(), *here.resolve().parents)[0 if here.is_dir() else 1 :]:
         yield "in the source or a folder above it", folder / MANIFEST

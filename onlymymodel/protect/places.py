@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onlymymodel.data.atomic import OWN
+from onlymymodel.data.source import Source, open_source, remote_folder
 from onlymymodel.data.stores.address import is_remote
 from onlymymodel.data.stores.errors import as_user_errors
-from onlymymodel.data.stores.remote import RemoteFolder, Source, open_remote
+from onlymymodel.data.stores.remote import RemoteFolder, open_remote
 from onlymymodel.data.stores.remote_store import RemoteStore, load_store
 from onlymymodel.data.stores.stamps import SOURCES, Stamps
 from onlymymodel.data.stores.store import LocalStore, Store
 from onlymymodel.errors import UserError
-from onlymymodel.protect.output_folder import RUN_RECORD, not_ours
+from onlymymodel.protect.output_folder import DATASET_CARD, RUN_RECORD, not_ours
 from onlymymodel.protect.run_status import MANIFEST
 
 SEAL = "seal.json"
@@ -36,8 +37,8 @@ class Places:
 
     @property
     def remote(self) -> bool:
-        """Return whether source or output is in a store."""
-        return is_remote(self.shown) or isinstance(self.source, RemoteFolder)
+        """Return whether source or output is no folder of files of this machine."""
+        return is_remote(self.shown) or not isinstance(self.source, Path)
 
     @property
     def how_to_merge(self) -> str:
@@ -63,13 +64,14 @@ def opened_places(source: str | Path, out: str | Path) -> Iterator[Places]:
     """
     if str(out).lower().startswith("hf://"):
         raise UserError("an output on the Hub would be a commit for each photo: write to a folder, and upload that")
-    opened: Source = open_source(source)
+    opened = open_source(source)
+    originals = remote_folder(opened)
     with opened_store(out) as store:
         if isinstance(store, RemoteStore):
-            if isinstance(opened, RemoteFolder):
-                _check_apart(opened, store.folder)
+            if originals is not None:
+                _check_apart(originals, store.folder)
             _check_ours(store)
-        if isinstance(opened, RemoteFolder):
+        if not isinstance(opened, Path):
             opened = replace(opened, known=Stamps(store.records / SOURCES))
         yield Places(opened, store, str(out))
 
@@ -84,14 +86,9 @@ def opened_store(out: str | Path) -> Iterator[Store]:
     with tempfile.TemporaryDirectory(prefix=f"{OWN}records-") as temporary:
         records = Path(temporary)
         try:
-            yield load_store(folder, records, whole=(RUN_RECORD, SEAL), lines=(MANIFEST,))
+            yield load_store(folder, records, whole=(RUN_RECORD, SEAL, DATASET_CARD), lines=(MANIFEST,))
         except UserError as error:  # what reads the copy names the copy
             raise UserError(str(error).replace(str(records), folder.uri)) from error
-
-
-def open_source(source: str | Path) -> Source:
-    """Return originals at a path of this machine or at the address of a store. Raises UserError, see `open_remote`."""
-    return open_remote(str(source)) if is_remote(str(source)) else Path(source)
 
 
 def _check_ours(store: RemoteStore) -> None:

@@ -43,6 +43,7 @@ class RunRecord:
         authorized_uri, surrogate_uris: of the run's models, with files relative to the output folder.
         source: the photos, relative to the output folder.
         settings_sha256: recorded hash of the settings.
+        rows: whether the photos are rows of Parquet files.
     """
 
     settings: Mapping[str, Any]
@@ -50,6 +51,7 @@ class RunRecord:
     surrogate_uris: tuple[str, ...]
     source: str
     settings_sha256: str
+    rows: bool = False
 
     @property
     def intact(self) -> bool:
@@ -122,11 +124,14 @@ def describe(context: Context, batch_size: int) -> dict[str, Any]:
     }
 
 
-def write(out: Path, context: Context, batch_size: int, uris: Mapping[str, Any], source: str) -> None:
+def write(
+    out: Path, context: Context, batch_size: int, uris: Mapping[str, Any], source: str, *, rows: bool = False
+) -> None:
     """Write `run.json`, or check that the existing one has the same settings.
 
     Args:
         uris: URIs of the models by role, `authorized` and a list of `surrogates`, with files relative to `out`.
+        source, rows: see `RunRecord`.
 
     Raises:
         UserError: the folder was made with other settings, or is not empty and has no `run.json`.
@@ -136,11 +141,11 @@ def write(out: Path, context: Context, batch_size: int, uris: Mapping[str, Any],
             raise UserError(f"{out} was made with other models or settings ({NAME} says which); {START_AGAIN}")
         return
     check_ours(out)
-    write_atomic(out / NAME, to_bytes(context, batch_size, uris, source))
+    write_atomic(out / NAME, to_bytes(context, batch_size, uris, source, rows=rows))
 
 
-def to_bytes(context: Context, batch_size: int, uris: Mapping[str, Any], source: str) -> bytes:
-    """Return the content of `run.json` for a run."""
+def to_bytes(context: Context, batch_size: int, uris: Mapping[str, Any], source: str, *, rows: bool = False) -> bytes:
+    """Return the content of `run.json` for a run, see `write`."""
     settings = describe(context, batch_size)
     bounds = context.budget.definitions
     assumed = assumed_by_uri((context.authorized, *context.surrogates))
@@ -150,6 +155,7 @@ def to_bytes(context: Context, batch_size: int, uris: Mapping[str, Any], source:
         "settings": settings,
         "models": dict(uris),
         "source": source,
+        **({"rows": True} if rows else {}),
         **({"assumed": assumed} if assumed else {}),
         "ssim": SSIM_DEFINITION,
         **({"bounds": bounds} if bounds else {}),
@@ -176,6 +182,7 @@ def read(out: Path) -> RunRecord:
             tuple(models.get("surrogates", ())),
             content["source"],
             content["settings_sha256"],
+            bool(content.get("rows", False)),
         )
         _check(run)
         return run

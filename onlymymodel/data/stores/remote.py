@@ -12,11 +12,10 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from onlymymodel.data.file_kinds import Status
-from onlymymodel.data.image_io import Header
 from onlymymodel.data.stores.address import parse_address
 from onlymymodel.data.stores.client import open_client
 from onlymymodel.data.stores.errors import as_user_errors, reasons
+from onlymymodel.data.stores.looked import Looked, look_back
 from onlymymodel.data.stores.stamps import Stamps
 
 HEAD_BYTES = 16 << 10  # of each photo, read in one request: it has the header of nearly all
@@ -97,16 +96,6 @@ class _Ranges(io.RawIOBase):
         return len(data)
 
 
-@dataclass(frozen=True)
-class Looked:
-    """Classify an object by its first bytes; see `Entry`."""
-
-    stamp: str | None
-    status: Status
-    reason: str | None
-    header: Header | None
-
-
 @dataclass(frozen=True, eq=False)
 class RemoteFolder:
     """A folder of a store, or one object in it.
@@ -126,23 +115,23 @@ class RemoteFolder:
     single: bool = False
     known: Stamps | None = None
     looked_at: dict[str, Looked] = field(default_factory=dict)
+    _listing: list[list[RemoteFile]] = field(default_factory=list)  # at most one
 
     def look_back(self, file: RemoteFile) -> Looked | None:
         """Return what an object is that was looked at before and has not changed; None for any other."""
-        looked = self.looked_at.get(file.key)
-        if looked is not None and looked.stamp == file.stamp is not None:
-            return looked
-        known = None if self.known is None else self.known.get(file.key, file.stamp)
-        if known is None or known.header is None:
-            return None
-        return Looked(file.stamp, "photo", None, Header(*known.header))
+        return look_back(self.looked_at, self.known, file.key, file.stamp)
 
     def __str__(self) -> str:
         return self.uri
 
     def files(self) -> list[RemoteFile]:
         """Return all objects below the folder, ordered by their keys; none if it does not exist. Raises OSError."""
-        return self.files_below("")
+        return self._listing.pop() if self._listing else self.files_below("")
+
+    def look_ahead(self) -> list[RemoteFile]:
+        """Return what the next call of `files` returns, which then asks the store no more. Raises OSError."""
+        self._listing[:] = [self.files_below("")]
+        return self._listing[0]
 
     def files_below(self, prefix: str) -> list[RemoteFile]:
         """Return the objects below the folder whose keys are in the folder `prefix/`, as `files`. Raises OSError."""
@@ -263,9 +252,6 @@ class RemoteFolder:
 
     def _path(self, key: str) -> str:
         return self.root if self.single else f"{self.root}/{key}"
-
-
-Source = Path | RemoteFolder  # where originals are
 
 
 def open_remote(address: str) -> RemoteFolder:

@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
-from onlymymodel.data.entry import Entry, result_path
+from onlymymodel.data.entry import LONGEST_PART, Entry, is_usual_path, result_path
 from onlymymodel.data.file_kinds import Status, kind_of, reason_passed_over
 from onlymymodel.data.file_signatures import SUFFIXES, is_named_like_a_picture
 from onlymymodel.data.image_io import Header, PhotoError, probe
 from onlymymodel.data.stores.errors import as_user_errors
-from onlymymodel.data.stores.remote import Looked, RemoteFile, RemoteFolder
-
-_LONGEST_PART = 255  # bytes of a name, in the file systems of all systems
+from onlymymodel.data.stores.looked import Looked
+from onlymymodel.data.stores.remote import RemoteFile, RemoteFolder
 
 
 def scan_remote(source: RemoteFolder, suffix: str, exclude: Sequence[str]) -> Iterator[Entry]:
@@ -30,7 +29,7 @@ def scan_remote(source: RemoteFolder, suffix: str, exclude: Sequence[str]) -> It
     entries, readable = list[Entry](), list[RemoteFile]()
     folders: dict[PurePosixPath, bool] = {}  # whether what is in them is passed over
     for file in files:
-        if not _is_path(file.key):
+        if not is_usual_path(file.key):
             named = is_named_like_a_picture(file.suffix)
             status: Status = "refused" if named else "not-a-photo"
             entries.append(Entry(_escaped(file.key), file, None, status, "its key is no path of a file"))
@@ -87,13 +86,6 @@ def _header(file: RemoteFile) -> Header | None:
         return None
 
 
-def _is_path(key: str) -> bool:
-    """Return whether a key is a relative path in its one usual form, which other systems can have, too."""
-    parts = key.split("/")
-    usual = all(part not in ("", ".", "..") and len(part.encode()) <= _LONGEST_PART for part in parts)
-    return usual and "\0" not in key
-
-
 def _escaped(key: str) -> PurePosixPath:
     """Return a name for a key that is no path, which leads nowhere."""
-    return PurePosixPath(quote(key, safe="").replace("..", "%2E%2E")[:_LONGEST_PART] or "%")
+    return PurePosixPath(quote(key, safe="").replace("..", "%2E%2E")[:LONGEST_PART] or "%")
