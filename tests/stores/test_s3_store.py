@@ -142,7 +142,6 @@ def test_a_store_that_does_not_answer_costs_one_photo(
 
     hurried = {"config_kwargs": {"read_timeout": 0.3}, "max_concurrency": 1}
     monkeypatch.setitem(fsspec.config.conf, "s3", hurried)
-    monkeypatch.setattr("s3fs.core.S3FileSystem.retries", 1)
     done = threading.Event()
     stored.fault = lambda method, path: method == "GET" and "/photos/a trip/1" in path and done.wait(PATIENCE)
     try:
@@ -152,6 +151,26 @@ def test_a_store_that_does_not_answer_costs_one_photo(
     said = capsys.readouterr().out
     assert "4 of 5 photos protected" in said
     assert re.search(r"a trip/1\+é.png: cannot be read: .*time", said)
+
+
+@pytest.mark.parametrize("answer", ["500", "none"])
+def test_a_request_is_made_as_often_as_the_settings_of_aws_say(
+    answer: str, stored: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fsspec
+
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"read_timeout": 0.3}})
+    file = open_remote(SOURCE).file("a trip/1+é.png")
+    done = threading.Event()
+    stored.requests.clear()
+    stored.fault = lambda method, _: method == "GET" and (answer == "500" or done.wait(PATIENCE))
+    try:
+        with pytest.raises(OSError, match="the store is on fire" if answer == "500" else "(?i)time"):
+            file.read_all()
+    finally:
+        done.set()
+    assert stored.count("GET", "/photos/") == 2
 
 
 @pytest.mark.usefixtures("stored")
