@@ -254,6 +254,7 @@ class Protector:
                 workers=processes,
                 limits=limits,
                 results=places.store,
+                scanned=entries,
             )
             summary = protect_folder(job, progress=progress)
             seal_folder(places.out)

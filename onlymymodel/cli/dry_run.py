@@ -66,6 +66,7 @@ def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard
         shard=shard,
         results=places.store,
         limits=limits,
+        scanned=checked.entries,
     )
     plan = plan_folder(job)
     _say(output, "done before", *([f"{plan.finished} photos"] if plan.finished else []))

@@ -144,6 +144,7 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
         identical=arguments.identical,
         results=places.store,
         limits=limits,
+        scanned=checked.entries,
     )
     summary = protect_folder(job)
     if shard is not None:

@@ -70,9 +70,12 @@ def leads_through_link(path: Path, root: Path) -> bool:
 
 
 def _first_link(path: Path, root: Path) -> Path | None:
-    below = path.relative_to(root)
-    parts = (part for part in (*reversed(below.parents), below) if part.parts)
-    return next((root / part for part in parts if (root / part).is_symlink()), None)
+    place = str(root)
+    for part in path.relative_to(root).parts:
+        place = os.path.join(place, part)  # noqa: PTH118 - of every photo of a large folder
+        if os.path.islink(place):  # noqa: PTH114
+            return Path(place)
+    return None
 
 
 def sync_folder(folder: Path) -> None:

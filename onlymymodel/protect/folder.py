@@ -1,7 +1,7 @@
 """Protect a folder of photos in batches, resumable after any interruption, with one manifest line for each photo."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ class Job:
         identical: whether to refuse a process that computes other numbers than the first one, see `Canary`.
         results: the store of the protected photos, whose records are in `out`; the folder `out` if None.
         limits: of memory and time, for each process.
+        scanned: what `scan` has found in the source; it is scanned again if None.
     """
 
     source: Source
@@ -64,6 +65,7 @@ class Job:
     limits: Limits = UNLIMITED
     identical: bool = False
     results: Store | None = None
+    scanned: Sequence[Entry] | None = None
 
     @property
     def store(self) -> Store:
@@ -72,7 +74,9 @@ class Job:
 
     def entries(self) -> list[Entry]:
         """Return every file below the source that the run is about. Raises UserError, see `scan`."""
-        entries = scan(self.source, f".{self.context.format}", self.context.exclude)
+        entries = self.scanned
+        if entries is None:
+            entries = scan(self.source, f".{self.context.format}", self.context.exclude)
         return [
             entry
             for entry in entries

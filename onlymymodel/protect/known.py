@@ -14,7 +14,7 @@ from onlymymodel.data.regular_file import Readable
 from onlymymodel.errors import UserError
 from onlymymodel.protect.context import Context
 from onlymymodel.protect.limits import UNLIMITED, Limits
-from onlymymodel.surrogates.known_pictures import is_bundled, unknown_pictures, unknown_pixels
+from onlymymodel.surrogates.known_pictures import is_bundled, sample, unknown_pictures, unknown_pixels
 
 
 def check_known(context: Context, photos: Sequence[Readable], limits: Limits = UNLIMITED) -> None:
@@ -23,17 +23,19 @@ def check_known(context: Context, photos: Sequence[Readable], limits: Limits = U
     Args:
         context: models and settings.
         photos: files of the photos.
-        limits: a photo outside of them is left to the run.
+        limits: a photo of the sample that is outside of them is left to the run.
 
     Raises:
         UserError: see `unknown_pictures`.
     """
     if not is_bundled(context.authorized.card.uri):
         return
-    inside = [path for path in photos if _is_inside(path, context, limits)]
     _refuse(
         unknown_pictures(
-            context.authorized.card.uri, inside, max_pixels=context.max_pixels, first_frame=context.first_frame
+            context.authorized.card.uri,
+            [path for path in sample(photos) if _is_inside(path, context, limits)],
+            max_pixels=context.max_pixels,
+            first_frame=context.first_frame,
         )
     )
 

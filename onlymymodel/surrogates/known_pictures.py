@@ -35,8 +35,12 @@ def unknown_pictures(uri: str, photos: Sequence[Readable], *, max_pixels: int, f
     """
     if not is_bundled(uri):
         return ""
-    chosen = photos[:: -(-len(photos) // SAMPLE)] if photos else []
-    return unknown_pixels(uri, _read(chosen, max_pixels, first_frame))
+    return unknown_pixels(uri, _read(sample(photos), max_pixels, first_frame))
+
+
+def sample(photos: Sequence[Readable]) -> Sequence[Readable]:
+    """Return up to 16 photos, at even distances."""
+    return photos[:: -(-len(photos) // SAMPLE)] if photos else []
 
 
 def is_bundled(uri: str) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onlymymodel.data.manifest import Manifest, sha256, sha256_file
+from onlymymodel.data.manifest import Manifest, parse_line, sha256, sha256_file
 from onlymymodel.errors import UserError
 
 RECORDS: list[dict[str, Any]] = [
@@ -172,3 +172,22 @@ def test_superseded_records_are_dropped_and_the_rest_keeps_its_order(full: Manif
     assert full.load()[-1] == {"source": "new"}
     Manifest(full.path.with_name("none")).drop_superseded("source")
     assert not full.path.with_name("none").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"a": NaN}', b'{"a":"\\udcff"}', b'{"a":1e999}', b'{"a":1,"a":2}', b'{"a":123456789012345678901234567890}',
+        b"[1]", b'{"a":"\xff"}', b'{"a":"x\ty"}', b'{"a":' + b"[" * 100_000, b"", b'{"a":1} x', b"\xef\xbb\xbf{}",
+        b'{"a":1.10000000000000000001}', b'{"a":"\\ud83d\\ude00"}', b'{"a":18446744073709551616}', b'{"a":-0.0}\n',
+    ],
+)  # fmt: skip
+def test_a_line_is_read_as_the_standard_library_reads_it(line: bytes) -> None:
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    try:
+        expected = json.loads(line.decode(), parse_constant=refuse)
+    except (ValueError, RecursionError):
+        expected = None
+    assert repr(parse_line(line)) == repr(expected if isinstance(expected, dict) else None)

@@ -14,6 +14,7 @@ from PIL import Image
 from toys import mine, others, theirs
 
 from onlymymodel.cli.main import main
+from onlymymodel.data.folder import scan
 from onlymymodel.data.manifest import Manifest, sha256, sha256_file
 from onlymymodel.data.portraits import render
 from onlymymodel.errors import UserError
@@ -310,3 +311,11 @@ def test_the_run_record_names_no_folder_of_this_machine(photos: Path, tmp_path: 
     text = (tmp_path / "out" / "run.json").read_text() + (tmp_path / "out" / MANIFEST).read_text()
     assert str(tmp_path) not in text
     assert json.loads((tmp_path / "out" / "run.json").read_text())["source"] == "../photos"
+
+
+def test_entries_of_an_earlier_scan_are_not_scanned_again(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = scan(photos)
+    monkeypatch.setattr("onlymymodel.protect.folder.scan", lambda *_: pytest.fail("scanned again"))
+    assert run(photos, tmp_path / "out", scanned=entries).counts.total() == 7

@@ -118,10 +118,9 @@ class LocalStore:
 
     def holds(self, name: str, sha256: str | None) -> bool:
         """Return whether there is a regular file of this name and content, which no link leads to."""
+        path = self.records / name
         try:
-            return not leads_through_link(self.records / name, self.records) and (
-                sha256_file(self.records / name) == sha256
-            )
+            return not leads_through_link(path, self.records) and sha256_file(path) == sha256
         except OSError:  # whatever it is, it is written again
             return False
 
