@@ -22,6 +22,9 @@ from onlymymodel.protect.ray_engine import RaySettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # warnings of Ray are not ours
 SWITCH = "OMM_TEST_RAY"
+killing = pytest.mark.skipif(
+    SWITCH not in os.environ, reason=f"DEATHS UNDER RAY NOT TESTED: they take minutes; set {SWITCH}=1 to test them"
+)
 
 MAKER = "worker_contexts:context_named"
 NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
@@ -36,8 +39,6 @@ protect(Path(sys.argv[1]), Path(sys.argv[2]), batch_size=1,
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    if SWITCH not in os.environ:
-        pytest.skip(f"RAY NOT TESTED: a cluster takes minutes to start on a busy machine; set {SWITCH}=1 to test it")
     paths = os.pathsep.join((str(ROOT), str(ROOT / "tests" / "helpers")))
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PYTHONPATH", paths)
@@ -67,9 +68,17 @@ def pictures(out: Path) -> dict[str, bytes]:
     return {name: data for name, data in files_of(out).items() if name.endswith("png")}
 
 
-def test_two_nodes_write_what_one_process_writes_though_an_actor_is_killed(
-    cluster: Any, photos: Path, tmp_path: Path
-) -> None:
+def test_two_nodes_write_what_one_process_writes(cluster: Any, photos: Path, tmp_path: Path) -> None:
+    settings = RaySettings(MAKER, "usual", cluster.address, smallest=2, largest=2)
+    protect(photos, tmp_path / "out", workers=settings)
+    protect(photos, tmp_path / "one")
+    check_lines(photos, tmp_path / "out")
+    assert by_source(tmp_path / "out") == by_source(tmp_path / "one")
+    assert pictures(tmp_path / "out") == pictures(tmp_path / "one")
+
+
+@killing
+def test_nothing_is_lost_where_an_actor_is_killed(cluster: Any, photos: Path, tmp_path: Path) -> None:
     settings = RaySettings(MAKER, f"once:{tmp_path / 'killed'}", cluster.address, smallest=2, largest=2)
     protect(photos, tmp_path / "out", workers=settings)
     assert (tmp_path / "killed").exists()
@@ -82,6 +91,7 @@ def test_two_nodes_write_what_one_process_writes_though_an_actor_is_killed(
     assert files_of(tmp_path / "out") == before
 
 
+@killing
 def test_a_photo_that_kills_its_actor_fails_alone(cluster: Any, photos: Path, tmp_path: Path) -> None:
     Image.new("RGB", (24, 24), (POISON,) * 3).save(photos / "poison.png")
     settings = RaySettings(MAKER, "poisoned", cluster.address, largest=2, retries=1)
@@ -91,6 +101,7 @@ def test_a_photo_that_kills_its_actor_fails_alone(cluster: Any, photos: Path, tm
     assert PhotoManifest(tmp_path / "out").by_source()["poison.png"].reason.startswith("its worker process ended")
 
 
+@killing
 def test_a_run_goes_on_where_a_node_is_removed_and_where_its_driver_is_killed(
     cluster: Any, photos: Path, tmp_path: Path
 ) -> None:
