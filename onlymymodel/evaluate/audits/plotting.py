@@ -38,10 +38,13 @@ def make_panels(
     return figure, axes
 
 
-def draw_curve(axes: "Axes", x: Sequence[float], y: Sequence[float], label: str, index: int) -> None:
+def draw_curve(
+    axes: "Axes", x: Sequence[float], y: Sequence[float], label: str, index: int, *, dashed: bool = False
+) -> None:
     """Draw a curve in the color and with the marker of an index."""
     color, marker = HELDOUT[index % len(HELDOUT)], MARKERS[index % len(MARKERS)]
-    axes.plot(x, y, color=color, marker=marker, markersize=4.5, linewidth=1.3, label=label)
+    style = "--" if dashed else "-"
+    axes.plot(x, y, color=color, marker=marker, markersize=4.5, linewidth=1.3, linestyle=style, label=label)
 
 
 def finish_svg(figure: "Figure", panels: Sequence["Axes"]) -> str:

@@ -42,7 +42,9 @@ def layer_decision(report: AuditReport) -> Decision:
     return Decision(
         state=as_is,
         verdict=_verdict(report, lines, mean),
-        columns=COLUMNS,
+        columns={
+            name: text for name, text in COLUMNS.items() if any(name in line.cells for line in (*lines, *answers))
+        },
         lines=(*lines, *answers),
         advice=tuple(_advice(lines, report, mean)),
         worse=WORSE,
@@ -111,7 +113,7 @@ def _betrays(row: AuditRow) -> bool:
 def _verdict(report: AuditReport, lines: Sequence[Line], mean: float | None) -> str:
     if mean is None:
         return "No inverter was trained, so nothing is known of reconstruction."
-    ssims = [float(row.values["ssim"] or 0) for row in report.rows]
+    ssims = [max(float(row.values[name] or 0) for name in ("ssim", "ssim_refined")) for row in report.rows]
     highest, lowest = (choose(range(len(ssims)), key=lambda index: ssims[index]) for choose in (max, min))
     sentences = [
         f"Of {len(lines)} layers, pictures come back from {sum(line.state == 'comes back' for line in lines)} and "

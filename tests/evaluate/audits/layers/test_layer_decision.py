@@ -1,5 +1,7 @@
 """The decision on layers: where to cut, what noise does, and what answers betray."""
 
+from dataclasses import replace
+
 from onlymymodel.evaluate.audits.layers.audit import LOSS_THRESHOLD, MEAN_PICTURE, SHADOWS, SHUFFLED
 from onlymymodel.evaluate.audits.layers.decision import INVERTER, MEMBERSHIP, REFINED, TPR, layer_decision
 from onlymymodel.evaluate.audits.report import AuditReport, AuditRow, Value
@@ -29,6 +31,7 @@ def test_the_network_is_cut_after_the_last_layer_from_which_something_comes_back
         report(layer("a", 0.8, 0.97, 1.0, 1.0), layer("b", 0.24, 0.2, 0.0, 0.0, on_device=0.75, ssim_with_noise=0.3))
     )
     assert decision.headline == "NOT SAFE to send every layer"
+    assert "Layer a (Conv2d) returns pictures at a mean SSIM of 0.97" in decision.verdict  # the better attack
     first, second, loss, shadows = decision.lines
     assert (first.name, first.state) == ("a (Conv2d)", "comes back")
     assert first.cells[REFINED].worst
@@ -42,6 +45,13 @@ def test_the_network_is_cut_after_the_last_layer_from_which_something_comes_back
         "of b (Conv2d) the accuracy is 0.85 (without noise 0.90); an inverter of the noisy outputs gets nothing"
         in (decision.advice[1])
     )
+
+
+def test_a_column_that_no_line_has_is_left_out() -> None:
+    whole = report(layer("a", 0.8, 0.97, 1.0, 1.0))
+    assert TPR in layer_decision(whole).columns
+    without_answers = replace(whole, controls=whole.controls[:2])
+    assert TPR not in layer_decision(without_answers).columns
 
 
 def test_noise_that_an_inverter_beats_is_not_advised() -> None:
