@@ -130,7 +130,9 @@ def _verdict(report: AuditReport, lines: Sequence[Line], mean: float | None) -> 
         sentences.append(f"Training pictures are told apart at an AUC of up to {auc:.2f} ({name}){beside}.")
     found = next((row.values["tpr"] for row in answers if row.name == SHADOWS and _betrays(row)), None)
     if found is not None:
-        sentences.append(f"Shadow networks find {float(found):.0%} of them while taking 1 % of the others for one.")
+        sentences.append(
+            f"Shadow networks find {100 * float(found):.0f} % of them while taking 1 % of the others for one."
+        )
     return " ".join(sentences)
 
 

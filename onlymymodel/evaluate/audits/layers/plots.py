@@ -26,12 +26,11 @@ def layer_plot(report: AuditReport) -> str:
     """
     controls = {control.name: control.values.get("ssim") for control in report.controls}
     with plot_settings():
-        figure, (attacks, measures) = make_panels(2, 8, NAMES_HEIGHT)
+        figure, (attacks, measures) = make_panels(2, 9, NAMES_HEIGHT)
         names = [row.name for row in report.rows]
-        for index, (attack, label) in enumerate(
-            {"ssim": "SSIM", "ssim_refined": "SSIM, refined", "auc": "AUC"}.items()
-        ):
-            draw_curve(attacks, range(len(names)), _column(report.rows, attack), label, index)
+        for attack, label, index in (("ssim", "SSIM", 0), ("ssim_refined", "SSIM, refined", 0), ("auc", "AUC", 1)):
+            heights = _column(report.rows, attack)
+            draw_curve(attacks, range(len(names)), heights, label, index, dashed=attack == "ssim_refined")
         lines = {PIXELS: (AUTHORIZED, "--", "SSIM of the pixels"), SHUFFLED: (QUIET, ":", "SSIM without a signal")}
         for control, (color, style, label) in lines.items():
             height = controls.get(control)
@@ -41,7 +40,7 @@ def layer_plot(report: AuditReport) -> str:
             values = _column(report.rows, name)
             top = max((value for value in values if not math.isnan(value)), default=0.0) or 1.0
             shares = [value / top for value in values]
-            draw_curve(measures, range(len(names)), shares, name.replace("_", " "), index)
+            draw_curve(measures, range(len(names)), shares, name.replace("_", " "), index + 2)
         attacks.set_title("what the adversary recovered", loc="left", color=QUIET, fontsize=9.5)
         measures.set_title("attack-free measures, as a share of the largest", loc="left", color=QUIET, fontsize=9.5)
         attacks.set_ylim(bottom=min(-0.03, attacks.dataLim.y0 - 0.03))  # an SSIM may be negative

@@ -66,5 +66,5 @@ def test_answers_that_betray_members_are_in_verdict_and_advice() -> None:
     assert (decision.state, shadows.state) == ("partly", "partly")
     assert shadows.cells[MEMBERSHIP].worst
     assert shadows.cells[TPR].value == 0.2
-    assert "Shadow networks find 20%" in decision.verdict
+    assert "Shadow networks find 20 %" in decision.verdict
     assert any(sentence.startswith("Answers tell training pictures") for sentence in decision.advice)
