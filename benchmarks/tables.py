@@ -17,6 +17,7 @@ import deployment_tables
 import face_tables
 import frontier_tables
 import party_tables
+import worker_tables
 from assets import RESULTS, ROOT
 from markup import marked_name, share, short_name, table
 from measured import MeasuredRun, current_name
@@ -29,6 +30,7 @@ PAGES = (
     ROOT / "docs" / "measured.md",
     ROOT / "docs" / "parties.md",
     ROOT / "docs" / "guide" / "audits.md",
+    ROOT / "docs" / "tutorials" / "cluster.md",
     RESULTS / "README.md",
 )
 RECIPES = ("default", "exact", "robust", "ens", "fmd")  # first in a table; peers follow
@@ -250,6 +252,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "faces-identity-not-emotion": lambda: table(*face_tables.identity_not_emotion()),
     "faces-deployed": lambda: table(*face_tables.deployed()),
     "parties": party_tables.parties,
+    "workers-names": worker_tables.names,
+    "workers-throughput": worker_tables.throughput,
+    "workers-cost": worker_tables.cost,
     "faces-details": lambda: table(*face_tables.details()),
 }
 
