@@ -88,6 +88,21 @@ def test_gradients_that_come_back_are_not_safe_and_the_defense_that_held_is_advi
     assert table[1]["failed"] == ["DLG", "Inverting"]
 
 
+def test_an_attack_that_lost_to_a_mean_picture_of_negative_ssim_reveals_nothing() -> None:
+    lost = report("clip:1+dp:0.5", "DLG", [(0.3, 9), (0.2, 8)])
+    rows = tuple(replace(row, values={**row.values, "ssim_mean_picture": -0.2}) for row in lost.rows)
+    decision = gradient_decision([replace(lost, rows=rows)], Cost({}, "not trained again"))
+    assert decision.state == "nothing found"
+    assert "the best reconstruction of 2 pictures has an SSIM of" in decision.verdict
+
+
+def test_a_stronger_defense_than_those_audited_is_advised() -> None:
+    back: list[tuple[float | None, float]] = [(0.99, 40.0), (0.97, 35.0)]
+    decision = gradient_decision([report("none", "DLG", back), report("clip:1+dp:0.5", "DLG", back)], Cost({}, "none"))
+    assert "--defenses clip:1+dp:1)" in decision.advice[0]
+    assert "clip:1+dp:0.1)" in gradient_decision([report("none", "DLG", back)], Cost({}, "none")).advice[0]
+
+
 def test_gradients_without_a_signal_have_a_dash_with_its_reason_and_no_licence() -> None:
     silent = report("none", "DLG", [(None, 0), (None, 0)])
     decision = gradient_decision([silent], Cost({}, "not trained again"))

@@ -23,6 +23,7 @@ from onlymymodel.evaluate.audits.report import AuditReport, AuditRow
 
 MEAN, BACK, EPSILON, ACCURACY = "mean picture", "come back", "epsilon", "task accuracy"
 NO_GUARANTEE = "no differential privacy: the defense adds no noise that is independent of the picture after clipping"
+FIRST_MULTIPLIER = 0.1  # of the noise that is advised where none was audited
 WORSE = (
     "a larger attack (more steps, restarts), a network that is less trained, fewer pictures or local steps behind one "
     "gradient, batch norm statistics that are sent along, or several rounds of the same client"
@@ -168,9 +169,11 @@ def _advice(as_is: _Audited, audited: Sequence[_Audited], cost: Cost) -> list[st
         price = f" (task accuracy {at:.2f})" if at is not None else ""
         advice.append(f"Of the audited defenses, these attacks got nothing through {best.defense}{price}: start there.")
     else:
+        strongest = max(parse_defense(one.defense).multiplier or 0.0 for one in audited)
+        stronger = 2 * strongest or FIRST_MULTIPLIER
         none = "No audited defense held." if len(audited) > 1 else "No other defense was audited."
         advice.append(
-            f"{none} Audit stronger ones: clipping with absolute noise (--defenses clip:1+dp:0.1), "
+            f"{none} Audit stronger ones: clipping with absolute noise (--defenses clip:1+dp:{stronger:g}), "
             "until no picture comes back at a task accuracy that you can bear."
         )
     if settings["batch"] < 8:
@@ -186,13 +189,13 @@ def _advice(as_is: _Audited, audited: Sequence[_Audited], cost: Cost) -> list[st
 
 
 def _ssim(row: AuditRow) -> float:
-    """Return the SSIM of a reconstruction, to the original if the picture is protected; 0 where it is no better guess.
+    """Return the SSIM of a reconstruction, to the original if the picture is protected.
 
-    It counts only if its PSNR beats the mean picture's too.
+    It counts only if its PSNR beats the mean picture's too; otherwise it is 0, or the mean picture's if that is lower.
     """
     suffix = TO_ORIGINAL if "ssim" + TO_ORIGINAL in row.values else ""
     if row.values.get("ssim" + suffix) is None or _number(row, "psnr" + suffix) <= _number(row, "psnr_mean_picture"):
-        return 0.0
+        return min(0.0, _number(row, "ssim_mean_picture"))
     return _number(row, "ssim" + suffix)
 
 
