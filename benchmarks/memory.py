@@ -44,19 +44,26 @@ def main() -> None:
     """Measure each size, and write results/memory.json after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megapixels", type=int, nargs="+", default=MEGAPIXELS)
-    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--protect", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.child is not None:
-        print(json.dumps(protect(arguments.child)))
-        return
-    for megapixels in arguments.megapixels:
-        with tempfile.TemporaryDirectory() as folder:
-            photo = Path(folder) / "photo.jpg"
-            make_photo(photo, megapixels)
-            finished = subprocess.run(
-                [sys.executable, __file__, "--child", photo], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
-            )
-        store(megapixels, json.loads(finished.stdout))
+    if arguments.make is not None:
+        make_photo(arguments.make, *arguments.megapixels)
+    elif arguments.protect is not None:
+        print(json.dumps(protect(arguments.protect)))
+    else:
+        for megapixels in arguments.megapixels:
+            with tempfile.TemporaryDirectory() as folder:
+                photo = Path(folder) / "photo.jpg"
+                # in a process of its own: the peak of a process begins with what its parent takes
+                run("--make", photo, "--megapixels", str(megapixels))
+                store(megapixels, json.loads(run("--protect", photo)))
+
+
+def run(*words: str | Path) -> str:
+    """Run this program in another process; return what it prints."""
+    command = [sys.executable, __file__, *words]
+    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def make_photo(path: Path, megapixels: int) -> None:
