@@ -13,6 +13,7 @@ from onlymymodel.data.atomic import OWN, PARTIAL
 from onlymymodel.data.entry import Entry, result_path, without_picture_suffix
 from onlymymodel.data.file_kinds import kind_of, reason_passed_over
 from onlymymodel.data.file_signatures import SUFFIXES, is_named_like_a_picture
+from onlymymodel.data.rows.parquet import SUFFIX as TABLE
 from onlymymodel.data.rows.scan import scan_rows
 from onlymymodel.data.rows.source import RowsFolder
 from onlymymodel.data.source import Source, local_path
@@ -182,7 +183,9 @@ def _nothing_to_do(source: Source, entries: list[Entry]) -> str:
         return f"{source} is empty: name a folder of photos, or one photo."
     pictures_first = sorted(entries, key=lambda entry: entry.status != "refused")
     first = ", ".join(f"{entry.relative} ({entry.reason})" for entry in pictures_first[:_SHOWN])
-    return f"{source} has no photo to work on; it has {len(entries)} other file(s): {first}."
+    rows = any(entry.relative.suffix == TABLE for entry in entries)
+    hint = " Only omm protect reads rows of Parquet files, and no links to such files." if rows else ""
+    return f"{source} has no photo to work on; it has {len(entries)} other file(s): {first}.{hint}"
 
 
 def _refuse_collisions(entries: Iterable[Entry]) -> None:

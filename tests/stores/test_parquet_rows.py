@@ -168,3 +168,17 @@ def test_the_column_is_found_by_its_type(tmp_path: Path, capsys: pytest.CaptureF
     pa.parquet.write_table(pa.table({"image": [b"bytes alone"]}), source)
     assert protect(source, tmp_path / "none") == 2
     assert "has no column of pictures" in capsys.readouterr().err
+
+
+def test_commands_that_need_photos_say_which_command_reads_rows(
+    rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = ("--authorized", "python:toys:mine", "--allow-python")
+    protected = ("--protected", str(tmp_path))
+    assert main(["evaluate", "--original", str(rows), *protected, "--out", str(tmp_path / "out"), *models]) == 2
+    assert "Only omm protect reads rows of Parquet files" in capsys.readouterr().err
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "a.parquet").symlink_to(rows / "data" / "train-00000-of-00002.parquet")
+    assert protect(links, tmp_path / "out") == 2
+    assert "a.parquet (a symbolic link). Only omm protect reads rows" in capsys.readouterr().err
