@@ -147,7 +147,7 @@ class FolderRun:
         """Read the photos of a batch, and see which of them an earlier run finished."""
         if (finished := self._finished(entries)) is not None:
             return finished
-        batch = Batch()
+        batch, digests = Batch(), list[str]()
         for entry in entries:
             label = self.job.labels.get(str(entry.relative))
             try:
@@ -167,12 +167,13 @@ class FolderRun:
                 batch.own.append((entry, source, digest))
             else:
                 batch.readable.append((entry, source))
+                digests.append(digest)
                 if isinstance(self.job.workers, RaySettings):
                     mask = _path_of_mask(entry, self.job.masks)
                     batch.names.append(PhotoName.of(entry.path, digest, label, mask))
-        for entry, source in batch.readable:
+        for (entry, source), digest in zip(batch.readable, digests, strict=True):
             for record, store in self._earlier_records(entry):
-                if self._holds(record, sha256(source.data), source, store):
+                if self._holds(record, digest, source, store):
                     batch.finished[entry.relative] = record
         return batch
 
