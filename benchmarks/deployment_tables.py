@@ -96,7 +96,7 @@ def paired() -> str:
         rows.append(
             [
                 cell.budget_in_words, cell.team, f"`{cell.recipe}`", *(entry.describe() for entry in differences),
-                f"{default.ssim:.2f}, {cell.ssim:.2f}", str(differences[0].photos),
+                "{1:.2f}, {0:.2f}".format(*differences[0].ssim), str(differences[0].photos),
             ]
         )  # fmt: skip
     return table(head, rows)

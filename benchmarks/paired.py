@@ -1,5 +1,6 @@
 """Compare two measured runs on the photos that both have, with a bootstrap interval of the difference."""
 
+from collections.abc import Sequence
 from statistics import fmean
 from typing import NamedTuple
 
@@ -18,12 +19,14 @@ class PairedDifference(NamedTuple):
     Attributes:
         mean: of the difference, over the photos.
         low, high: 95 % interval, by the percentile bootstrap over the photos.
+        ssim: mean SSIM of the first run and of the second, over the same photos.
         photos: number of photos that both runs have.
     """
 
     mean: float
     low: float
     high: float
+    ssim: tuple[float, float]
     photos: int
 
     def describe(self) -> str:
@@ -46,12 +49,18 @@ def paired_difference(first: MeasuredRun, second: MeasuredRun, channel: str = AS
         raise ValueError(f"{first.run.name} and {second.run.name} have no photo in common")
     differences = np.array([before[photo] - after[photo] for photo in common])
     mean = float(differences.mean())
+    ssim = _mean_ssim(first, common), _mean_ssim(second, common)
     if np.ptp(differences) == 0:  # nothing to resample
-        return PairedDifference(mean, mean, mean, len(common))
+        return PairedDifference(mean, mean, mean, ssim, len(common))
     interval = bootstrap(
         (differences,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(SEED)
     ).confidence_interval
-    return PairedDifference(mean, float(interval.low), float(interval.high), len(common))
+    return PairedDifference(mean, float(interval.low), float(interval.high), ssim, len(common))
+
+
+def _mean_ssim(measured: MeasuredRun, photos: Sequence[str]) -> float:
+    ssim = dict(zip(measured.results.photos, measured.run.distortion, strict=True))
+    return fmean(ssim[photo].ssim for photo in photos)
 
 
 def read_shares(measured: MeasuredRun, channel: str = AS_WRITTEN) -> dict[str, float]:
