@@ -19,7 +19,7 @@ TOO_MUCH_MEMORY, TOO_MUCH_TIME = "needs about", "took longer than"
 GIB = 1 << 30
 # Bytes for each value (pixel and channel) of a photo, rounded up from what benchmarks/memory.py measures: what each
 # photo of a batch holds all the time, and what the one that is at work takes besides.
-HELD, AT_WORK, AT_WORK_ON_DEVICE = 3, 11, 6
+HELD, AT_WORK, AT_WORK_ON_DEVICE = 3, 8, 6
 STRIP = 400 << 20  # bytes, of the strips of rows in which large photos are worked on
 WORKING = 220  # bytes for each value of a photo at working size while it is optimized
 LPIPS = 150  # bytes for each value, of the network of that bound, which works at the photo's own size

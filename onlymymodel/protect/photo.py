@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from onlymymodel.data.image_io import Photo, PhotoError, decode, encode
@@ -200,6 +201,8 @@ def _encode_and_judge(job: PhotoJob, seconds_so_far: float, context: Context) ->
         while True:
             data = _encode(job, context)
             written = to_tensor(decode(data, max_pixels=context.max_pixels).pixels).to(context.device)
+            if torch.equal(written, job.composed):
+                job.composed = written  # one copy of a large photo less
             after = predict_photo(written, job.label, context, job.original)
             landmarks = find_same_faces(written, [face.box for face in job.faces])
             faces_after = predict_faces(written, landmarks, job.original, job.faces, after, context)
