@@ -18,7 +18,6 @@ from PIL import Image
 from skimage.data import chelsea
 from timm.data.imagenet_info import ImageNetInfo
 
-from onlymymodel.app.example import FOLDER, RECORD, VIEWS
 from onlymymodel.app.form import Policy, read_form
 from onlymymodel.app.session import Session
 from onlymymodel.app.uploaded_photo import UploadedPhoto
@@ -26,6 +25,7 @@ from onlymymodel.app.visibility import stop_of
 from onlymymodel.app.worker import run_session
 from onlymymodel.data.atomic import write_atomic
 from onlymymodel.data.manifest import json_bytes
+from onlymymodel.example import FOLDER, RECORD, VIEWS
 from onlymymodel.protect.budget.strengths import DEFAULT, STRENGTHS
 from onlymymodel.runtime import configure
 
@@ -42,7 +42,7 @@ TEAM = {
 }
 LEFT, SIDE = 60, 300  # of the square, in pixels
 WORDS = (
-    "The cat Chelsea (photo by Stefan van der Walt, CC0), protected as this page does it, at medium visibility. "
+    "The cat Chelsea (photo by Stefan van der Walt, CC0), protected with the usual settings at medium visibility. "
     "ResNet-50 is the authorized model."
 )
 

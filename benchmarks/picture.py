@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from onlymymodel.app.example import FOLDER, example
 from onlymymodel.app.uploaded_photo import AMPLIFY
 from onlymymodel.data.atomic import write_atomic
+from onlymymodel.example import FOLDER, example
 
 TARGET = ROOT / "docs" / "picture.png"
 WIDTH, HEIGHT = 9.6, 4.3  # in inches of 100 pixels; a panel has the pixels of the photo
@@ -36,7 +36,7 @@ def draw(photo: dict[str, Any]) -> bytes:
     """Return the PNG: three panels, and below the first two the answers of the models that were not used up.
 
     Args:
-        photo: as `onlymymodel.app.example.example` gives it.
+        photo: as `onlymymodel.example.example` gives it.
     """
     figure = Figure(figsize=(WIDTH, HEIGHT), dpi=100, facecolor="white")
     titles = {

@@ -16,8 +16,11 @@ from onlymymodel.data.image_io import PhotoError, decode
 from onlymymodel.data.portraits import EMOTIONS, IDENTITY_NAMES, render
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.folders import Evaluation, evaluate_folders
+from onlymymodel.evaluate.html import data_uri
 from onlymymodel.evaluate.judges import judges_for
+from onlymymodel.evaluate.report_aside import Aside
 from onlymymodel.evaluate.results import Results
+from onlymymodel.example import example, example_picture
 from onlymymodel.protect.attack.recipe import make_recipe
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.strengths import STRENGTHS
@@ -79,8 +82,23 @@ def run_demo(
     if not summary.written:
         raise UserError(f"no portrait could be protected with strength {strength}; try a greater --strength")
     command = shlex.join(["omm", "demo", *(["--pretrained"] if pretrained else [])])
-    evaluation = Evaluation(out / "photos", (job.out,), tuple(judges_for(context, heldout)))
+    evaluation = Evaluation(out / "photos", (job.out,), tuple(judges_for(context, heldout)), aside=_example())
     return summary, evaluate_folders(evaluation, out, command=command, device=device, progress=progress)
+
+
+def _example() -> Aside:
+    """Return the example of a real photo and real models, for the page."""
+    photo = example()
+    as_written = photo["channels"][0]["answers"]
+    return Aside(
+        title="A real photo",
+        words=f"The portraits are for small bundled models; this was made beforehand with real ones. {photo['words']}",
+        width=photo["width"],
+        height=photo["height"],
+        before=data_uri(example_picture("before"), "webp"),
+        after=data_uri(example_picture("after"), "webp"),
+        answers=tuple((row["role"], row["model"], row["before"], row["after"]) for row in as_written),
+    )
 
 
 def _render_portraits(folder: Path, count: int) -> dict[str, int]:

@@ -6,6 +6,7 @@ from PIL import Image
 from onlymymodel.cli.main import main
 from onlymymodel.demo import BUNDLED
 from onlymymodel.evaluate.results_file import read_results
+from onlymymodel.example import example
 from onlymymodel.protect.photo_record import PhotoManifest
 from onlymymodel.surrogates import zoo
 
@@ -26,6 +27,10 @@ def test_the_demo_protects_judges_and_shows(tmp_path: Path, capsys: pytest.Captu
     for row in results.rows:
         assert row.model in printed
     page = (out / "report.html").read_text(encoding="utf-8")
+    assert len(page.encode()) < 2_000_000
+    assert page.count("data:image/webp") == 2  # the real photo
+    for row in example()["channels"][0]["answers"]:
+        assert row["model"] in page
     for record in records:
         assert record.source in page
         assert record.output is not None

@@ -5,12 +5,12 @@ from pathlib import Path
 import jinja2
 
 from onlymymodel.app.choices import choices
-from onlymymodel.app.example import example
 from onlymymodel.app.form import MAX_EPSILON, MAX_PIXELS, MAX_STEPS, Policy
 from onlymymodel.app.session import MAX_PHOTOS
 from onlymymodel.app.uploaded_photo import AMPLIFY, MAX_BYTES
 from onlymymodel.app.visibility import LAST, NAMED
 from onlymymodel.data.file_signatures import SUFFIXES
+from onlymymodel.example import example
 from onlymymodel.protect.budget.strengths import STRENGTHS
 
 STATIC = Path(__file__).parent / "static"

@@ -19,9 +19,6 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from onlymymodel.app.access import Hosts, Keys, guarded
-from onlymymodel.app.example import FOLDER as EXAMPLE
-from onlymymodel.app.example import VIEWS as EXAMPLE_VIEWS
-from onlymymodel.app.example import example
 from onlymymodel.app.form import RUN_FILE, Policy, read_form, run_file
 from onlymymodel.app.page import render_page
 from onlymymodel.app.samples import samples
@@ -29,6 +26,9 @@ from onlymymodel.app.session import Session, Sessions
 from onlymymodel.app.uploaded_photo import MAX_BYTES, VIEWS, UploadedPhoto, View
 from onlymymodel.app.worker import run_session
 from onlymymodel.errors import UserError
+from onlymymodel.example import FOLDER as EXAMPLE
+from onlymymodel.example import VIEWS as EXAMPLE_VIEWS
+from onlymymodel.example import example
 
 MAX_JSON = 100_000  # bytes
 CHUNK_SECONDS, BODY_SECONDS = 30.0, 600.0  # until the next part of an upload, and for all of it

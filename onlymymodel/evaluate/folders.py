@@ -16,6 +16,7 @@ from onlymymodel.evaluate.channels import CHANNELS, AnyChannel
 from onlymymodel.evaluate.harness import evaluate_models
 from onlymymodel.evaluate.judges import Judge, Pixels
 from onlymymodel.evaluate.protected_folder import ProtectedFolder, open_folders, read_options, read_pairs, read_photo
+from onlymymodel.evaluate.report_aside import Aside
 from onlymymodel.evaluate.results import AS_WRITTEN, Results
 from onlymymodel.evaluate.results_file import results_to_json
 from onlymymodel.runtime import environment
@@ -43,6 +44,7 @@ class Evaluation:
         channels: transformations of the files before the models read them.
         adapt: also train each held-out model that has gradients on protected photos, and add a row for it.
         lpips: measure LPIPS even where its weights have to be downloaded first.
+        aside: a photo that the page shows besides.
     """
 
     source: Path
@@ -52,6 +54,7 @@ class Evaluation:
     channels: tuple[AnyChannel, ...] = (CHANNELS[AS_WRITTEN],)
     adapt: bool = False
     lpips: bool = False
+    aside: Aside | None = None
 
 
 def evaluate_folders(
@@ -109,7 +112,7 @@ def evaluate_folders(
         },
     )
     write_results(target, results)
-    _write_page(target, results, photos, folders, labels)
+    _write_page(target, results, photos, folders, labels, evaluation.aside)
     cache.export(target / EXPORT)
     return results
 
@@ -131,6 +134,7 @@ def _write_page(
     photos: Sequence[Entry],
     folders: Sequence[ProtectedFolder],
     labels: Mapping[str, int],
+    aside: Aside | None,
 ) -> None:
     from onlymymodel.evaluate.report import write_report
 
@@ -142,6 +146,7 @@ def _write_page(
         title="onlymymodel",
         summary=_summary(results, folders),
         amplify=max(1, round(HALF_SCALE / max(largest, 1))),
+        aside=aside,
     )
 
 

@@ -13,6 +13,7 @@ from onlymymodel.evaluate.harness import Pair
 from onlymymodel.evaluate.heldout_effect import unmoved_runs
 from onlymymodel.evaluate.html import csp_hash, plot_uris, template_environment
 from onlymymodel.evaluate.recorded_margins import summarize_margins
+from onlymymodel.evaluate.report_aside import Aside
 from onlymymodel.evaluate.report_headline import least_deployment
 from onlymymodel.evaluate.report_photos import OPEN, lead_photo, photo_cards
 from onlymymodel.evaluate.report_settings import settings_tables
@@ -51,14 +52,29 @@ class ReportPlot:
 
 
 def write_report(
-    path: Path, results: Results, pairs: Iterable[Pair], *, title: str, summary: str, amplify: int = 8
+    path: Path,
+    results: Results,
+    pairs: Iterable[Pair],
+    *,
+    title: str,
+    summary: str,
+    amplify: int = 8,
+    aside: Aside | None = None,
 ) -> None:
     """Write the page of `render_report`. Raises ValueError as it does, and OSError where the file cannot be written."""
-    html = render_report(results, pairs, title=title, summary=summary, amplify=amplify)
+    html = render_report(results, pairs, title=title, summary=summary, amplify=amplify, aside=aside)
     write_atomic(path, encodable(html).encode())
 
 
-def render_report(results: Results, pairs: Iterable[Pair], *, title: str, summary: str, amplify: int = 8) -> str:
+def render_report(
+    results: Results,
+    pairs: Iterable[Pair],
+    *,
+    title: str,
+    summary: str,
+    amplify: int = 8,
+    aside: Aside | None = None,
+) -> str:
     """Return one self-contained HTML page, which requests nothing and can be read without scripts.
 
     Args:
@@ -67,6 +83,7 @@ def render_report(results: Results, pairs: Iterable[Pair], *, title: str, summar
             needed again. At most 24 are shown, 13 of them at once; the figures are of all photos.
         title, summary: plain text: a few words, and a sentence of the caller's own below the headline.
         amplify: factor by which a difference is amplified.
+        aside: a photo to show besides.
 
     Raises:
         ValueError: no pairs, or pairs that do not belong to these results.
@@ -90,6 +107,7 @@ def render_report(results: Results, pairs: Iterable[Pair], *, title: str, summar
         plots=list(_plots(results)),
         cards=cards,
         lead=lead,
+        aside=aside,
         settings=settings_tables(results),
     )
 

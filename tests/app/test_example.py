@@ -3,12 +3,12 @@
 import numpy as np
 from PIL import Image
 
-from onlymymodel.app.example import FOLDER, VIEWS, example
 from onlymymodel.app.model_answers import CHANNELS
 from onlymymodel.app.uploaded_photo import AMPLIFY
 from onlymymodel.app.visibility import limits_at, stop_of
 from onlymymodel.data.pixels import to_tensor
 from onlymymodel.evaluate.images import amplify_difference
+from onlymymodel.example import FOLDER, VIEWS, example
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.measure import measure
 from onlymymodel.protect.budget.strengths import DEFAULT, STRENGTHS
