@@ -5,8 +5,9 @@ from PIL import Image
 
 from onlymymodel.cli.main import main
 from onlymymodel.demo import BUNDLED
+from onlymymodel.evaluate.html import data_uri
 from onlymymodel.evaluate.results_file import read_results
-from onlymymodel.example import example
+from onlymymodel.example import ExampleView, example, example_picture
 from onlymymodel.protect.photo_record import PhotoManifest
 from onlymymodel.surrogates import zoo
 
@@ -28,7 +29,9 @@ def test_the_demo_protects_judges_and_shows(tmp_path: Path, capsys: pytest.Captu
         assert row.model in printed
     page = (out / "report.html").read_text(encoding="utf-8")
     assert len(page.encode()) < 2_000_000
-    assert page.count("data:image/webp") == 2  # the real photo
+    shown: tuple[ExampleView, ...] = ("before", "after")
+    for view in shown:
+        assert data_uri(example_picture(view), "webp") in page
     for row in example()["channels"][0]["answers"]:
         assert row["model"] in page
     for record in records:
