@@ -241,7 +241,7 @@ def test_workers_cannot_load_objects(usual: Protector, tmp_path: Path) -> None:
         ({"authorized": bare()}, r"preprocessing of the network Linear is not known: pass wrap_network\(net, mean="),
         ({"surrogates": [ClassifierBlackBox(theirs())]}, "is a black box: it can judge, not guide"),
         ({"surrogates": [3]}, "a model is a URI, a Classifier or, as a judge, a BlackBox, not int"),
-        ({"surrogates": []}, "name at least one surrogate"),
+        ({"surrogates": []}, "name at least one stand-in"),
         ({"authorized": MINE}, "runs code of your own"),
         ({"attack": "python:outside_attacks:Fgsm", "recipe": "exact"}, "add --allow-python"),
         ({"strength": "low"}, "strength 'low' and epsilon 16 are both given"),

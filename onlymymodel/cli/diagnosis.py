@@ -39,6 +39,8 @@ EXTRAS = {
     "app": ("starlette", "uvicorn"),
     "dp": ("opacus",),
     "heif": ("pillow_heif",),
+    "parquet": ("pyarrow",),
+    "rekognition": ("boto3",),
     "s3": ("s3fs",),
     "gcs": ("gcsfs",),
     "sign": ("cryptography",),

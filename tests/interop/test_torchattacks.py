@@ -66,7 +66,7 @@ def test_several_surrogates_with_other_classes_are_misled_together() -> None:
 
 
 def test_without_a_surrogate_there_is_nothing_to_attack() -> None:
-    with pytest.raises(UserError, match="at least one surrogate"):
+    with pytest.raises(UserError, match="at least one stand-in"):
         run_attack(
             LoadedAttack.of(TorchattacksAttack(ATTACKS["PGD"])),
             attack_batch(to_float(photos(1)), torch.tensor([0])),
