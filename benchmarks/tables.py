@@ -30,6 +30,7 @@ PAGES = (
     ROOT / "docs" / "measured.md",
     ROOT / "docs" / "parties.md",
     ROOT / "docs" / "guide" / "audits.md",
+    ROOT / "docs" / "guide" / "protect.md",
     ROOT / "docs" / "tutorials" / "cluster.md",
     RESULTS / "README.md",
 )
