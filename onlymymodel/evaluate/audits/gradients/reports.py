@@ -47,7 +47,9 @@ def gradient_reports(
         network: (B,C,S,S) in [0,1] -> (B,classes) logits; smooth activations give gradients that can be matched.
         pictures: see `GradientRelease`.
         mode: see `GradientRelease`.
-        batch, local_steps, local_rate: see `GradientRelease`.
+        batch: see `GradientRelease`.
+        local_steps: see `GradientRelease`.
+        local_rate: see `GradientRelease`.
         restarts: number of initializations of every attack beyond the first, more than its own number of them.
         attacks: names from `ATTACKS`, or settings of one's own.
         defenses: texts for `parse_defense`.
