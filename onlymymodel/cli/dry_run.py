@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from onlymymodel.cli.checks import CheckedPhotos
 from onlymymodel.cli.interrupt import exit_on_interrupt
+from onlymymodel.cli.known import check_known_photos
 from onlymymodel.evaluate.text import replace_unprintable
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard
         from onlymymodel.cli.engine import number_of_workers
         from onlymymodel.progress import remark
         from onlymymodel.protect.folder import Job
-        from onlymymodel.protect.known import check_known
         from onlymymodel.protect.limits import Limits
         from onlymymodel.protect.plan import plan_folder, time_photo
         from onlymymodel.runtime import configure, pick_device
@@ -52,7 +52,7 @@ def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard
     context, heldout = settings.load(device=device, allow_python=arguments.allow_python, progress=True)
     warn_assumed((context.authorized, *context.surrogates, *heldout))
     limits = Limits.of(context, arguments.memory, arguments.time_limit, number_of_workers(arguments.workers, device))
-    check_known(context, [entry.file for entry in checked.photos], limits)
+    check_known_photos(context, [entry.file for entry in checked.photos], limits, accepted=arguments.i_know)
     labels = checked.find_labels(context.authorized.card)
     uris = settings.uris_from(places.store.base)
     job = Job(

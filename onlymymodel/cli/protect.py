@@ -18,6 +18,7 @@ from onlymymodel.cli.flags import (
     add_run_file,
 )
 from onlymymodel.cli.interrupt import exit_on_interrupt
+from onlymymodel.cli.known import add_i_know, check_known_photos
 from onlymymodel.cli.parser import Parser
 from onlymymodel.cli.recorded_command import recorded_command
 from onlymymodel.data.stores.address import parse_place
@@ -56,6 +57,7 @@ def add_flags(parser: Parser) -> None:
     photos.add_argument("--dry-run", action="store_true", help=plan)
     models = parser.add_argument_group("models, by their URIs (see omm models)")
     add_models(models, "; writes DST/report.html")
+    add_i_know(models)
     add_budget(parser.add_argument_group("budget, region and recipe"))
     files = parser.add_argument_group("files")
     add_files(files)
@@ -116,7 +118,6 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
         from onlymymodel.evaluate.judges import judges_for
         from onlymymodel.evaluate.terminal_table import to_text
         from onlymymodel.protect.folder import Job, protect_folder
-        from onlymymodel.protect.known import check_known
         from onlymymodel.protect.limits import Limits
         from onlymymodel.protect.seal import seal_folder
         from onlymymodel.protect.signing import read_signer
@@ -130,7 +131,7 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
     warn_assumed((context.authorized, *context.surrogates, *heldout))
     workers = workers_of(arguments, settings, context)
     limits = Limits.of(context, arguments.memory, arguments.time_limit, 1 if workers is None else workers.count)
-    check_known(context, [entry.file for entry in checked.photos], limits)
+    check_known_photos(context, [entry.file for entry in checked.photos], limits, accepted=arguments.i_know)
     job = Job(
         source=places.source,
         out=places.out,

@@ -21,6 +21,7 @@ from onlymymodel.cli.flags import (
     positive,
 )
 from onlymymodel.cli.interrupt import exit_on_interrupt
+from onlymymodel.cli.known import add_i_know, check_known_photos
 from onlymymodel.cli.parser import Parser
 from onlymymodel.cli.recorded_command import recorded_command
 from onlymymodel.errors import UserError
@@ -56,7 +57,9 @@ def add_flags(parser: Parser) -> None:
     photos.add_argument("--labels", metavar="CSV", help="as for omm protect")
     add_run_file(photos)
     _add_target(parser.add_argument_group("search"))
-    add_models(parser.add_argument_group("models, by their URIs (see omm models)"))
+    models = parser.add_argument_group("models, by their URIs (see omm models)")
+    add_models(models)
+    add_i_know(models)
     add_budget(
         parser.add_argument_group("budget, region and recipe (omit --epsilon and --strength: they are searched)")
     )
@@ -192,7 +195,6 @@ def _tuning(
     """
     from onlymymodel.evaluate.judges import judges_for
     from onlymymodel.evaluate.tune.tune import Tuning
-    from onlymymodel.protect.known import check_known
     from onlymymodel.protect.limits import Limits
     from onlymymodel.runtime import pick_device
 
@@ -200,7 +202,7 @@ def _tuning(
     context, heldout = settings.load(device=device, allow_python=arguments.allow_python, progress=True)
     warn_assumed((context.authorized, *context.surrogates, *heldout))
     limits = Limits.of(context, arguments.memory, arguments.time_limit)
-    check_known(context, [entry.path for entry in checked.photos], limits)
+    check_known_photos(context, [entry.path for entry in checked.photos], limits, accepted=arguments.i_know)
     return Tuning(
         source=arguments.photos,
         out=arguments.out,

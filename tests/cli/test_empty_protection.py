@@ -80,8 +80,16 @@ def test_a_bundled_model_is_refused_where_it_knows_nothing(tmp_path: Path, capsy
         assert main([command, str(photos), "--out", str(tmp_path / command), *models, *judge]) == 2
         error = capsys.readouterr().err
         assert error.startswith(refused)
-        assert error.endswith("; name the model that must still read these photos as the authorized one\n")
+        assert error.endswith(
+            "; name the model that must still read these photos as the authorized one, or add --i-know\n"
+        )
         assert not (tmp_path / command).exists()
+    quick = ["--recipe", "exact", "--steps", "1", "--i-know"]
+    assert main(["protect", str(photos), "--out", str(tmp_path / "known"), *models, "--quiet", *quick]) in (0, 1)
+    error = capsys.readouterr().err
+    assert error.startswith(refused)
+    assert "; going on, since --i-know was given\n" in error
+    assert len(PhotoManifest(tmp_path / "known").load()) == 4
     words = ["evaluate", "--original", str(photos), "--protected", str(photos), *models, *judge]
     assert main([*words, "--out", str(tmp_path / "e")]) == 0  # measured nevertheless
     assert capsys.readouterr().err.startswith(refused)

@@ -1,0 +1,38 @@
+"""Photos of a kind that a bundled model does not know: refused, or named in a warning with `--i-know`."""
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from onlymymodel.errors import UserError
+
+if TYPE_CHECKING:
+    from onlymymodel.data.regular_file import Readable
+    from onlymymodel.protect.context import Context
+    from onlymymodel.protect.limits import Limits
+
+log = logging.getLogger(__name__)
+
+
+def add_i_know(group: Any) -> None:
+    """Add `--i-know`."""
+    told = "go on where a bundled model (zoo:) is authorized for photos of a kind that it does not know"
+    group.add_argument("--i-know", action="store_true", help=told)
+
+
+def check_known_photos(
+    context: "Context", photos: "Sequence[Readable]", limits: "Limits", *, accepted: bool = False
+) -> None:
+    """Refuse photos that a bundled authorized model does not know, or warn of them if that is accepted.
+
+    Raises:
+        UserError: see `onlymymodel.protect.known.check_known`.
+    """
+    from onlymymodel.protect.known import check_known
+
+    try:
+        check_known(context, photos, limits)
+    except UserError as error:
+        if not accepted:
+            raise UserError(f"{error}, or add --i-know") from error
+        log.warning("%s; going on, since --i-know was given", error)
