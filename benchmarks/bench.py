@@ -61,8 +61,8 @@ BENCHMARKS = {
         "what the authorized model keeps through 27 deployments",
         (
             "--limit 48 --recipes default",
-            "--limit 16 --recipes exact",
-            "--limit 16 --teams mobilenet_v2 --recipes ens fmd",
+            "--limit 16 --teams resnet50 vit_tiny --recipes exact",
+            "--limit 48 --teams mobilenet_v2 --recipes exact ens fmd",
             "--limit 48 --teams mobilenet_v2 --recipes default --budgets ssim-0.95",
             "--limit 16 --teams mobilenet_v2 --recipes default --budgets 4",
             "--limit 16 --teams resnet50 --recipes default --budgets ssim-0.95",
