@@ -1,4 +1,4 @@
-"""Which claims of the papers behind the audits hold in results/audits/, as a list for docs/guide/audits.md."""
+"""Compare claims of the papers behind the audits with results/audits/, as a list for docs/guide/audits.md."""
 
 from collections.abc import Callable
 from typing import Any

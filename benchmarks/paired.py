@@ -14,7 +14,7 @@ RESAMPLES, SEED = 10_000, 0
 
 
 class PairedDifference(NamedTuple):
-    """How much more of the photos judges read after one run than after another.
+    """Difference between two runs in the share of the photos that judges read, the second subtracted from the first.
 
     Attributes:
         mean: of the difference, over the photos.

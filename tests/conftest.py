@@ -156,3 +156,13 @@ def visit(browser: "Browser", url: str) -> Iterator["Visit"]:
     visit = Visit(browser, url)
     yield visit
     visit.context.close()
+
+
+@pytest.fixture
+def memory_store() -> Iterator[None]:
+    """Empty the store `memory://` after the test."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    yield
+    MemoryFileSystem.store.clear()
+    MemoryFileSystem.pseudo_dirs[:] = [""]

@@ -26,9 +26,8 @@ from onlymymodel.app.session import Session, Sessions
 from onlymymodel.app.uploaded_photo import MAX_BYTES, VIEWS, UploadedPhoto, View
 from onlymymodel.app.worker import run_session
 from onlymymodel.errors import UserError
-from onlymymodel.example import FOLDER as EXAMPLE
 from onlymymodel.example import VIEWS as EXAMPLE_VIEWS
-from onlymymodel.example import example
+from onlymymodel.example import example, example_picture
 
 MAX_JSON = 100_000  # bytes
 CHUNK_SECONDS, BODY_SECONDS = 30.0, 600.0  # until the next part of an upload, and for all of it
@@ -131,7 +130,7 @@ async def _example_view(request: Request) -> Response:
     view = request.path_params["view"]
     if view not in EXAMPLE_VIEWS:
         raise HTTPException(404, "there is no such view")
-    return FileResponse(EXAMPLE / f"{view}.webp", media_type="image/webp")
+    return Response(await run_in_threadpool(example_picture, view), media_type="image/webp")
 
 
 async def _static(request: Request) -> Response:

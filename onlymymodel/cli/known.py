@@ -26,13 +26,12 @@ def check_known_photos(
     """Refuse photos that a bundled authorized model does not know, or warn of them if that is accepted.
 
     Raises:
-        UserError: see `onlymymodel.protect.known.check_known`.
+        UserError: it does not know them, and that is not accepted.
     """
-    from onlymymodel.protect.known import check_known
+    from onlymymodel.protect.known import ADVICE, unknown_photos
 
-    try:
-        check_known(context, photos, limits)
-    except UserError as error:
-        if not accepted:
-            raise UserError(f"{error}, or add --i-know") from error
-        log.warning("%s; going on, since --i-know was given", error)
+    unknown = unknown_photos(context, photos, limits)
+    if unknown and not accepted:
+        raise UserError(f"{unknown}; {ADVICE}, or add --i-know")
+    if unknown:
+        log.warning("%s; going on, since --i-know was given", unknown)

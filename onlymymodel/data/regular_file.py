@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from io import BufferedReader
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 # O_BINARY exists on Windows only; the others do not exist there
@@ -17,6 +17,22 @@ _NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # opening a pipe would wait until somet
 _CHUNK = 1 << 20  # bytes of a file that grows that are read at once
 # a pixel has at most four channels of 16 bits; the rest is room for metadata, previews and a short film behind a photo
 _BYTES_PER_PIXEL, _BYTES_BESIDE_PIXELS = 8, 64 << 20
+
+
+class NamedByKey:
+    """The name and suffix of a `StoredFile`, from its key."""
+
+    key: str
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.key.rpartition("/")[2]
+
+    @property
+    def suffix(self) -> str:
+        """The end of its name, from the last dot."""
+        return PurePosixPath(self.name).suffix
 
 
 class StoredFile(Protocol):

@@ -1,4 +1,4 @@
-"""Where the originals of a run are: a folder or file of this machine, a store, or rows of Parquet files."""
+"""Open the source of a run: a folder or file of this machine, a folder of a store, or rows of Parquet files."""
 
 from __future__ import annotations
 

@@ -136,11 +136,10 @@ def _write_page(
     labels: Mapping[str, int],
     aside: Aside | None,
 ) -> None:
-    from onlymymodel.evaluate.report import write_report
+    from onlymymodel.evaluate.report import render_report, write_report
 
     largest = max(distortion.linf for run in results.runs for distortion in run.distortion)
-    write_report(
-        target / PAGE,
+    page = render_report(
         results,
         islice(read_pairs(photos, folders, labels), PHOTOS_SHOWN),
         title="onlymymodel",
@@ -148,6 +147,7 @@ def _write_page(
         amplify=max(1, round(HALF_SCALE / max(largest, 1))),
         aside=aside,
     )
+    write_report(target / PAGE, page)
 
 
 def _summary(results: Results, folders: Sequence[ProtectedFolder]) -> str:

@@ -51,19 +51,9 @@ class ReportPlot:
     description: str
 
 
-def write_report(
-    path: Path,
-    results: Results,
-    pairs: Iterable[Pair],
-    *,
-    title: str,
-    summary: str,
-    amplify: int = 8,
-    aside: Aside | None = None,
-) -> None:
-    """Write the page of `render_report`. Raises ValueError as it does, and OSError where the file cannot be written."""
-    html = render_report(results, pairs, title=title, summary=summary, amplify=amplify, aside=aside)
-    write_atomic(path, encodable(html).encode())
+def write_report(path: Path, page: str) -> None:
+    """Write a page of `render_report`. Raises OSError where the file cannot be written."""
+    write_atomic(path, encodable(page).encode())
 
 
 def render_report(

@@ -272,6 +272,14 @@ def _misread_faces(
         (face, face.authorized) for face in record.faces or () if face.authorized is not None and face.area == "changed"
     ]
     landmarks = find_same_faces(pixels, [face.box for face, _ in changed])
+    found = [(face, points) for (face, _), points in zip(changed[1:], landmarks[1:], strict=True) if points is not None]
+    names = tuple(dict.fromkeys(name for face, _ in found for name in face.promised))
+    margins = DeployedMargins(context.authorized, names).measure_faces(
+        pixels, [(face.label, points) for face, points in found]
+    )
+    for (face, _), through in zip(found, margins, strict=True):
+        for lost in _lost({name: margin for name, margin in through.items() if name in face.promised}):
+            yield f"the authorized model misreads the face of {face.label_name} through {lost}"
     # the first face is checked with the whole photo
     for (face, answers), points in zip(changed[1:], landmarks[1:], strict=True):
         if points is None:
@@ -280,9 +288,6 @@ def _misread_faces(
         answer = predict_face(pixels, points, face.label, photo_predictions, context).authorized
         if answer != face.label and answers.margin_after is not None and answers.margin_after >= MARGIN_TOLERANCE:
             yield f"the authorized model reads {answer} at the face of {face.label_name}"
-        margins = DeployedMargins(context.authorized, tuple(face.promised)).measure(pixels, face.label, None, points)
-        for lost in _lost(margins):
-            yield f"the authorized model misreads the face of {face.label_name} through {lost}"
 
 
 def _differs_outside_region(clean: Tensor, pixels: Tensor, record: PhotoRecord) -> bool:

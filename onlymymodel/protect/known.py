@@ -16,6 +16,8 @@ from onlymymodel.protect.context import Context
 from onlymymodel.protect.limits import UNLIMITED, Limits
 from onlymymodel.surrogates.known_pictures import is_bundled, sample, unknown_pictures, unknown_pixels
 
+ADVICE = "name the model that must still read these photos as the authorized one"
+
 
 def check_known(context: Context, photos: Sequence[Readable], limits: Limits = UNLIMITED) -> None:
     """Check the files of photos.
@@ -28,15 +30,21 @@ def check_known(context: Context, photos: Sequence[Readable], limits: Limits = U
     Raises:
         UserError: see `unknown_pictures`.
     """
+    _refuse(unknown_photos(context, photos, limits))
+
+
+def unknown_photos(context: Context, photos: Sequence[Readable], limits: Limits = UNLIMITED) -> str:
+    """Return in one sentence that a bundled authorized model does not know the photos; "" if it does, or is another.
+
+    See `check_known` for the arguments.
+    """
     if not is_bundled(context.authorized.card.uri):
-        return
-    _refuse(
-        unknown_pictures(
-            context.authorized.card.uri,
-            [path for path in sample(photos) if _is_inside(path, context, limits)],
-            max_pixels=context.max_pixels,
-            first_frame=context.first_frame,
-        )
+        return ""
+    return unknown_pictures(
+        context.authorized.card.uri,
+        [path for path in sample(photos) if _is_inside(path, context, limits)],
+        max_pixels=context.max_pixels,
+        first_frame=context.first_frame,
     )
 
 
@@ -73,4 +81,4 @@ def _is_inside(path: Readable, context: Context, limits: Limits) -> bool:
 
 def _refuse(unknown: str) -> None:
     if unknown:
-        raise UserError(f"{unknown}; name the model that must still read these photos as the authorized one")
+        raise UserError(f"{unknown}; {ADVICE}")

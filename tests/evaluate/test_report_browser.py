@@ -8,7 +8,7 @@ from patience import PATIENCE
 from playwright.sync_api import Browser, BrowserContext, Locator, Page
 from results_toys import hostile_results, toy_pictures, toy_results, with_gallery
 
-from onlymymodel.evaluate.report import write_report
+from onlymymodel.evaluate.report import render_report, write_report
 from onlymymodel.evaluate.results import Results
 
 
@@ -24,7 +24,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _write(path: Path, results: Results) -> None:
     pictures = toy_pictures(results, (80, 120, 3))
-    write_report(path, results, pictures, title="onlymymodel", summary="4 photos.")
+    write_report(path, render_report(results, pictures, title="onlymymodel", summary="4 photos."))
 
 
 class Visit:

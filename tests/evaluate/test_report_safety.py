@@ -13,7 +13,7 @@ from results_toys import HOSTILE, Page, alone, hostile_results, toy_page, toy_pi
 
 from onlymymodel.evaluate import report_photos
 from onlymymodel.evaluate.harness import Pair
-from onlymymodel.evaluate.report import HEAT_COLORS, heat_steps, write_report
+from onlymymodel.evaluate.report import HEAT_COLORS, heat_steps, render_report, write_report
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_hostile_names_stay_text(page: Page, hostile_page: Page) -> None:
 @pytest.mark.slow
 def test_undecodable_names_are_replaced(tmp_path: Path) -> None:
     results = hostile_results()
-    write_report(tmp_path / "report.html", results, toy_pictures(results), title="caf\udce9", summary="")
+    write_report(tmp_path / "report.html", render_report(results, toy_pictures(results), title="caf\udce9", summary=""))
     prose = Page((tmp_path / "report.html").read_text(encoding="utf-8")).prose()
     assert "caf?.png" in prose
 
@@ -137,7 +137,9 @@ def test_report_is_reproducible_and_replaces_an_older_one(page: Page, tmp_path: 
     (tmp_path / "report.html").write_text("old")
     results = toy_results()
     for path in (tmp_path / "report.html", tmp_path / "deep" / "folder" / "report.html"):
-        write_report(path, results, toy_pictures(results), title="A <title>", summary="4 of 4 photos & no more.")
+        write_report(
+            path, render_report(results, toy_pictures(results), title="A <title>", summary="4 of 4 photos & no more.")
+        )
         assert path.read_bytes() == page.text.encode()
 
 
@@ -153,5 +155,5 @@ def test_pictures_of_other_results_are_refused(tmp_path: Path) -> None:
         ([replace(shown[0], original=shown[0].original[:-1])], "one.png are not of one size"),
     ):
         with pytest.raises(ValueError, match=words):
-            write_report(tmp_path / "report.html", toy, pictures, title="", summary="")
+            write_report(tmp_path / "report.html", render_report(toy, pictures, title="", summary=""))
     assert not list(tmp_path.iterdir())

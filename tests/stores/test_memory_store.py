@@ -2,7 +2,6 @@
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,14 +20,7 @@ from onlymymodel.protector import Protector
 
 SOURCE, OUT = "memory://bucket/photos", "memory://bucket/protected"
 
-
-@pytest.fixture(autouse=True)
-def _empty_memory() -> Iterator[None]:
-    from fsspec.implementations.memory import MemoryFileSystem
-
-    yield
-    MemoryFileSystem.store.clear()
-    MemoryFileSystem.pseudo_dirs[:] = [""]
+pytestmark = pytest.mark.usefixtures("memory_store")
 
 
 @pytest.fixture

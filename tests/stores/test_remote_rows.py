@@ -1,6 +1,5 @@
 """Rows of Parquet files in stores, and addresses of the Hugging Face Hub where it cannot be reached."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,7 @@ from onlymymodel.data.stores.remote import open_remote
 
 SOURCE, OUT = "memory://bucket/rows", "memory://bucket/protected"
 
-
-@pytest.fixture(autouse=True)
-def _empty_memory() -> Iterator[None]:
-    from fsspec.implementations.memory import MemoryFileSystem
-
-    yield
-    MemoryFileSystem.store.clear()
-    MemoryFileSystem.pseudo_dirs[:] = [""]
+pytestmark = pytest.mark.usefixtures("memory_store")
 
 
 @pytest.fixture

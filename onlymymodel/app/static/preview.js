@@ -61,6 +61,7 @@ export class Preview {
     this.table = table;
     [this.photo, this.bound, this.grain] = [photo, bound, grain].map((image) => pixels(image, width, height));
     this.area = faces && pixels(faces, width, height).data;
+    this.found = !this.area || this.area.some((value, at) => at % 4 === 0 && value > 0);
     this.ready = true;
     this.draw();
   }
@@ -101,13 +102,12 @@ export class Preview {
   tell(mode, level) {
     const size = level ? `by up to about ${level}/255` : "by less than 1/255";
     const where = (this.evenly ? "everywhere" : "beside texture; by an eighth of it in smooth parts") + (this.area ? ", in the faces alone" : "");
-    const found = !this.area || this.area.some((value, at) => at % 4 === 0 && value > 0);
     const words = {
       where: `Colored: where the photo may change, ${size} ${where}.`,
       look: `Random noise of that size, ${size} ${where}. The change itself is found later, and is about as visible.`,
       photo: "The photo as it is.",
     };
-    if (!found) words.where = words.look = "No face was found: with this region the photo is skipped.";
+    if (!this.found) words.where = words.look = "No face was found: with this region the photo is skipped.";
     by("preview-told").textContent = words[mode];
     this.canvas.setAttribute("aria-label", `${this.name}. ${words[mode]}`);
   }

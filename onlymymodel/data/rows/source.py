@@ -10,6 +10,7 @@ from typing import cast
 
 from onlymymodel.data.entry import Entry, is_usual_path
 from onlymymodel.data.file_kinds import reason_passed_over
+from onlymymodel.data.regular_file import NamedByKey
 from onlymymodel.data.rows.parquet import SUFFIX, ParquetTable
 from onlymymodel.data.stores.errors import as_user_errors
 from onlymymodel.data.stores.looked import Looked
@@ -22,7 +23,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class RowFile:
+class RowFile(NamedByKey):
     """The picture of a row; a `StoredFile`.
 
     Attributes:
@@ -36,16 +37,6 @@ class RowFile:
     table: int
     row: int
     key: str
-
-    @property
-    def name(self) -> str:
-        """The last part of its path."""
-        return self.key.rpartition("/")[2]
-
-    @property
-    def suffix(self) -> str:
-        """The end of its name, from the last dot."""
-        return PurePosixPath(self.name).suffix
 
     @property
     def stamp(self) -> str | None:

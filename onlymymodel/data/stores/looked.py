@@ -1,4 +1,4 @@
-"""What the photos of a source are, as far as an earlier scan or run has looked at them."""
+"""Recall what earlier scans and runs found in the files of a source, as long as their stamps are the same."""
 
 from __future__ import annotations
 

@@ -9,9 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from onlymymodel.data.regular_file import NamedByKey
 from onlymymodel.data.stores.address import parse_address
 from onlymymodel.data.stores.client import open_client
 from onlymymodel.data.stores.errors import as_user_errors, reasons
@@ -27,7 +28,7 @@ _CHANGED = ("LastModified", "last_modified", "mtime", "modified", "updated", "cr
 
 
 @dataclass(frozen=True)
-class RemoteFile:
+class RemoteFile(NamedByKey):
     """An object below a folder of a store; a `StoredFile`.
 
     Attributes:
@@ -43,16 +44,6 @@ class RemoteFile:
     size: int
     stamp: str | None
     head: bytes = b""
-
-    @property
-    def name(self) -> str:
-        """The last part of its path."""
-        return self.key.rpartition("/")[2]
-
-    @property
-    def suffix(self) -> str:
-        """The end of its name, from the last dot."""
-        return PurePosixPath(self.name).suffix
 
     def open(self) -> io.BufferedReader:
         """Open it for reading; parts are transferred when they are read. Reading raises OSError."""
