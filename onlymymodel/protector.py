@@ -142,7 +142,6 @@ class Protector:
         settings.check_models()
         if loaded is None and settings.recipe.attack:
             loaded = load_attack(settings.recipe.attack, allow_python=allow_python)
-        self.settings: RunSettings = settings
         self._device, self._allow_python = pick_device(device), allow_python
         self._heldout = with_objects(settings.heldout, heldout)
         self._models = [
@@ -151,6 +150,7 @@ class Protector:
         ]
         classifiers = [load_classifier(model, self._device, allow_python) for model in self._models]
         self.context: Context = settings.context(classifiers[0], classifiers[1:], loaded)
+        self.settings: RunSettings = replace(settings, recipe=self.context.recipe)  # for workers: with its precision
         self.limits = Limits.of(self.context, size, time_limit)
 
     def protect(

@@ -20,11 +20,12 @@ def configure() -> None:
     Denormals are flushed to zero: late in an optimization gradients shrink below 1e-38, and CPUs handle such
     numbers in microcode (forward + backward of ViT, MobileNet and SqueezeNet ran 3 to 10 times slower).
     Gradients that small never change a sign step. cuDNN is asked for deterministic kernels, so that a resumed
-    run writes the same bytes.
+    run writes the same bytes, and products of matrices in float32 are not rounded to TF32, see `networks_in`.
     """
     torch.set_flush_denormal(True)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -44,6 +45,16 @@ def pick_device(name: str = "auto") -> torch.device:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"device {name!r} cannot be used here: {reason}") from error
     return device
+
+
+def native_bfloat16(device: torch.device) -> str:
+    """Return what in a device computes in bfloat16, such as `avx512_bf16`; "" where it is emulated or not known."""
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        return f"compute capability {major}.{minor}" if major >= 8 else ""
+    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
+        return "avx512_bf16"
+    return "amx" if device.type == "cpu" and torch.cpu._is_amx_tile_supported() else ""
 
 
 def environment(device: torch.device | None = None) -> dict[str, Any]:

@@ -166,17 +166,19 @@ class RunSettings:
         Raises:
             UserError: a model fails a check, see `onlymymodel.surrogates.checks.check_models`.
         """
+        from onlymymodel.protect.attack.precision import resolve_precision
         from onlymymodel.protect.context import Context
         from onlymymodel.protect.region import Region
         from onlymymodel.surrogates.checks import check_models
 
         check_models(authorized, surrogates)
         kind = self.region if self.region in WITHOUT_MASKS else "mask"
+        recipe, reason = resolve_precision(self.recipe, authorized.mean.device)
         return Context(
             authorized=authorized,
             surrogates=tuple(surrogates),
             budget=self.budget,
-            recipe=self.recipe,
+            recipe=recipe,
             format=self.format,
             metadata=self.metadata,
             max_pixels=self.max_pixels,
@@ -185,6 +187,7 @@ class RunSettings:
             exclude=self.exclude,
             region=Region(cast(RegionKind, kind), self.no_face, self.faces),
             attack=attack,
+            precision_reason=reason,
         )
 
     def load_judges(

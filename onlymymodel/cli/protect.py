@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,6 +129,7 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
     settings = checked.settings.complete()
     device = pick_device(arguments.device)
     context, heldout = settings.load(device=device, allow_python=arguments.allow_python, progress=True)
+    settings = replace(settings, recipe=context.recipe)  # for workers: its precision is decided
     warn_assumed((context.authorized, *context.surrogates, *heldout))
     workers = workers_of(arguments, settings, context)
     limits = Limits.of(context, arguments.memory, arguments.time_limit, 1 if workers is None else workers.count)

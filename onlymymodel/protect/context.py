@@ -22,7 +22,8 @@ class Context:
         authorized: the model that has to read the protected photos.
         surrogates: the models that the attack misleads.
         budget: how much a photo may change.
-        recipe: settings of the optimizer.
+        recipe: settings of the optimizer, whose precision is not `auto`.
+        precision_reason: see `resolve_precision`.
         format: format of the written files; both are lossless.
         metadata: what the written files keep of EXIF: all that is harmless, all of that but the location, or nothing.
         keep_makernotes: keep the maker notes of EXIF, too, which may hold the unprotected photo.
@@ -45,6 +46,7 @@ class Context:
     region: Region = WHOLE
     exclude: tuple[str, ...] = ()
     attack: LoadedAttack | None = None
+    precision_reason: str = ""
 
     @property
     def reads_faces(self) -> bool:

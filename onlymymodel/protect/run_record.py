@@ -137,11 +137,24 @@ def write(
         UserError: the folder was made with other settings, or is not empty and has no `run.json`.
     """
     if (out / NAME).exists():
-        if _digest(read(out).settings, COMPARED) != _digest(describe(context, batch_size), COMPARED):
+        there, here = read(out).settings, describe(context, batch_size)
+        if _digest(there, COMPARED) != _digest(here, COMPARED):
+            _check_precision(out, there, here, context.precision_reason)
             raise UserError(f"{out} was made with other models or settings ({NAME} says which); {START_AGAIN}")
         return
     check_ours(out)
     write_atomic(out / NAME, to_bytes(context, batch_size, uris, source, rows=rows))
+
+
+def _check_precision(out: Path, there: Mapping[str, Any], here: Mapping[str, Any], reason: str) -> None:
+    """Say so where two settings differ only by what `--precision auto` has become, for a reason. Raises UserError."""
+    precision = there["recipe"]["precision"]
+    with_precision = {**here, "recipe": {**here["recipe"], "precision": precision}}
+    if reason and _digest(there, COMPARED) == _digest(with_precision, COMPARED):
+        raise UserError(
+            f"{out} was made with precision {precision}, and auto is {here['recipe']['precision']} here, as {reason}: "
+            f"give --precision {precision} to go on, or another --out"
+        )
 
 
 def to_bytes(context: Context, batch_size: int, uris: Mapping[str, Any], source: str, *, rows: bool = False) -> bytes:
@@ -157,6 +170,7 @@ def to_bytes(context: Context, batch_size: int, uris: Mapping[str, Any], source:
         "source": source,
         **({"rows": True} if rows else {}),
         **({"assumed": assumed} if assumed else {}),
+        **({"precision_reason": context.precision_reason} if context.precision_reason else {}),
         "ssim": SSIM_DEFINITION,
         **({"bounds": bounds} if bounds else {}),
         "environment": environment(context.device),

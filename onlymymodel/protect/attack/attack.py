@@ -12,6 +12,7 @@ from onlymymodel.protect.attack.deployed_margins import DeployedMargins, readabl
 from onlymymodel.protect.attack.external_load import LoadedAttack
 from onlymymodel.protect.attack.external_run import run_attack
 from onlymymodel.protect.attack.optimizer import OnStep, Proposal, models_in_use, optimize
+from onlymymodel.protect.attack.precision import resolve_precision
 from onlymymodel.protect.attack.quantize import Quantized, quantize_and_repair
 from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.attack.targets import apply_target_class, attack_classes
@@ -79,6 +80,7 @@ def protect_batch(
         UserError: the attack is not the one that the recipe names, or the recipe needs a surrogate, a layer or a target
             class that is missing.
     """
+    recipe, _ = resolve_precision(recipe, pixels.device)
     with torch.no_grad():
         predictions = [answer_logits(model, Look(pixels)).argmax(1) for model in surrogates]
     away = attack_classes(labels, predictions, authorized, surrogates, recipe)

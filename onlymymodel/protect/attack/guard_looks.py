@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from onlymymodel.protect.attack.differentiable_channels import Transform, resize
 from onlymymodel.protect.attack.guard import margin
 from onlymymodel.protect.attack.jpeg import jpeg
+from onlymymodel.protect.attack.precision import full_float32
 from onlymymodel.protect.budget.filters import gaussian
 from onlymymodel.surrogates.classifier import Classifier
 
@@ -67,8 +68,7 @@ class GuardLooks:
         return least, total
 
     def _logits(self, pixels: Tensor, generators: Sequence[Generator], landmarks: Tensor | None) -> Tensor:
-        # in float32 whatever the networks' precision: a codec in 16 bits is another codec
-        with torch.autocast(pixels.device.type, enabled=False):
+        with full_float32(pixels.device):
             crops = self._crops(pixels, generators, landmarks)
         return self.authorized.logits(torch.cat(crops))
 

@@ -13,6 +13,7 @@ from onlymymodel.protect.attack.guard import Guard, steer
 from onlymymodel.protect.attack.guard_looks import GuardLooks
 from onlymymodel.protect.attack.model_inputs import ModelInputs, jitter_landmarks, normalize_gradient
 from onlymymodel.protect.attack.objective import make_objective
+from onlymymodel.protect.attack.precision import networks_in
 from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.attack.tables import OBJECTIVES
 from onlymymodel.protect.budget.batch import BatchBudget
@@ -77,7 +78,6 @@ def optimize(
     models = models_in_use(authorized, surrogates, recipe)
     budget = BatchBudget(batch.budgets, batch.originals, batch.mask)
     device = batch.originals.device
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
 
     delta = _start(batch, budget, recipe)
     fallback, velocity = torch.zeros_like(delta), torch.zeros_like(delta)
@@ -95,12 +95,12 @@ def optimize(
         if recipe.nesterov:
             ahead = inputs.at(photos + (step_size * recipe.momentum).to(delta) * velocity[rows])
 
-        with autocast:
+        with networks_in(recipe.precision, device):
             gradient, max_confidence = objective.gradient(ahead, rows, generators)
         gradient = normalize_gradient(gradient)
         kept = torch.ones_like(max_confidence, dtype=torch.bool)
         if recipe.guard:
-            with autocast:
+            with networks_in(recipe.precision, device):
                 margins, margin_gradient = guard.margin(inputs, rows)
                 least, looks_gradient = looks.margins(photos, rows, generators, landmarks)
             kept, low = torch.minimum(margins, least) >= recipe.kappa, margins < recipe.kappa

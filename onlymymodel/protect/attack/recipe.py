@@ -12,7 +12,7 @@ from onlymymodel.protect.attack.tables import OBJECTIVES, VIEWS
 from onlymymodel.surrogates.deployments import GROUPS, expand_groups
 
 Push = Literal["label", "own"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16"]
 # fields that earlier versions did not have, with the values that they stand for there: left out of the JSON at these
 # values, so that the hashes of earlier recipes stay the same
 ADDED_LATER: dict[str, Any] = {"smooth": 0.0, "guard_looks": 0, "guard_weight": 2.0, "keep_through": [], "attack": ""}
@@ -110,7 +110,9 @@ class Recipe:
         512, "photos whose short side is longer are optimized at this one, and the change is scaled up"
     )
     precision: Precision = _setting(
-        "float32", "precision of the networks while optimizing; written files are always checked in float32"
+        "float32",
+        "precision of the networks while optimizing (auto: bfloat16 where the device computes in it natively, else "
+        "float32); written files are always checked in float32",
     )
     attack: str = _setting(
         "",
