@@ -26,7 +26,7 @@ from tqdm import tqdm
 from onlymymodel import configure, load_model
 from onlymymodel.data import portraits
 from onlymymodel.data.atomic import write_atomic
-from onlymymodel.evaluate.purifier import BLOCKS, LAYERS, WEIGHTS, WIDTH, Purifier, purify
+from onlymymodel.surrogates.purifier import BLOCKS, LAYERS, WEIGHTS, WIDTH, Purifier, purify
 from onlymymodel.runtime import environment
 from onlymymodel.surrogates.classifier import Classifier
 

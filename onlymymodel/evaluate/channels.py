@@ -34,7 +34,7 @@ AnyChannel = Channel | Deployment
 
 
 def _purify(image: Pixels) -> Pixels:
-    from onlymymodel.evaluate.purifier import purify  # the command line lists the channels without torch
+    from onlymymodel.surrogates.purifier import purify  # the command line lists the channels without torch
 
     return purify(image)
 

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from onlymymodel.data.portraits import render
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.channels import CHANNELS, get_channels
-from onlymymodel.evaluate.purifier import purify
+from onlymymodel.surrogates.purifier import purify
 
 Pixels = NDArray[np.uint8]
 SHAPES = [(1, 1), (1, 7), (5, 1), (16, 16), (17, 30), (64, 51)]

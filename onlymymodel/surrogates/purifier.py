@@ -62,13 +62,14 @@ def purify(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     It runs on the CPU. A gray image stays gray, but benefits little: in training the noise differs between colors.
     """
     height, width, channels = image.shape
-    pixels = torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
-    pixels = F.pad(pixels.expand(-1, 3, -1, -1), (0, width % 2, 0, height % 2), mode="replicate")
+    pixels = _even(torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255)
     out = np.empty((pixels.shape[2], pixels.shape[3], 3), np.uint8)
     with torch.inference_mode():
         for top in range(0, len(out), STRIP_ROWS):
             first = max(0, top - RECEPTIVE_RADIUS)
-            strip = _trained_purifier()(pixels[:, :, first : top + STRIP_ROWS + RECEPTIVE_RADIUS])[0, :, top - first :]
+            strip = _trained_purifier("cpu")(pixels[:, :, first : top + STRIP_ROWS + RECEPTIVE_RADIUS])[
+                0, :, top - first :
+            ]
             strip = strip[:, :STRIP_ROWS]
             if channels == 1:
                 strip = strip.mean(0, keepdim=True).expand(3, -1, -1)
@@ -76,8 +77,22 @@ def purify(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(out[:height, :width, :channels])
 
 
+def purify_pixels(pixels: Tensor) -> Tensor:
+    """Apply the trained filter differentiably to (B,C,H,W) photos in [0,1], C 1 or 3; return (B,3,H,W) in [0,1]."""
+    height, width = pixels.shape[-2:]
+    net = _trained_purifier(str(pixels.device))
+    purified: Tensor = net(_even(pixels))[..., :height, :width]
+    return purified.clamp(0, 1)
+
+
+def _even(pixels: Tensor) -> Tensor:
+    """Return (B,3,H,W) photos of even sides: an odd one is continued by its last row or column."""
+    height, width = pixels.shape[-2:]
+    return F.pad(pixels.expand(-1, 3, -1, -1), (0, width % 2, 0, height % 2), mode="replicate")
+
+
 @cache
-def _trained_purifier() -> Purifier:
+def _trained_purifier(device: str) -> Purifier:
     net = Purifier()
     net.load_state_dict(load(WEIGHTS.read_bytes()))  # float16 in the file, float32 here
-    return net.eval().requires_grad_(False)
+    return net.eval().requires_grad_(False).to(device)

@@ -14,7 +14,7 @@ from paths import ROOT
 from safetensors.torch import load_file
 
 from onlymymodel.data import portraits
-from onlymymodel.evaluate.purifier import RECEPTIVE_RADIUS, STRIP_ROWS, WEIGHTS, Purifier, purify
+from onlymymodel.surrogates.purifier import RECEPTIVE_RADIUS, STRIP_ROWS, WEIGHTS, Purifier, purify, purify_pixels
 
 RESULTS = ROOT / "results" / "purifier.json"
 UNSEEN = 9_000_000  # benchmarks/train_purifier.py stays far below
@@ -81,6 +81,20 @@ def test_strips_leave_no_seam() -> None:
     assert np.abs(purify(image) - expected).max() <= 0.5 + 1e-3
 
 
+@pytest.mark.parametrize("size", [(48, 40), (33, 21)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_differentiable_form_is_the_channel_but_for_its_rounding(size: tuple[int, int], channels: int) -> None:
+    image = noisy(portraits.render(3, 1, UNSEEN)[: size[0], : size[1], :channels].copy(), 8)
+    pixels = (torch.tensor(image).permute(2, 0, 1)[None].float() / 255).requires_grad_()
+    purified = purify_pixels(pixels)
+    assert purified.shape == (1, 3, *size)
+    expected = torch.tensor(purify(image)).permute(2, 0, 1)
+    shown = purified[0] if channels == 3 else purified[0].mean(0, keepdim=True)
+    assert (255 * shown - expected).abs().max() <= 0.5 + 1e-3
+    (gradient,) = torch.autograd.grad(purified.square().sum(), pixels)
+    assert (gradient != 0).float().mean() > 0.99
+
+
 def test_receptive_radius_bounds_the_gradient() -> None:
     net = Purifier()
     net.load_state_dict(load_file(WEIGHTS))
@@ -94,7 +108,8 @@ def test_receptive_radius_bounds_the_gradient() -> None:
 @pytest.mark.slow
 def test_weights_are_not_read_before_they_are_needed() -> None:
     code = (
-        "from onlymymodel.evaluate import channels, purifier\n"
+        "from onlymymodel.evaluate import channels\n"
+        "from onlymymodel.surrogates import purifier\n"
         "print(purifier._trained_purifier.cache_info().currsize)\n"
         "import numpy as np\n"
         "[channels.CHANNELS['purifier'].apply(np.zeros((2, 2, 3), np.uint8)) for _ in range(3)]\n"
