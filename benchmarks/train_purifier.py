@@ -26,9 +26,9 @@ from tqdm import tqdm
 from onlymymodel import configure, load_model
 from onlymymodel.data import portraits
 from onlymymodel.data.atomic import write_atomic
-from onlymymodel.surrogates.purifier import BLOCKS, LAYERS, WEIGHTS, WIDTH, Purifier, purify
 from onlymymodel.runtime import environment
 from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.purifier import BLOCKS, LAYERS, WEIGHTS, WIDTH, Purifier, purify
 
 SEED = 20260
 PATCH, BATCH, RATE = 64, 12, 3e-3

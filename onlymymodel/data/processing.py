@@ -2,6 +2,7 @@
 blur, noise, fewer colors. Every function is deterministic and takes and returns (H,W,C) uint8, C 1 or 3."""
 
 import math
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
@@ -14,6 +15,9 @@ from onlymymodel.errors import UserError
 
 LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383, "AVIF": 65536}  # pixels that the codecs accept
 NOISE_SEED = 0
+# parties that clean a photo: qualities of JPEG one after the other, and sizes of copies that are averaged
+LADDER = (90, 75, 60)
+AVERAGED = (0.5, 0.65, 0.8, 0.95)
 
 
 def longest_side(codec: str | None) -> float:
@@ -42,6 +46,13 @@ def recompress(pixels: Pixels, *, codec: str, **options: Any) -> Pixels:
     # Pillow's limit is for files of strangers: these are our own pixels
     with pillow_settings(pixels.shape[0] * pixels.shape[1]), Image.open(buffer) as decoded:
         return _to_array(decoded if decoded.mode == mode else decoded.convert(mode))  # WebP decodes gray to RGB
+
+
+def recompress_in_turn(pixels: Pixels, *, qualities: Sequence[int]) -> Pixels:
+    """Compress as JPEG of each quality, one after the other, as a photo that is passed on several times."""
+    for quality in qualities:
+        pixels = recompress(pixels, codec="JPEG", quality=quality)
+    return pixels
 
 
 def upload(pixels: Pixels, *, longest: int, quality: int, progressive: bool) -> Pixels:
@@ -74,6 +85,16 @@ def resize_to_half_and_back(pixels: Pixels) -> Pixels:
     size, half = image.size, ((image.width + 1) // 2, (image.height + 1) // 2)
     image = image.resize(half, Image.Resampling.BICUBIC)  # frees the larger one
     return _to_array(image.resize(size, Image.Resampling.BICUBIC))
+
+
+def average_resized(pixels: Pixels, *, fractions: Sequence[float]) -> Pixels:
+    """Return the mean of copies that were resized to fractions of both sides and back, by Pillow's bicubic."""
+    image = to_image(pixels)
+    total = np.zeros(pixels.shape, np.float32)
+    for fraction in fractions:
+        smaller = to_image(reduce(pixels, fraction=fraction))
+        total += _to_array(smaller.resize(image.size, Image.Resampling.BICUBIC))
+    return (total / len(fractions)).round().astype(np.uint8)
 
 
 def blur(pixels: Pixels) -> Pixels:

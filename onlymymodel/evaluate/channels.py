@@ -10,7 +10,16 @@ from functools import partial
 import numpy as np
 
 from onlymymodel.data.pixels import Pixels
-from onlymymodel.data.processing import blur, recompress, reduce_colors, resize_to_half_and_back
+from onlymymodel.data.processing import (
+    AVERAGED,
+    LADDER,
+    average_resized,
+    blur,
+    recompress,
+    recompress_in_turn,
+    reduce_colors,
+    resize_to_half_and_back,
+)
 from onlymymodel.errors import select
 from onlymymodel.surrogates.deployments import Deployment
 
@@ -55,6 +64,17 @@ CHANNELS: dict[str, Channel] = {
         Channel("resize", resize_to_half_and_back, "to half the size and back, both by Pillow's bicubic"),
         Channel("blur", blur, "Gaussian blur of radius 1 pixel, as Pillow approximates it by box blurs"),
         Channel("bits4", partial(reduce_colors, bits=4), "each color rounded to the nearest of 16 levels"),
+        Channel(
+            "jpeg-ladder",
+            partial(recompress_in_turn, qualities=LADDER),
+            f"JPEG of quality {', '.join(map(str, LADDER))}, one after the other",
+        ),
+        Channel(
+            "averaged",
+            partial(average_resized, fractions=AVERAGED),
+            "the mean of copies resized to "
+            f"{', '.join(f'{fraction:.0%}' for fraction in AVERAGED)} and back, by Pillow's bicubic",
+        ),
         Channel("purifier", _purify, "a bundled denoising network, trained to remove such changes"),
     )
 }

@@ -29,7 +29,9 @@ def reopened(picture: Image.Image, codec: str, quality: int) -> Pixels:
 
 
 def test_channel_names_and_order() -> None:
-    names = ["png", "jpeg95", "jpeg75", "jpeg50", "webp90", "resize", "blur", "bits4", "purifier"]
+    names = [
+        "png", "jpeg95", "jpeg75", "jpeg50", "webp90", "resize", "blur", "bits4", "jpeg-ladder", "averaged", "purifier",
+    ]  # fmt: skip
     assert list(CHANNELS) == names
     assert [channel.name for channel in CHANNELS.values()] == names
     assert len({channel.meaning for channel in CHANNELS.values()}) == len(names)
@@ -63,7 +65,7 @@ def test_uniform_picture_stays_uniform(name: str) -> None:
     """Quantization may move the color a little, but nothing may be drawn into the picture, its rim included."""
     image = np.full((40, 33, 3), (200, 100, 37), np.uint8)
     out = CHANNELS[name].apply(image).astype(int)
-    assert np.abs(out - image).max() <= (8 if name in ("jpeg50", "jpeg75", "bits4") else 4)
+    assert np.abs(out - image).max() <= (8 if name in ("jpeg50", "jpeg75", "bits4", "jpeg-ladder") else 4)
     if name != "purifier":
         assert np.ptp(out, axis=(0, 1)).max() == 0
     if name in ("png", "resize", "blur"):
@@ -93,6 +95,25 @@ def test_jpeg_halves_the_resolution_of_colors() -> None:
     image[:, ::2], image[:, 1::2] = (200, 0, 0), (0, 0, 255)
     out = CHANNELS["jpeg95"].apply(image).astype(int)
     assert np.abs(out[:, ::2, 0] - out[:, 1::2, 0]).mean() < 100
+
+
+def test_the_ladder_is_one_compression_after_the_other() -> None:
+    image = render(1, 1, 1, 97)
+    expected = image
+    for quality in (90, 75, 60):
+        expected = reopened(Image.fromarray(expected), "JPEG", quality)
+    assert np.array_equal(CHANNELS["jpeg-ladder"].apply(image), expected)
+
+
+def test_averaged_is_the_mean_of_pillows_resizes() -> None:
+    image = render(2, 1, 1, 80)
+    picture = Image.fromarray(image)
+    copies = [
+        picture.resize((size, size), Image.Resampling.BICUBIC).resize(picture.size, Image.Resampling.BICUBIC)
+        for size in (40, 52, 64, 76)
+    ]
+    mean = np.mean([np.asarray(copy, np.float64) for copy in copies], axis=0)
+    assert np.abs(CHANNELS["averaged"].apply(image) - mean).max() <= 0.5 + 1e-3
 
 
 def test_webp_is_lossy_and_equals_pillow() -> None:
