@@ -22,6 +22,7 @@ GIB = 1 << 30
 HELD, AT_WORK, AT_WORK_ON_DEVICE = 3, 8, 6
 STRIP = 400 << 20  # bytes, of the strips of rows in which large photos are worked on
 WORKING = 220  # bytes for each value of a photo at working size while it is optimized
+PURIFIER = 92  # bytes for each value at working size, of the graph of the purifier in the attack's way
 LPIPS = 150  # bytes for each value, of the network of that bound, which works at the photo's own size
 GRAPH = 2  # times the outputs of a network's layers: what a gradient through it keeps
 
@@ -90,8 +91,9 @@ class Limits:
         values = header.width * header.height * header.channels
         working = working_shape(header.height, header.width, header.channels, context.recipe)
         on_cpu = context.device.type == "cpu"
+        per_value = WORKING + (PURIFIER if "purifier" in context.recipe.against else 0)
         strip = int(STRIP * min(1.0, header.width * header.height / STRIP_PIXELS))
-        held = HELD * values + (WORKING * working[0] * working[1] * working[2] + self.networks if on_cpu else 0)
+        held = HELD * values + (per_value * working[0] * working[1] * working[2] + self.networks if on_cpu else 0)
         at_work = (AT_WORK if on_cpu else AT_WORK_ON_DEVICE) * values + strip
         if on_cpu and context.budget.lpips is not None:
             at_work += LPIPS * values

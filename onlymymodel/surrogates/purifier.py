@@ -93,6 +93,7 @@ def _even(pixels: Tensor) -> Tensor:
 
 @cache
 def _trained_purifier(device: str) -> Purifier:
-    net = Purifier()
-    net.load_state_dict(load(WEIGHTS.read_bytes()))  # float16 in the file, float32 here
-    return net.eval().requires_grad_(False).to(device)
+    with torch.inference_mode(False):  # whoever asks first, gradients may pass through it later
+        net = Purifier()
+        net.load_state_dict(load(WEIGHTS.read_bytes()))  # float16 in the file, float32 here
+        return net.eval().requires_grad_(False).to(device)

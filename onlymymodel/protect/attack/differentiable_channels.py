@@ -1,4 +1,4 @@
-"""Differentiable JPEG, resizing and blur, for changes that survive them.
+"""Differentiable JPEG, resizing, blur and the purifier, for changes that survive them.
 
 `data/processing.py` has the real codecs and filters, by which the result is measured.
 """
@@ -6,31 +6,54 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from onlymymodel.data.processing import AVERAGED, LADDER
 from onlymymodel.protect.attack.jpeg import BLOCK, jpeg
+from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.budget.filters import gaussian, reach
+from onlymymodel.surrogates.purifier import purify_pixels
 
 Transform = Callable[[Tensor], Tensor]
 RESIZE_PROBABILITY = 0.5
+# of a party that cleans photos
+QUALITIES = (50.0, 95.0)
+SIZES = (0.4, 1.0)
+BLURS = (0.4, 1.2)  # standard deviation in pixels
 
 
-def draw_channel(quality: int, smallest: float, generators: Sequence[Generator]) -> Transform | None:
-    """Draw a resize and then a JPEG compression for each photo; None where neither is asked for.
+class DrawnChannels(NamedTuple):
+    """What happens to the photos of one step on their way to the models; None for nothing.
+
+    Attributes:
+        all: to all models.
+        push: to the stand-ins, or whatever the objective reads.
+    """
+
+    all: Transform | None
+    push: Transform | None
+
+
+def draw_channels(recipe: Recipe, generators: Sequence[Generator]) -> DrawnChannels:
+    """Draw a resize, a JPEG compression and a cleaning for each photo, as far as the recipe asks for them.
 
     Args:
-        quality: see `random_jpeg`; 0 for no JPEG.
-        smallest: see `random_resize`; 0 for no resize.
+        recipe: its `resize_share`, `jpeg_quality` and `against`.
         generators: one for each photo, on the CPU.
     """
-    transforms = [
-        *([random_resize(smallest, generators)] if smallest else []),
-        *([random_jpeg(quality, generators)] if quality else []),
+    received = [
+        *([random_resize(recipe.resize_share, generators)] if recipe.resize_share else []),
+        *([random_jpeg(recipe.jpeg_quality, generators)] if recipe.jpeg_quality else []),
     ]
+    cleaned = [random_cleaning(recipe.against, generators)] if recipe.against else []
+    return DrawnChannels(_in_turn(received), _in_turn([*received, *cleaned]))
+
+
+def _in_turn(transforms: Sequence[Transform]) -> Transform | None:
     if not transforms:
         return None
 
@@ -63,11 +86,52 @@ def random_resize(smallest: float, generators: Sequence[Generator]) -> Transform
         smallest + (1 - smallest) * position if chance < RESIZE_PROBABILITY else 1.0 for chance, position in draws
     ]
 
-    def resize(pixels: Tensor) -> Tensor:
-        # one by one: each photo is resized to its own size
-        return torch.cat([resize_and_back(pixels[row : row + 1], scale) for row, scale in enumerate(scales)])
+    return _each([partial(resize_and_back, scale=scale) for scale in scales])
 
-    return resize
+
+def random_cleaning(names: Sequence[str], generators: Sequence[Generator]) -> Transform:
+    """Return a transform that cleans each (C,H,W) photo in [0,1] as one party of `CLEANING` would, or not at all.
+
+    The parties, and none, are equally likely (expectation over transformation, Athalye et al., ICML 2018).
+
+    Args:
+        names: of the parties.
+        generators: one for each photo, on the CPU.
+    """
+    transforms: list[Transform] = []
+    for generator in generators:
+        choice, amount = torch.rand(2, generator=generator).tolist()
+        drawn = int(choice * (len(names) + 1))
+        transforms.append(CLEANING[names[drawn]](amount) if drawn < len(names) else torch.clone)
+    cleaned = _each(transforms)
+    return lambda pixels: cleaned(pixels.expand(-1, 3, -1, -1))
+
+
+def _each(transforms: Sequence[Transform]) -> Transform:
+    """Return a transform of a batch that applies to each photo its own."""
+    return lambda pixels: torch.cat([transform(pixels[row : row + 1]) for row, transform in enumerate(transforms)])
+
+
+def between(limits: tuple[float, float], fraction: float) -> float:
+    """Return the number at a fraction of the way from the first limit to the second."""
+    return limits[0] + (limits[1] - limits[0]) * fraction
+
+
+def average_resized(photo: Tensor) -> Tensor:
+    """Return the mean of copies of a (1,C,H,W) photo in [0,1] that were resized by `AVERAGED` and back."""
+    return torch.stack([resize_and_back(photo, fraction) for fraction in AVERAGED]).mean(0)
+
+
+def compress_in_turn(photo: Tensor) -> Tensor:
+    """Compress a (1,C,H,W) photo in [0,1] as JPEG of each quality of `LADDER`, one after the other."""
+    for quality in LADDER:
+        photo = compress(photo, quality)
+    return photo
+
+
+def compress(photo: Tensor, quality: float) -> Tensor:
+    """Compress a (1,C,H,W) photo in [0,1] as JPEG; gray becomes three channels."""
+    return jpeg(photo.expand(-1, 3, -1, -1), torch.tensor([float(quality)]).to(photo))
 
 
 def resize(photo: Tensor, scale: float) -> Tensor:
@@ -121,11 +185,8 @@ def differentiable_step(step: str, options: Mapping[str, Any]) -> Differentiable
 
 
 def _recompress(*, quality: int, **_: Any) -> DifferentiableStep:
-    def compress(photo: Tensor) -> Tensor:
-        return jpeg(photo.expand(-1, 3, -1, -1), torch.tensor([float(quality)]).to(photo))
-
     # chroma is upsampled across the edges of blocks
-    return DifferentiableStep(local=compress, reach=2 * BLOCK)
+    return DifferentiableStep(local=partial(compress, quality=quality), reach=2 * BLOCK)
 
 
 def _upload(*, longest: int, quality: int, **_: Any) -> DifferentiableStep:
@@ -149,4 +210,14 @@ STEPS: dict[str, Callable[..., DifferentiableStep]] = {
     "add_noise": _same,
     "reduce_colors": _same,
     "change_gamma": lambda exponent: DifferentiableStep(local=lambda photo: photo**exponent),
+}
+
+# how each party of `tables.AGAINST` cleans a (1,3,H,W) photo in [0,1], by a number in [0,1] that says how much
+CLEANING: dict[str, Callable[[float], Transform]] = {
+    "jpeg": lambda amount: partial(compress, quality=between(QUALITIES, amount)),
+    "jpeg-ladder": lambda _: compress_in_turn,
+    "resize": lambda amount: partial(resize_and_back, scale=between(SIZES, amount)),
+    "averaged": lambda _: average_resized,
+    "blur": lambda amount: partial(gaussian, sigma=between(BLURS, amount)),
+    "purifier": lambda _: purify_pixels,
 }

@@ -6,14 +6,14 @@ sees each photo after what may happen to a file (nothing, JPEG, a resize, a blur
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from onlymymodel.protect.attack.differentiable_channels import Transform, resize
+from onlymymodel.protect.attack.differentiable_channels import Transform, between, compress, resize
 from onlymymodel.protect.attack.guard import margin
-from onlymymodel.protect.attack.jpeg import jpeg
 from onlymymodel.protect.attack.precision import full_float32
 from onlymymodel.protect.budget.filters import gaussian
 from onlymymodel.surrogates.classifier import Classifier
@@ -96,22 +96,17 @@ def draw_change(generator: Generator) -> Transform:
     if kind < 0.25:
         return lambda photo: photo
     if kind < 0.5:
-        quality = _between(JPEG_QUALITY, amount)
-        return lambda photo: jpeg(photo.expand(-1, 3, -1, -1), torch.tensor([quality]).to(photo))
+        return partial(compress, quality=between(JPEG_QUALITY, amount))
     if kind < 0.75:
-        return lambda photo: resize(photo, _between(RESIZE, amount))
-    return lambda photo: gaussian(photo, _between(BLUR, amount))
-
-
-def _between(limits: tuple[float, float], fraction: float) -> float:
-    return limits[0] + (limits[1] - limits[0]) * fraction
+        return partial(resize, scale=between(RESIZE, amount))
+    return partial(gaussian, sigma=between(BLUR, amount))
 
 
 def _crop(canvas: Tensor, height: int, width: int, draws: Sequence[float], *, aligned: bool) -> Tensor:
     """Read a (1,3,height,width) input out of a (1,3,h,w) canvas, scaled, shifted and maybe mirrored; an aligned face is
     mirrored at most, as its landmarks have moved already."""
     zoom, right, down, flip = draws
-    scale = 1.0 if aligned else _between(ZOOM, zoom)
+    scale = 1.0 if aligned else between(ZOOM, zoom)
     shift = (0.0, 0.0) if aligned else ((right * 2 - 1) * SHIFT, (down * 2 - 1) * SHIFT)
     mirror = -1.0 if flip < MIRROR_PROBABILITY else 1.0
     h, w = canvas.shape[-2:]

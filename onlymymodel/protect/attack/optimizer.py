@@ -8,7 +8,7 @@ from torch import Tensor
 
 from onlymymodel.data.time_limit import check_time
 from onlymymodel.protect.attack.batch import AttackBatch
-from onlymymodel.protect.attack.differentiable_channels import draw_channel
+from onlymymodel.protect.attack.differentiable_channels import draw_channels
 from onlymymodel.protect.attack.guard import Guard, steer
 from onlymymodel.protect.attack.guard_looks import GuardLooks
 from onlymymodel.protect.attack.model_inputs import ModelInputs, jitter_landmarks, normalize_gradient
@@ -87,16 +87,16 @@ def optimize(
         check_time()
         generators = [batch.generators[row] for row in rows.tolist()]
         step_size = recipe.step_share * budget.step_sizes[rows.cpu()]
-        channel = draw_channel(recipe.jpeg_quality, recipe.resize_share, generators)
+        channels = draw_channels(recipe, generators)
         landmarks = jitter_landmarks(None if batch.landmarks is None else batch.landmarks[rows], generators)
         photos = batch.originals[rows] + delta[rows]
-        inputs = ModelInputs(photos, models, channel, landmarks)
-        ahead = inputs
-        if recipe.nesterov:
-            ahead = inputs.at(photos + (step_size * recipe.momentum).to(delta) * velocity[rows])
+        inputs = pushed = ModelInputs(photos, models, channels.all, landmarks)
+        if recipe.nesterov or recipe.against:
+            ahead = photos + (step_size * recipe.momentum).to(delta) * velocity[rows] if recipe.nesterov else photos
+            pushed = ModelInputs(ahead, models, channels.push, landmarks)
 
         with networks_in(recipe.precision, device):
-            gradient, max_confidence = objective.gradient(ahead, rows, generators)
+            gradient, max_confidence = objective.gradient(pushed, rows, generators)
         gradient = normalize_gradient(gradient)
         kept = torch.ones_like(max_confidence, dtype=torch.bool)
         if recipe.guard:

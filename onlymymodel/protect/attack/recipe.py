@@ -7,15 +7,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
-from onlymymodel.errors import UserError, did_you_mean
-from onlymymodel.protect.attack.tables import OBJECTIVES, VIEWS
+from onlymymodel.errors import UserError, did_you_mean, select
+from onlymymodel.protect.attack.tables import AGAINST, OBJECTIVES, VIEWS
 from onlymymodel.surrogates.deployments import GROUPS, expand_groups
 
 Push = Literal["label", "own"]
 Precision = Literal["auto", "float32", "bfloat16"]
 # fields that earlier versions did not have, with the values that they stand for there: left out of the JSON at these
 # values, so that the hashes of earlier recipes stay the same
-ADDED_LATER: dict[str, Any] = {"smooth": 0.0, "guard_looks": 0, "guard_weight": 2.0, "keep_through": [], "attack": ""}
+ADDED_LATER: dict[str, Any] = {
+    "against": [],
+    "smooth": 0.0,
+    "guard_looks": 0,
+    "guard_weight": 2.0,
+    "keep_through": [],
+    "attack": "",
+}
 # fields that apply to an attack from outside, too
 WITH_ATTACK = ("attack", "push", "toward", "kappa", "repair_steps", "keep_through", "working_size", "seed")
 CHOICES = {"objective": tuple(OBJECTIVES), "push": get_args(Push), "precision": get_args(Precision)}
@@ -70,6 +77,11 @@ class Recipe:
     )
     resize_share: float = _setting(
         0.0, "resize to this fraction of the size or more, and back, at half of the steps; 0: never"
+    )
+    against: tuple[str, ...] = _setting(
+        (),
+        "parties that clean the photo before they read it: at each step the stand-ins see it as one of them would, or "
+        f"as it is ({'; '.join(f'{name}: {meaning}' for name, meaning in AGAINST.items())}); none by default",
     )
     smooth: float = _setting(
         0.0,
@@ -128,6 +140,7 @@ class Recipe:
         for name in self.views:
             if name not in VIEWS:
                 raise UserError(f"unknown view {name!r}{did_you_mean(name, VIEWS)}")
+        select(AGAINST, self.against, "party")
         _require(
             self.steps >= 0 and self.repair_steps >= 0 and self.patience >= 0,
             "steps, repair-steps and patience must not be negative",

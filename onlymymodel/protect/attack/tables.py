@@ -1,4 +1,7 @@
-"""The views and objectives that a recipe can name. This module does not import torch: the command line uses it."""
+"""The views, objectives and parties that a recipe can name.
+
+This module does not import torch: the command line uses it.
+"""
 
 from dataclasses import dataclass
 from pkgutil import resolve_name
@@ -59,6 +62,15 @@ VIEWS = {
     "block_shuffle": View("geometric", "onlymymodel.protect.attack.views:block_shuffle"),
     "scales": View("intensity", "onlymymodel.protect.attack.views:scales"),
     "admix": View("intensity", "onlymymodel.protect.attack.views:admix"),
+}
+# parties that clean a photo before they read it, see `differentiable_channels.CLEANING`
+AGAINST = {
+    "jpeg": "JPEG",
+    "jpeg-ladder": "JPEG several times",
+    "resize": "smaller and back",
+    "averaged": "the mean of resized copies",
+    "blur": "a Gaussian blur",
+    "purifier": "the bundled denoising network",
 }
 OBJECTIVES = {
     "ensemble": ObjectiveKind("cross-entropy of the stand-ins' predictions"),

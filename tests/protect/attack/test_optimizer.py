@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ from toys import generators, linear, photos, small_cnn
 
 from onlymymodel.errors import UserError
 from onlymymodel.protect.attack.attack import ProtectedBatch, protect_batch
+from onlymymodel.protect.attack.differentiable_channels import random_cleaning
 from onlymymodel.protect.attack.recipe import RECIPES, Recipe, make_recipe
+from onlymymodel.protect.attack.tables import AGAINST
 from onlymymodel.protect.attack.uint8 import to_float
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.surrogates.classifier import Classifier
@@ -160,10 +163,39 @@ def test_a_stopped_photo_is_what_it_would_be_after_that_many_steps() -> None:
         assert torch.equal(exactly.pixels[0], stopped.pixels[row])
 
 
-def test_gray_photos_stay_gray() -> None:
+@pytest.mark.parametrize("against", [(), ("jpeg", "purifier")])
+def test_gray_photos_stay_gray(against: tuple[str, ...]) -> None:
     pixels = photos(2, channels=1)
     labels = own_answers(small_cnn(seed=1), pixels)
-    assert protect(pixels, labels).pixels.shape == pixels.shape
+    assert protect(pixels, labels, replace(SMALL, against=against)).pixels.shape == pixels.shape
+
+
+def test_a_push_against_a_resize_climbs_the_gradient_through_it() -> None:
+    surrogate, pixels, budget = linear(seed=5, scale=0.01), photos(4), Budget(linf=8 / 255)
+    recipe = Recipe(
+        steps=1, step_share=1.0, views=("center",), guard=False, keep_through=(), kappa=0.0, repair_steps=0,
+        against=("resize",),
+    )  # fmt: skip
+    labels = torch.tensor([0, 1, 0, 1])
+    protected = protect(pixels, labels, recipe, authorized=linear(seed=6), surrogates=[surrogate], budget=budget)
+    weights = surrogate.net.get_parameter("weights").detach()
+    for row, generator in enumerate(generators(4)):
+        photo = to_float(pixels[row : row + 1]).requires_grad_()
+        cleaned = random_cleaning(("resize",), [generator])(photo)
+        away = (weights[1 - labels[row]] - weights[labels[row]]).view(1, 3, 16, 16)
+        (gradient,) = torch.autograd.grad((cleaned * away).sum(), photo)
+        assert torch.equal(protected.pixels[row].int() - pixels[row].int(), 8 * gradient[0].sign().int())
+
+
+@pytest.mark.parametrize("changes", [{}, {"nesterov": True}, {"objective": "variance_reduced"}])
+def test_permuting_a_batch_permutes_the_result_against_parties(changes: dict[str, Any]) -> None:
+    pixels, order, streams = photos(3), torch.tensor([2, 0, 1]), generators(3)
+    labels = own_answers(small_cnn(seed=1), pixels)
+    chosen = replace(SMALL, against=tuple(AGAINST), **changes)
+    straight = protect(pixels, labels, chosen)
+    shuffled = protect(pixels[order], labels[order], chosen, generators=[streams[row] for row in order.tolist()])
+    assert torch.equal(shuffled.pixels, straight.pixels[order])
+    assert not torch.equal(straight.pixels, protect(pixels, labels, replace(chosen, against=())).pixels)
 
 
 def test_masked_pixels_are_bit_identical() -> None:

@@ -29,7 +29,9 @@ def test_every_setting_changes_the_hash() -> None:
 
 def test_hashes_of_earlier_folders_stay() -> None:
     assert replace(make_recipe("exact"), name="default").sha256().startswith("ff60423e8a1aba61")
+    assert make_recipe("robust").sha256().startswith("d666f04c49077dd0")
     assert "smooth" not in make_recipe("default").to_json()
+    assert make_recipe("default", against=("blur",)).to_json()["against"] == ["blur"]
     assert make_recipe("default", smooth=1.5).to_json()["smooth"] == 1.5
     assert make_recipe("default", smooth=1.5).sha256() != make_recipe("default").sha256()
 
@@ -53,6 +55,9 @@ def test_hashes_of_earlier_folders_stay() -> None:
         ("default", {"guard": 1}, "guard must be bool"),
         ("default", {"smooth": -1.0}, "smooth must be between"),
         ("default", {"views": "center"}, "views must be names"),
+        ("default", {"against": ("purifer",)}, "unknown party 'purifer'; did you mean 'purifier'"),
+        ("default", {"against": ("jpeg", "jpeg")}, "party 'jpeg' is listed twice"),
+        ("default", {"attack": "python:mine:attack", "against": ("jpeg",)}, "leave out against"),
     ],
 )
 def test_mistakes_are_named(name: str, changes: dict[str, object], meant: str) -> None:
