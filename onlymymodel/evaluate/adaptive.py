@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from onlymymodel.errors import UserError
-from onlymymodel.evaluate.channels import CHANNELS
+from onlymymodel.evaluate.channels import CHANNELS, AnyChannel
 from onlymymodel.evaluate.harness import Pair
 from onlymymodel.evaluate.judges import Judge
 from onlymymodel.evaluate.results import CLEAN, Results, Row
 from onlymymodel.progress import track
 from onlymymodel.surrogates.black_box import BlackBox, ClassifierBlackBox, to_pixels
 from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.deployments import DEPLOYMENTS
 from onlymymodel.surrogates.load import load_model
 from onlymymodel.surrogates.uri import ModelUri
 
@@ -150,6 +151,8 @@ def adapted_rows(
     ]
     if not students:
         raise UserError("no judge can be fine-tuned: name one that has gradients and the authorized model's classes")
+    # the adversary reads what a deployment makes of a photo by its own preprocessing
+    ways: dict[str, AnyChannel] = {**CHANNELS, **DEPLOYMENTS}
     rows = []
     for row, model in track(students, "adapting", unit="model", progress=progress):
         answers = {CLEAN: row.answers[CLEAN]}
@@ -158,8 +161,7 @@ def adapted_rows(
             labels = [truth for truth in row.truths if truth is not None]  # all, since nothing is unmapped
             adapted = adapt(model, photos, labels, **ADAPTATION)
             answers[run.name] = {
-                name: tuple(adapted.answers([CHANNELS[name].apply(photo) for photo in photos]))
-                for name in results.channels
+                name: tuple(adapted.answers([ways[name].apply(photo) for photo in photos])) for name in results.channels
             }
         rows.append(replace(row, model=f"{row.model} (adapted)", answers=answers, exclusion=EXCLUSION))
     return rows

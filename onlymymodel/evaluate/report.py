@@ -8,6 +8,7 @@ import jinja2
 
 from onlymymodel.data.atomic import write_atomic
 from onlymymodel.evaluate import distortion_table, face_tables, language_tables, object_tables, plots, tables
+from onlymymodel.evaluate.adversaries import adversary_sentences
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
 from onlymymodel.evaluate.harness import Pair
 from onlymymodel.evaluate.heldout_effect import unmoved_runs
@@ -91,6 +92,7 @@ def render_report(
         deployments=summarize_deployments(results),
         margins=[(run, summarize_margins(run.margins)) for run in results.runs],
         unmoved=unmoved_runs(results),
+        adversaries=adversary_sentences(results),
         missing=tables.count_missing(results),
         reasons=tables.failure_reasons(results, str),
         gallery_notes=face_tables.notes(results, str),

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Sequence
 
 from onlymymodel.evaluate import face_tables, language_tables, object_tables
+from onlymymodel.evaluate.adversaries import adversary_sentences
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
 from onlymymodel.evaluate.heldout_effect import unmoved_runs
 from onlymymodel.evaluate.recorded_margins import summarize_margins
@@ -30,6 +31,7 @@ def to_text(results: Results) -> str:
     for start in range(0, len(results.versions), per_block):
         lines += [*_block(results, results.versions[start : start + per_block], names, width), ""]
     lines += [f"{replace_unprintable(s.run)}: {s.describe()}" for s in summarize_deployments(results)]
+    lines += [f"{replace_unprintable(run)}: {sentence}" for run, sentence in adversary_sentences(results)]
     margins = {run.name: summarize_margins(run.margins) for run in results.runs}
     lines += [
         f"{replace_unprintable(run)}: {replace_unprintable(summary.describe())}"

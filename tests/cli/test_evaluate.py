@@ -222,12 +222,15 @@ def test_missing_held_out_models_are_reported(photos: Path, tmp_path: Path, caps
 def test_an_adapted_model_has_a_row_that_is_in_no_mean(photos: Path, tmp_path: Path) -> None:
     protected = protect(photos, tmp_path / "p", "--epsilon", "16")
     assert evaluate(photos, [protected], tmp_path / "plain") == 0
-    assert evaluate(photos, [protected], tmp_path / "e", "--adapt", "--channels", "png", "blur") == 0
+    assert (
+        evaluate(photos, [protected], tmp_path / "e", "--adapt", "--channels", "png", "blur", "--deployments", "half")
+        == 0
+    )
     plain, results = (read_results(tmp_path / name / "results.json") for name in ("plain", "e"))
     assert [row.model for row in results.rows_of("held-out")] == [OTHERS, f"{OTHERS} (adapted)"]
     adapted = results.rows_of("held-out")[1]
     assert adapted.exclusion.startswith("adapted")
-    assert set(adapted.answers["p"]) == {"png", "blur"}
+    assert set(adapted.answers["p"]) == {"png", "blur", "half"}
     assert adapted.answers["clean"] == results.rows_of("held-out")[0].answers["clean"]
     assert results.heldout_mean("p") == plain.heldout_mean("p")
 
