@@ -71,6 +71,11 @@ def remark(text: str) -> None:
         emit(text, "remark", text=text)
 
 
+def is_shown() -> bool:
+    """Return whether progress is shown."""
+    return not _display.is_silent
+
+
 def track(
     items: Iterable[Item], name: str, *, total: int | None = None, unit: str = "photo", progress: bool = True
 ) -> "Task[Item]":

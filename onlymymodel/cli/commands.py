@@ -96,7 +96,7 @@ COMMANDS = {
     "tune": Command(
         "find the least visible budget that protects your photos",
         ("--out", "--preset", "--authorized", "--surrogate", "--heldout", "--target-heldout", "--target-kept",
-         "--sample", "--per-image", "--labels", "--json"),
+         "--through", "--over", "--sample", "--per-image", "--dry-run", "--labels", "--json"),
         (
             ("at most one photo in ten is read by a model that took no part",
              f"omm tune photos --out tuned {ONE_OWN} --surrogate {THREE} --heldout timm:convnext_atto.d2_in1k"),

@@ -4,7 +4,7 @@ import argparse
 import logging
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +25,15 @@ from onlymymodel.cli.known import add_i_know, check_known_photos
 from onlymymodel.cli.parser import Parser
 from onlymymodel.cli.recorded_command import recorded_command
 from onlymymodel.errors import UserError
+from onlymymodel.evaluate.tune.knob import HIGHEST, LOWEST_SSIM, OVER, Knob, highest_level
+from onlymymodel.protect.budget.strengths import CAP
+from onlymymodel.surrogates.deployments import GROUPS, expand_groups, get_deployments
 from onlymymodel.surrogates.uri import redacted
 
 if TYPE_CHECKING:
     from onlymymodel.cli.checks import CheckedPhotos
     from onlymymodel.evaluate.tune.search import Target
-    from onlymymodel.evaluate.tune.tune import Tuning
+    from onlymymodel.evaluate.tune.tuning import Tuning
     from onlymymodel.settings import RunSettings
 
 RUN_FILE = "run.toml"
@@ -41,8 +44,8 @@ log = logging.getLogger(__name__)
 def add_flags(parser: Parser) -> None:
     """Add the flags."""
     parser.description = (
-        "Protect a sample of PHOTOS at several budgets, judge the written files, and find the least epsilon (1/255) "
-        "that\nmeets the target. Writes tune.json, frontier.svg, tune.html and run.toml for omm protect --run to DIR.\n"
+        "Protect a sample of PHOTOS at several budgets, judge the written files, and find the least visible one that\n"
+        "meets the target. Writes tune.json, frontier.svg, tune.html and run.toml for omm protect --run to DIR.\n"
         "A run that was stopped continues without repeating a computation or a query."
     )
     parser.details = (
@@ -57,12 +60,12 @@ def add_flags(parser: Parser) -> None:
     photos.add_argument("--labels", metavar="CSV", help="as for omm protect")
     add_run_file(photos)
     _add_target(parser.add_argument_group("search"))
+    plan = "say how many protections it takes and how long that is; write nothing"
+    photos.add_argument("--dry-run", action="store_true", help=plan)
     models = parser.add_argument_group("models, by their URIs (see omm models)")
     add_models(models)
     add_i_know(models)
-    add_budget(
-        parser.add_argument_group("budget, region and recipe (omit --epsilon and --strength: they are searched)")
-    )
+    add_budget(parser.add_argument_group("budget, region and recipe (omit --strength and what is searched)"))
     add_files(parser.add_argument_group("files"))
     add_limits(add_machine(parser))
     add_recipe(parser.add_argument_group("settings of the recipe (see omm protect)"))
@@ -74,11 +77,20 @@ def _add_target(group: Any) -> None:
     group.add_argument("--target-heldout", type=float, default=0.1, metavar="SHARE", help=read)
     kept = "least share that the authorized model keeps of the photos that it reads when clean (0.99)"
     group.add_argument("--target-kept", type=float, default=0.99, metavar="SHARE", help=kept)
+    through = (
+        "deployments through each of which it has to keep that share, too: names (omm evaluate --help-all), or "
+        f"{', '.join(name for name, members in GROUPS.items() if members)}; the least one decides (none)"
+    )
+    group.add_argument("--through", nargs="+", default=[], metavar="NAME", help=through)
+    over = "what is searched: epsilon (default), or a bound on SSIM under an epsilon of 16, or the one that is given"
+    group.add_argument("--over", choices=OVER, default="epsilon", help=over)
     group.add_argument("--sample", type=positive, default=16, metavar="N", help="number of photos in the sample (16)")
     drawn = "seed of the sample (0); --seed is the seed of the recipe"
     group.add_argument("--sample-seed", type=int, default=0, metavar="N", help=drawn)
-    group.add_argument("--highest", type=positive, default=32, metavar="N", help="largest epsilon to try (32)")
-    photo = "also find the least epsilon for every photo, and write all photos to DIR/protected"
+    group.add_argument("--highest", type=positive, metavar="N", help=f"largest epsilon to try ({HIGHEST})")
+    lowest = f"lowest bound on SSIM to try, with --over ssim ({LOWEST_SSIM})"
+    group.add_argument("--lowest-ssim", type=float, metavar="SSIM", help=lowest)
+    photo = "also find the least budget for every photo, and write all photos to DIR/protected"
     group.add_argument("--per-image", action="store_true", help=photo)
     axis = "horizontal axis of the plot: the budget (default), or the median SSIM"
     group.add_argument("--axis", choices=("epsilon", "ssim"), default="epsilon", help=axis)
@@ -90,9 +102,11 @@ def run(arguments: argparse.Namespace) -> int:
         target, checked = _checked(arguments)
         from onlymymodel.data.atomic import write_atomic
         from onlymymodel.evaluate.tune.outcome import TuningOutcome, describe_outcome, outcome_to_text
-        from onlymymodel.evaluate.tune.per_photo import PROTECTED, TABLE, find_photo_budgets, previous_highest
-        from onlymymodel.evaluate.tune.tune import tune
+        from onlymymodel.evaluate.tune.per_photo import PROTECTED, find_photo_budgets, previous_highest, table_name
+        from onlymymodel.evaluate.tune.price import price_of
+        from onlymymodel.evaluate.tune.tune import SAMPLE, tune
         from onlymymodel.evaluate.tune.tune_page import PAGE, write_tuning
+        from onlymymodel.progress import is_shown, remark
         from onlymymodel.runtime import configure
         from onlymymodel.surrogates.uri import parse_uri
     configure()
@@ -101,10 +115,17 @@ def run(arguments: argparse.Namespace) -> int:
     tuning = _tuning(arguments, settings, target, checked)
     if set_aside:
         log.warning("no judge was given: the stand-in %s is set aside as the judge", redacted(set_aside))
+    if arguments.dry_run:
+        price = price_of(tuning, each=arguments.per_image)
+        output.say(price.describe(), "nothing was written")
+        output.add(dry_run=True, seconds=price.seconds, protections=price.protections)
+        return 0
     if arguments.per_image:
         previous_highest(tuning)  # refuses a folder of other settings before anything is computed
+    if is_shown() and not (tuning.out / SAMPLE).exists():
+        remark(f"omm: {price_of(tuning, each=arguments.per_image).describe()}")
     frontier = tune(tuning)
-    # a photo that cannot be measured gets the epsilon that the sample needs
+    # a photo that cannot be measured gets the budget that the sample needs
     fallback = frontier.choice or tuning.highest
     photos = find_photo_budgets(tuning, fallback) if arguments.per_image else []
     outcome = TuningOutcome(tuning, frontier, parse_uri(set_aside).public if set_aside else "", photos)
@@ -114,14 +135,15 @@ def run(arguments: argparse.Namespace) -> int:
     output.say(outcome_to_text(frontier), *describe_outcome(outcome))
     output.say(f"\nfigure and pictures: {tuning.out / PAGE}; to protect with these settings: {_command(arguments)}")
     if photos:
-        output.say(f"each photo within its own budget: {tuning.out / PROTECTED} (budgets: {tuning.out / TABLE})")
+        table = tuning.out / table_name(tuning.knob)
+        output.say(f"each photo within its own budget: {tuning.out / PROTECTED} (budgets: {table})")
     output.add(
         target_met=frontier.choice is not None,
-        epsilon=frontier.nearest,
+        **{tuning.knob.column: tuning.knob.value(frontier.nearest)},
         run_file=tuning.out / RUN_FILE,
         report=tuning.out / PAGE,
         points=[point.to_json() for point in frontier.points],
-        photos=[asdict(photo) for photo in photos],
+        photos=[photo.to_json(tuning.knob) for photo in photos],
     )
     enough = frontier.choice is not None and all(photo.state in ("least", "not measurable") for photo in photos)
     return 0 if enough else 1
@@ -138,12 +160,18 @@ def _checked(arguments: argparse.Namespace) -> "tuple[Target, CheckedPhotos]":
     from onlymymodel.cli.checks import check_photos
     from onlymymodel.evaluate.tune.search import Target
 
-    if arguments.epsilon is not None or arguments.strength is not None:
+    if arguments.strength is not None or (arguments.over == "epsilon" and arguments.epsilon is not None):
         raise UserError("omm tune searches for epsilon: leave out --epsilon and --strength (--highest limits it)")
-    target = Target(arguments.target_heldout, arguments.target_kept)
+    if arguments.over == "ssim" and arguments.ssim is not None:
+        raise UserError("--over ssim searches for a bound on SSIM: leave out --ssim (--lowest-ssim limits it)")
+    highest_level(arguments.over, arguments.highest, arguments.lowest_ssim)
+    through = expand_groups(tuple(arguments.through))
+    get_deployments(through)
+    target = Target(arguments.target_heldout, arguments.target_kept, through)
     checked = check_photos(arguments, arguments.photos)
     check_judge(checked.settings.surrogates, checked.settings.heldout)
-    return target, replace(checked, settings=structs.replace(checked.settings, epsilon=1.0, strength=None))
+    epsilon = 1.0 if arguments.over == "epsilon" else arguments.epsilon or CAP
+    return target, replace(checked, settings=structs.replace(checked.settings, epsilon=epsilon, strength=None))
 
 
 def with_judge(settings: "RunSettings") -> tuple["RunSettings", str]:
@@ -194,7 +222,7 @@ def _tuning(
         UserError: a model that cannot have its role.
     """
     from onlymymodel.evaluate.judges import judges_for
-    from onlymymodel.evaluate.tune.tune import Tuning
+    from onlymymodel.evaluate.tune.tuning import Tuning
     from onlymymodel.protect.limits import Limits
     from onlymymodel.runtime import pick_device
 
@@ -210,7 +238,8 @@ def _tuning(
         uris_from=settings.uris_from,
         judges=tuple(judges_for(context, heldout)),
         target=target,
-        highest=arguments.highest,
+        knob=Knob(arguments.over),
+        highest=highest_level(arguments.over, arguments.highest, arguments.lowest_ssim),
         sample=arguments.sample,
         seed=arguments.sample_seed,
         labels=checked.find_labels(context.authorized.card),

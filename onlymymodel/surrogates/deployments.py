@@ -152,7 +152,7 @@ KEPT_BY_DEFAULT = (
     "instagram-2021", "whatsapp-2021",
 )  # fmt: skip
 # names for several deployments, where a user lists what to keep
-GROUPS: dict[str, tuple[str, ...]] = {"default": KEPT_BY_DEFAULT, "exact": ()}
+GROUPS: dict[str, tuple[str, ...]] = {"default": KEPT_BY_DEFAULT, "platform": tuple(PLATFORMS), "exact": ()}
 
 
 @cache

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from onlymymodel.evaluate.deployment_summary import DeploymentSummary
 from onlymymodel.evaluate.distortion_table import QUANTILES
 from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Results, Row
-from onlymymodel.evaluate.score import Score, ShareEstimate, mean_unprotected
+from onlymymodel.evaluate.score import Proportion, Score, ShareEstimate, mean_unprotected
+from onlymymodel.evaluate.tune.knob import EPSILON, Knob
 
 RECOMPRESSED = "jpeg75"
 FRONTIER_CHANNELS = (AS_WRITTEN, RECOMPRESSED)
@@ -19,7 +21,7 @@ class FrontierPoint:
     """Measurements at one budget.
 
     Attributes:
-        epsilon: the budget in whole steps of 1/255; 0 is the originals.
+        level: of the budget, see `Knob`; 0 is the originals.
         photos: number of photos.
         kept: channel -> share of the photos read right by the authorized model when clean that it still reads right.
         heldout, surrogates: channel -> mean share that these models read, counting a missing answer as read; each model
@@ -28,9 +30,13 @@ class FrontierPoint:
         psnr: quantiles over the photos that changed.
         ssim, ms_ssim, flip, lpips: quantiles over the photos for which they were measured; empty where for none.
         statuses: number of photos that ended as protected, unchanged, ...
+        through: share of the photos that the authorized model keeps through the deployment of the target through which
+            it keeps least; None where the target names none, and for the originals.
+        least_deployment: name of that deployment; "" where there is none.
+        knob: the bound that the level is one of.
     """
 
-    epsilon: int
+    level: int
     photos: int
     kept: Mapping[str, ShareEstimate]
     heldout: Mapping[str, ShareEstimate]
@@ -42,23 +48,47 @@ class FrontierPoint:
     flip: Mapping[str, float] = field(default_factory=dict)
     lpips: Mapping[str, float] = field(default_factory=dict)
     statuses: Mapping[str, int] = field(default_factory=dict)
+    through: ShareEstimate | None = None
+    least_deployment: str = ""
+    knob: Knob = EPSILON
+
+    @property
+    def least_kept(self) -> float:
+        """Share that the authorized model keeps, as written or through the least deployment, whichever is less."""
+        as_written = self.kept[AS_WRITTEN].share
+        return as_written if self.through is None else min(as_written, self.through.share)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
-        return asdict(self)
+        values = asdict(self)
+        del values["knob"]
+        return {self.knob.column: self.knob.value(values.pop("level")), **values}
 
 
-def clean_point(results: Results) -> FrontierPoint:
-    """Return the point of budget 0: the originals."""
+def clean_point(results: Results, knob: Knob = EPSILON) -> FrontierPoint:
+    """Return the point of level 0: the originals."""
     equal, none = dict.fromkeys(QUANTILES, 1.0), dict.fromkeys(QUANTILES, 0.0)
-    return FrontierPoint(0, len(results.photos), **_shares(results, CLEAN), ssim=equal, ms_ssim=equal, flip=none)
+    shares = _shares(results, CLEAN)
+    return FrontierPoint(0, len(results.photos), **shares, ssim=equal, ms_ssim=equal, flip=none, knob=knob)
 
 
-def protected_point(results: Results, epsilon: int) -> FrontierPoint:
-    """Return the point of the one protected version of an evaluation."""
+def protected_point(
+    results: Results,
+    level: int,
+    knob: Knob = EPSILON,
+    deployments: DeploymentSummary | None = None,
+) -> FrontierPoint:
+    """Return the point of the one protected version of an evaluation.
+
+    Args:
+        results: the evaluation.
+        level: at which the photos were protected.
+        knob: the bound that it is a level of.
+        deployments: what the authorized model keeps through the deployments of the target; None where it names none.
+    """
     (run,) = results.runs
     return FrontierPoint(
-        epsilon,
+        level,
         len(results.photos),
         **_shares(results, run.name),
         psnr=_quantiles([distortion.psnr for distortion in run.distortion]),
@@ -67,6 +97,9 @@ def protected_point(results: Results, epsilon: int) -> FrontierPoint:
         flip=_quantiles([distortion.flip for distortion in run.distortion]),
         lpips=_quantiles([distortion.lpips for distortion in run.distortion]),
         statuses=run.statuses,
+        through=None if deployments is None else _estimate(deployments.least),
+        least_deployment="" if deployments is None else deployments.least_name,
+        knob=knob,
     )
 
 
@@ -85,6 +118,11 @@ def _shares(results: Results, version: str) -> dict[str, Any]:
 
 def _kept(score: Score) -> ShareEstimate:
     return ShareEstimate(score.still_right / max(score.readable, 1), *score.kept_interval)
+
+
+def _estimate(proportion: Proportion) -> ShareEstimate:
+    assert proportion.share is not None  # of a deployment that the authorized model reads
+    return ShareEstimate(proportion.share, *proportion.interval)
 
 
 def _mean_by_channel(rows: Sequence[Row], version: str) -> dict[str, ShareEstimate]:

@@ -16,12 +16,17 @@ from onlymymodel.evaluate.drawing import (
 from onlymymodel.evaluate.score import ShareEstimate
 from onlymymodel.evaluate.text import percent
 from onlymymodel.evaluate.tune.frontier import FRONTIER_CHANNELS, RECOMPRESSED, FrontierPoint
+from onlymymodel.evaluate.tune.knob import Over
 from onlymymodel.evaluate.tune.search import Target
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Axis = Literal["epsilon", "ssim"]
+Axis = Literal["epsilon", "ssim"]  # the bound, or what it came to
+BOUNDS_IN_WORDS: dict[Over, str] = {
+    "epsilon": "largest allowed change, in 1/255 (0: clean)",
+    "ssim": "least allowed SSIM (1: clean)",
+}
 HEIGHT, BELOW = 3.4, 0.45  # inches
 # name, attribute of a point, color, marker, width
 SERIES = (
@@ -39,13 +44,13 @@ def frontier_plot(
     Args:
         points: measurements, with the originals as budget 0.
         target: the target, drawn as lines across.
-        chosen: epsilon of the point to mark.
+        chosen: level of the point to mark.
         met: whether that point meets the target, or only comes nearest.
         axis: quantity on the x axis.
     """
     from matplotlib.ticker import MaxNLocator
 
-    ordered = sorted(points, key=lambda point: (_position(point, axis), point.epsilon))
+    ordered = sorted(points, key=lambda point: (_position(point, axis), point.level))
     shown = [series for series in SERIES if getattr(ordered[0], series[1])]
     with plot_settings():
         legend_lines = len(shown) * len(FRONTIER_CHANNELS) + 1
@@ -59,13 +64,12 @@ def frontier_plot(
                 _draw_curve(axes, positions, estimates, color, marker, width, label, dashed=channel == RECOMPRESSED)
         for share, color in ((target.kept, AUTHORIZED), (target.heldout, HELDOUT[0])):
             axes.axhline(share, color=color, linewidth=0.8, linestyle=":")
-        marked = next(point for point in ordered if point.epsilon == chosen)
-        label = f"{'chosen' if met else 'nearest, target not met'}: {chosen}/255"
+        marked = next(point for point in ordered if point.level == chosen)
+        label = f"{'chosen' if met else 'nearest, target not met'}: {marked.knob.name(chosen)}"
         axes.axvline(_position(marked, axis), color=INK, linewidth=1.0, label=label)
-        if axis == "epsilon":
+        if axis == "epsilon" and marked.knob.over == "epsilon":
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        labels = {"epsilon": "largest allowed change, in 1/255 (0: clean)", "ssim": "median SSIM (1: clean)"}
-        axes.set_xlabel(labels[axis], color=QUIET)
+        axes.set_xlabel("median SSIM (1: clean)" if axis == "ssim" else BOUNDS_IN_WORDS[marked.knob.over], color=QUIET)
         return to_svg(figure, axes)
 
 
@@ -73,15 +77,15 @@ def describe_frontier(points: Sequence[FrontierPoint]) -> str:
     """Return the content of the plot in words, as its alternative text."""
     parts = []
     for name, attribute, *_ in SERIES:
-        by_level = [(point.epsilon, getattr(point, attribute)) for point in points]
+        by_level = [(point.knob.show(point.level), getattr(point, attribute)) for point in points]
         if by_level[0][1]:
             values = (f"{percent(by_channel[FRONTIER_CHANNELS[0]].share)} at {level}" for level, by_channel in by_level)
             parts.append(f"{name}: {', '.join(values)}")
-    return "Shares by the largest allowed change, in 1/255. " + "; ".join(parts) + "."
+    return f"Shares by the {BOUNDS_IN_WORDS[points[0].knob.over]}. {'; '.join(parts)}."
 
 
 def _position(point: FrontierPoint, axis: Axis) -> float:
-    return float(point.epsilon) if axis == "epsilon" else point.ssim["median"]
+    return point.knob.value(point.level) if axis == "epsilon" else point.ssim["median"]
 
 
 def _draw_curve(

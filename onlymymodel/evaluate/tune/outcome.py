@@ -11,8 +11,12 @@ from onlymymodel.evaluate.results import AS_WRITTEN
 from onlymymodel.evaluate.score import ShareEstimate
 from onlymymodel.evaluate.text import percent
 from onlymymodel.evaluate.tune.frontier import RECOMPRESSED, FrontierPoint
+from onlymymodel.evaluate.tune.knob import Knob
 from onlymymodel.evaluate.tune.per_photo import STATE_MEANINGS, PhotoBudget
-from onlymymodel.evaluate.tune.tune import Frontier, Tuning
+from onlymymodel.evaluate.tune.search import Target
+from onlymymodel.evaluate.tune.tune import Frontier
+from onlymymodel.evaluate.tune.tuning import Tuning
+from onlymymodel.protect.budget.strengths import STRENGTHS
 
 NAMED_PHOTOS = 5
 # the columns about visibility, and the quantiles whose median they show
@@ -45,19 +49,22 @@ def describe_outcome(outcome: TuningOutcome) -> Iterator[str]:
     """Yield the sentences that a user needs to read."""
     frontier, target, highest = outcome.frontier, outcome.tuning.target, outcome.tuning.highest
     point, clean = frontier.point_at(frontier.nearest), frontier.points[0].heldout[AS_WRITTEN].share
+    name = point.knob.name(point.level)
     if frontier.choice is not None:
-        yield f"Epsilon {frontier.choice}/255 is the least budget that meets the target."
+        yield f"{name[:1].upper()}{name[1:]} is the least budget that meets the target."
     else:
-        yield f"No budget up to {highest}/255 meets the target; the nearest is epsilon {frontier.nearest}/255."
+        yield f"No budget {point.knob.limit(highest)} meets the target; the nearest is {name}."
+    yield from _describe_visibility(point)
     yield (
         f"On {point.photos} photo{'s' if point.photos != 1 else ''} judges read "
-        f"{_in_words(point.heldout[AS_WRITTEN])}, the authorized model keeps {_in_words(point.kept[AS_WRITTEN])}. "
-        f"The target: at most {percent(target.heldout)} read by judges, at least {percent(target.kept)} kept."
+        f"{_in_words(point.heldout[AS_WRITTEN])}, the authorized model keeps "
+        f"{_in_words(point.kept[AS_WRITTEN])}{_through_in_words(point)}. {_target_in_words(target)}"
     )
     if frontier.choice is None:
         yield "More or other stand-ins, another --recipe or more --steps may bring it into reach."
-    elif smoothed_out := [str(point.epsilon) for point in frontier.points[1:] if _is_smoothed_out(point, outcome)]:
-        yield f"Epsilon {', '.join(smoothed_out)} met it too, but neighboring levels did not: attributed to chance."
+    elif smoothed_out := _smoothed_out(outcome):
+        bound = "Epsilon" if point.knob.over == "epsilon" else "SSIM"
+        yield f"{bound} {', '.join(smoothed_out)} met it too, but neighboring levels did not: attributed to chance."
     if point.kept[RECOMPRESSED].share < target.kept:
         yield (
             f"After JPEG 75 the authorized model keeps {_in_words(point.kept[RECOMPRESSED])}: the target applies to "
@@ -73,13 +80,15 @@ def describe_outcome(outcome: TuningOutcome) -> Iterator[str]:
             "stand-in again in run.toml. One judge is weak evidence; name models that take no part by --heldout."
         )
     if outcome.photos:
-        yield from _describe_photos(outcome.photos)
+        yield from _describe_photos(outcome.photos, outcome.tuning.knob)
 
 
 def outcome_table(frontier: Frontier) -> list[list[str]]:
     """Return the head, then a line for each point; the chosen or nearest one is marked by `>`."""
     measured = [title for title, of in MEASURES.items() if any(of(point) for point in frontier.points[1:])]
-    head = ["epsilon", "kept", "judges", "stand-ins", "judges, JPEG 75", "kept, JPEG 75", *measured]
+    through = ["kept, least deployment"] if any(point.through for point in frontier.points) else []
+    bound = "epsilon" if frontier.points[0].knob.over == "epsilon" else "SSIM bound"
+    head = [bound, "kept", "judges", "stand-ins", "judges, JPEG 75", "kept, JPEG 75", *through, *measured]
     return [head, *(_line(point, frontier, measured) for point in frontier.points)]
 
 
@@ -92,19 +101,55 @@ def outcome_to_text(frontier: Frontier) -> str:
     )
 
 
-def _is_smoothed_out(point: FrontierPoint, outcome: TuningOutcome) -> bool:
-    """Return whether a point below the choice meets the target by itself."""
+def _describe_visibility(point: FrontierPoint) -> Iterator[str]:
+    """Say what people see of a point, in SSIM and FLIP; nothing where no photo was measured."""
+    if not point.ssim or not point.flip:
+        return
+    like = [
+        name
+        for name, strength in STRENGTHS.items()
+        if point.ssim["median"] >= strength.ssim and point.flip["median"] <= strength.flip
+    ]
+    seen = f"no more visible than --strength {like[0]}" if like else f"more visible than --strength {[*STRENGTHS][-1]}"
+    yield (
+        f"What people see of it: SSIM {point.ssim['median']:.3f} in the median (the worst photo "
+        f"{point.ssim['min']:.3f}), FLIP {point.flip['median']:.3f} (the worst {point.flip['max']:.3f}); {seen}."
+    )
+
+
+def _target_in_words(target: Target) -> str:
+    kept = f"at least {percent(target.kept)} kept"
+    if target.through:
+        kept += f", as written and through each of {len(target.through)} deployments"
+    return f"The target: at most {percent(target.heldout)} read by judges, {kept}."
+
+
+def _through_in_words(point: FrontierPoint) -> str:
+    if point.through is None:
+        return ""
+    return f", and {_in_words(point.through)} through the least deployment, {point.least_deployment}"
+
+
+def _smoothed_out(outcome: TuningOutcome) -> list[str]:
+    """Return the points below the choice that meet the target by themselves."""
     target, choice = outcome.tuning.target, outcome.frontier.choice
-    met = target.heldout_met(point.heldout[AS_WRITTEN].share) and target.kept_met(point.kept[AS_WRITTEN].share)
-    return met and choice is not None and point.epsilon < choice
+    return [
+        point.knob.show(point.level)
+        for point in outcome.frontier.points[1:]
+        if choice is not None
+        and point.level < choice
+        and target.heldout_met(point.heldout[AS_WRITTEN].share)
+        and target.kept_met(point.least_kept)
+    ]
 
 
-def _describe_photos(photos: Sequence[PhotoBudget]) -> Iterator[str]:
-    least = [photo.epsilon for photo in photos if photo.state == "least"]
+def _describe_photos(photos: Sequence[PhotoBudget], knob: Knob) -> Iterator[str]:
+    least = [photo.level for photo in photos if photo.state == "least"]
     if least:
+        middle = f"{np.median(list(map(knob.value, least))):g}"
         yield (
             f"Photo by photo: {len(least)} of {len(photos)} have their own least budget, "
-            f"{min(least)} to {max(least)}, median {np.median(least):g}."
+            f"{knob.show(min(least))} to {knob.show(max(least))}, median {middle}."
         )
     counts = Counter(photo.state for photo in photos)
     for state, meaning in STATE_MEANINGS.items():
@@ -115,14 +160,16 @@ def _describe_photos(photos: Sequence[PhotoBudget]) -> Iterator[str]:
 
 
 def _line(point: FrontierPoint, frontier: Frontier, measured: Sequence[str]) -> list[str]:
-    mark = "> " if point.epsilon == frontier.nearest else ""
+    mark = "> " if point.level == frontier.nearest else ""
+    with_through = any(other.through for other in frontier.points)
     return [
-        f"{mark}{point.epsilon}" if point.epsilon else "clean",
+        f"{mark}{point.knob.show(point.level)}" if point.level else "clean",
         _cell(point.kept[AS_WRITTEN]),
         _cell(point.heldout[AS_WRITTEN]),
         _cell(point.surrogates[AS_WRITTEN]) if point.surrogates else "-",
         _cell(point.heldout[RECOMPRESSED]),
         _cell(point.kept[RECOMPRESSED]),
+        *([_cell(point.through) if point.through else "-"] if with_through else []),
         *(_median(MEASURES[title](point)) for title in measured),
     ]
 

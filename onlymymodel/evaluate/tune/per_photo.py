@@ -14,16 +14,18 @@ from onlymymodel.evaluate.judges import Judge, Pixels
 from onlymymodel.evaluate.protected_folder import read_photo
 from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Answer, Results
 from onlymymodel.evaluate.text import spreadsheet_text
+from onlymymodel.evaluate.tune.knob import Knob
 from onlymymodel.evaluate.tune.photo_levels import PhotoLevels
-from onlymymodel.evaluate.tune.search import Measurement, Search
-from onlymymodel.evaluate.tune.tune import Tuning
+from onlymymodel.evaluate.tune.search import Measurement, Search, first_levels_of_photo
+from onlymymodel.evaluate.tune.through import ask_through, loses
+from onlymymodel.evaluate.tune.tuning import Tuning
 from onlymymodel.protect import run_record
 from onlymymodel.protect.context import Context
 from onlymymodel.protect.folder import relative_path
 from onlymymodel.protect.photo_record import WRITTEN, PhotoManifest
 from onlymymodel.protect.seal import seal_folder
 
-PROTECTED, TABLE = "protected", "epsilon.csv"
+PROTECTED = "protected"
 CANDIDATE = "candidate"  # the version of each photo at the level of its round
 
 State = Literal["least", "not enough", "not measurable", "not protected"]
@@ -41,7 +43,7 @@ class PhotoBudget:
 
     Attributes:
         photo: path of the photo below the source.
-        epsilon: the budget in 1/255; 0 where nothing was written.
+        level: of the budget, see `Knob`; 0 where nothing was written.
         state: see `STATE_MEANINGS`.
         judges: number of held-out models that read the original correctly.
         reading: how many of them still read the written file, or may have.
@@ -49,12 +51,18 @@ class PhotoBudget:
     """
 
     photo: str
-    epsilon: int
+    level: int
     state: State
     judges: int
     reading: int
     psnr: float | None = None
     ssim: float | None = None
+
+    def to_json(self, knob: Knob) -> dict[str, Any]:
+        """Return JSON values, the level as the bound that it is."""
+        values = asdict(self)
+        bound = {knob.column: knob.value(values.pop("level"))}
+        return {"photo": values.pop("photo"), **bound, **values}
 
 
 @dataclass(frozen=True)
@@ -80,9 +88,9 @@ def find_photo_budgets(tuning: Tuning, fallback: int, *, progress: bool = True) 
     """Protect every photo of the source at the least level that suffices, into `OUT/protected/`.
 
     A level suffices where, of the independent held-out models that read the original, at most the target's share still
-    reads the written file, and the authorized model keeps it. Levels are bisected: of the levels below the result only
-    its neighbor was measured, which fails. The chosen files are evaluated again from disk, and the result reports that
-    evaluation. `epsilon.csv` has a line for each photo.
+    reads the written file, and the authorized model keeps it, through the deployments of the target too. Levels are
+    bisected: of the levels below the result only its neighbor was measured, which fails. The chosen files are evaluated
+    again from disk, and the result reports that evaluation. A table (`table_name`) has a line for each photo.
 
     Args:
         tuning: inputs of the tuning.
@@ -111,7 +119,7 @@ def find_photo_budgets(tuning: Tuning, fallback: int, *, progress: bool = True) 
     budgets = [
         _photo_budget(photo, chosen[photo], levels, clean, tuning, results, photo in searches) for photo in photos
     ]
-    write_atomic(tuning.out / TABLE, budgets_to_csv(budgets).encode())
+    write_atomic(tuning.out / table_name(tuning.knob), budgets_to_csv(budgets, tuning.knob).encode())
     tuning.export_answers()
     return budgets
 
@@ -125,18 +133,24 @@ def previous_highest(tuning: Tuning) -> int | None:
     out = tuning.out / PROTECTED
     if not (out / run_record.NAME).exists():
         return None
-    level = round(run_record.read(out).epsilon)
+    level = tuning.knob.level_of(run_record.read(out).budget)
     run_record.write(out, *_run_content(tuning, level))  # the file exists, so this only compares
     return level
 
 
-def budgets_to_csv(budgets: Sequence[PhotoBudget]) -> str:
+def table_name(knob: Knob) -> str:
+    """Return the name of the table of all photos."""
+    return f"{knob.column}.csv"
+
+
+def budgets_to_csv(budgets: Sequence[PhotoBudget], knob: Knob) -> str:
     """Return one line for each photo; a name that a spreadsheet would take for a formula gets a leading apostrophe."""
     out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, [field.name for field in fields(PhotoBudget)])
+    names = [knob.column if field.name == "level" else field.name for field in fields(PhotoBudget)]
+    writer = csv.DictWriter(out, names)
     writer.writeheader()
     for budget in budgets:
-        writer.writerow({**asdict(budget), "photo": spreadsheet_text(budget.photo)})
+        writer.writerow({**budget.to_json(knob), "photo": spreadsheet_text(budget.photo)})
     return out.getvalue()
 
 
@@ -160,14 +174,15 @@ def _search_all(
 ) -> dict[str, Search]:
     """Return finished searches. Every round measures each photo whose search is not finished once."""
     highest, grid = tuning.highest, range(1, tuning.highest + 1)
-    first = tuple(dict.fromkeys((highest, (highest + 1) // 2)))
+    first = first_levels_of_photo(highest)
     searches = {photo: Search(tuning.target, first, grid, sampled=False) for photo in photos}
     while round_levels := {photo: level for photo in photos if (level := searches[photo].next_level) is not None}:
         levels.protect(round_levels)
         results = evaluate_models(judges, _pairs(levels, round_levels), progress=False)
+        through = ask_through(tuning, _pairs(levels, round_levels))
         for index, (photo, level) in enumerate(round_levels.items()):
             reading = clean.reading(photo, _answers_to(results, CANDIDATE, index))
-            kept = levels.record(photo, level).status in WRITTEN
+            kept = levels.record(photo, level).status in WRITTEN and not loses(through, CANDIDATE, index)
             searches[photo].add(Measurement(level, reading / clean.judges(photo), float(kept)))
     return searches
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from onlymymodel.data.folder import Entry, scan
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.protected_folder import ReadOptions
-from onlymymodel.evaluate.tune.tune import Tuning
+from onlymymodel.evaluate.tune.tuning import Tuning
 from onlymymodel.progress import counted
 from onlymymodel.protect.folder import Job, protect_folder
 from onlymymodel.protect.folder_run import NOT_WRITTEN
@@ -65,7 +65,7 @@ class PhotoLevels:
         return None if output is None else self._folder(level) / output
 
     def _folder(self, level: int) -> Path:
-        return self._tuning.out / FOLDER / f"epsilon-{level}"
+        return self._tuning.out / FOLDER / self._tuning.knob.folder(level)
 
     def _protect(self, photos: set[str], level: int) -> None:
         folder, tuning = self._folder(level), self._tuning

@@ -7,7 +7,7 @@ from statistics import median_high
 
 from onlymymodel.errors import UserError
 
-LEVELS = range(1, 33)  # whole 8-bit steps: nothing in between can be written
+LEVELS = range(1, 33)
 ROUNDING = 1e-9  # a mean of shares that equals the target may miss it by this in floating point
 
 
@@ -17,7 +17,9 @@ class Target:
 
     Attributes:
         heldout: largest share, in [0, 1), that held-out models may read.
-        kept: least share, in (0, 1], that the authorized model must keep.
+        kept: least share, in (0, 1], that the authorized model must keep, in the files as written and through each of
+            `through`.
+        through: names of deployments; the one through which it keeps least decides.
 
     Raises:
         UserError: a share is out of its range.
@@ -25,6 +27,7 @@ class Target:
 
     heldout: float = 0.1
     kept: float = 0.99
+    through: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.heldout < 1:
@@ -46,7 +49,7 @@ class Measurement:
     """Shares measured at one level.
 
     Attributes:
-        level: the budget, in whole steps of 1/255.
+        level: of the budget, see `Knob`.
         heldout: share that held-out models read, in [0, 1].
         kept: share that the authorized model keeps, in [0, 1].
     """
@@ -174,3 +177,8 @@ def fit_nonincreasing(values: Sequence[float]) -> list[float]:
 def first_levels(highest: int) -> tuple[int, ...]:
     """Return the highest level and its halves, down to an eighth: the points of a coarse frontier."""
     return tuple(dict.fromkeys(max(1, math.ceil(highest / 2**halving)) for halving in range(4)))
+
+
+def first_levels_of_photo(highest: int) -> tuple[int, ...]:
+    """Return the levels with which the search for one photo begins: the highest and its half."""
+    return tuple(dict.fromkeys((highest, (highest + 1) // 2)))

@@ -1,10 +1,9 @@
 """Tuning: search for the least budget that protects a sample of photos, by protecting and evaluating at each level."""
 
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from onlymymodel.data.atomic import OWN, remove_partials, write_atomic
 from onlymymodel.data.folder import check_destination, scan
@@ -13,68 +12,18 @@ from onlymymodel.data.regular_file import max_photo_bytes, read_regular
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.channels import get_channels
 from onlymymodel.evaluate.folders import Evaluation, evaluate_folders
+from onlymymodel.evaluate.harness import Pair
 from onlymymodel.evaluate.judges import Judge, check_unique, shared_origin
+from onlymymodel.evaluate.protected_folder import open_folders, read_pairs
 from onlymymodel.evaluate.results import AS_WRITTEN, Results
 from onlymymodel.evaluate.tune.frontier import FRONTIER_CHANNELS, FrontierPoint, clean_point, protected_point
-from onlymymodel.evaluate.tune.search import Measurement, Search, Target, first_levels
+from onlymymodel.evaluate.tune.search import Measurement, Search, first_levels
+from onlymymodel.evaluate.tune.through import ask_through, least_of
+from onlymymodel.evaluate.tune.tuning import Tuning
 from onlymymodel.progress import remark
-from onlymymodel.protect.context import Context
 from onlymymodel.protect.folder import Job, protect_folder
-from onlymymodel.protect.limits import UNLIMITED, Limits
-from onlymymodel.surrogates.answer_cache import EXPORT, open_answer_cache
-from onlymymodel.surrogates.cached_black_box import CachedBlackBox
 
 SAMPLE = "sample"
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """Inputs of a tuning.
-
-    Attributes:
-        source: a folder of photos, or one photo.
-        out: a folder, new or of an earlier tuning with the same models and settings.
-        context: settings of the protection; the search replaces the linf of its budget.
-        uris_from: returns the models' URIs for `run.json` in a folder, see `RunSettings.uris_from`.
-        judges: exactly one authorized model, and held-out models, at least one of them independent.
-        target: what the budget must reach.
-        highest: largest level to try, in 1/255.
-        sample, seed: number of photos to draw, and the seed of the draw.
-        labels, masks, batch_size, limits: see `Job`.
-        command: the user's command line, for the records.
-    """
-
-    source: Path
-    out: Path
-    context: Context
-    uris_from: Callable[[Path], dict[str, Any]]
-    judges: tuple[Judge, ...]
-    target: Target = field(default_factory=Target)
-    highest: int = 32
-    sample: int = 16
-    seed: int = 0
-    labels: Mapping[str, int] = field(default_factory=dict)
-    masks: Path | None = None
-    batch_size: int = 8
-    limits: Limits = UNLIMITED
-    command: str = ""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.highest <= 255:
-            raise UserError(f"--highest must be between 1 and 255, not {self.highest}")
-
-    def context_at(self, level: int) -> Context:
-        """Return the context with the budget of a level."""
-        return replace(self.context, budget=replace(self.context.budget, linf=level / 255))
-
-    def cached_judges(self) -> tuple[Judge, ...]:
-        """Return the judges with one answer cache for all levels: none of them is queried twice about one image."""
-        cache = open_answer_cache(self.out)
-        return tuple(Judge(judge.role, CachedBlackBox(judge.model, cache)) for judge in self.judges)
-
-    def export_answers(self) -> None:
-        """Write the cached answers as JSON lines, which `recorded:` reads."""
-        open_answer_cache(self.out).export(self.out / EXPORT)
 
 
 @dataclass(frozen=True)
@@ -97,14 +46,15 @@ class Frontier:
 
     def point_at(self, level: int) -> FrontierPoint:
         """Return the point of a measured level."""
-        return next(point for point in self.points if point.epsilon == level)
+        return next(point for point in self.points if point.level == level)
 
 
 def tune(tuning: Tuning, *, progress: bool = True) -> Frontier:
     """Find the least budget on a sample.
 
-    The sample is copied to `OUT/sample/`; each level is protected into `OUT/epsilon-N/` and evaluated there, as written
-    and after JPEG 75. A tuning that was stopped resumes without computing or asking anything twice.
+    The sample is copied to `OUT/sample/`; each level is protected into a folder of its own, as `OUT/epsilon-8/`, and
+    evaluated there, as written and after JPEG 75. A tuning that was stopped resumes without computing or asking
+    anything twice.
 
     Raises:
         UserError: see `check_destination`, `lock_folder`, `protect_folder` and `evaluate_folders`; or the folder
@@ -120,13 +70,14 @@ def tune(tuning: Tuning, *, progress: bool = True) -> Frontier:
         points: dict[int, FrontierPoint] = {}
         while (level := search.next_level) is not None:
             if progress:
-                remark(f"epsilon {level}/255")
+                remark(tuning.knob.name(level))
             results = _measure(tuning, level, judges, progress)
-            points[level] = protected_point(results, level)
+            through = least_of(ask_through(tuning, _pairs_at(tuning, level, results)))
+            points[level] = protected_point(results, level, tuning.knob, through)
             search.add(to_measurement(points[level]))
         tuning.export_answers()
         return Frontier(
-            points=(clean_point(results), *(points[level] for level in sorted(points))),
+            points=(clean_point(results, tuning.knob), *(points[level] for level in sorted(points))),
             choice=None if search.best is None else search.best.level,
             nearest=(search.best or search.nearest).level,
             photos=photos,
@@ -135,13 +86,13 @@ def tune(tuning: Tuning, *, progress: bool = True) -> Frontier:
 
 
 def to_measurement(point: FrontierPoint) -> Measurement:
-    """Return the shares that the search uses: those of the files as written."""
-    return Measurement(point.epsilon, point.heldout[AS_WRITTEN].share, point.kept[AS_WRITTEN].share)
+    """Return the shares that the search uses: those of the files as written, and what the least deployment keeps."""
+    return Measurement(point.level, point.heldout[AS_WRITTEN].share, point.least_kept)
 
 
-def level_folder(out: Path, level: int) -> Path:
+def level_folder(tuning: Tuning, level: int) -> Path:
     """Return the folder of the sample protected at one level."""
-    return out / f"epsilon-{level}"
+    return tuning.out / tuning.knob.folder(level)
 
 
 def draw_sample(tuning: Tuning) -> tuple[str, ...]:
@@ -179,7 +130,7 @@ def _measure(tuning: Tuning, level: int, judges: tuple[Judge, ...], progress: bo
     Raises:
         UserError: see `tune`.
     """
-    folder, sample = level_folder(tuning.out, level), tuning.out / SAMPLE
+    folder, sample = level_folder(tuning, level), tuning.out / SAMPLE
     job = Job(
         source=sample,
         out=folder,
@@ -197,6 +148,12 @@ def _measure(tuning: Tuning, level: int, judges: tuple[Judge, ...], progress: bo
     if not results.authorized.score(folder.name).readable:
         raise UserError("the authorized model reads none of these photos correctly, so no answer can be kept")
     return results
+
+
+def _pairs_at(tuning: Tuning, level: int, results: Results) -> Iterator[Pair]:
+    """Yield the photos of the sample, as evaluated at one level."""
+    photos, folders = open_folders(tuning.out / SAMPLE, [level_folder(tuning, level)])
+    return read_pairs(photos, folders, dict(zip(results.photos, results.labels, strict=True)))
 
 
 def _check_judges(judges: tuple[Judge, ...]) -> None:

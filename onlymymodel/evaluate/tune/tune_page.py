@@ -59,6 +59,7 @@ def write_tuning(outcome: TuningOutcome, *, axis: Axis = "epsilon") -> None:
 def to_json(outcome: TuningOutcome) -> dict[str, Any]:
     """Return JSON values: the request, the models, every point, the choice."""
     tuning, frontier = outcome.tuning, outcome.frontier
+    bound, nearest = tuning.knob.value, frontier.point_at(frontier.nearest)
     settings = run_record.describe(tuning.context_at(frontier.nearest), tuning.batch_size)
     return {
         "schema": SCHEMA,
@@ -73,14 +74,16 @@ def to_json(outcome: TuningOutcome) -> dict[str, Any]:
         "flip": flip.DEFINITION,
         "intervals": INTERVALS,
         "target": asdict(tuning.target),
-        "highest": tuning.highest,
+        "over": tuning.knob.over,
+        "highest": bound(tuning.highest),
         "sample": list(frontier.photos),
         "in_reach": frontier.choice is not None,
-        "choice": frontier.choice,
-        "nearest": frontier.nearest,
-        "asked": list(frontier.order),
+        "choice": None if frontier.choice is None else bound(frontier.choice),
+        "nearest": bound(frontier.nearest),
+        "visibility": {"ssim": nearest.ssim, "ms_ssim": nearest.ms_ssim, "flip": nearest.flip, "lpips": nearest.lpips},
+        "asked": list(map(bound, frontier.order)),
         "points": [point.to_json() for point in frontier.points],
-        "per_photo": [asdict(photo) for photo in outcome.photos] or None,
+        "per_photo": [photo.to_json(tuning.knob) for photo in outcome.photos] or None,
     }
 
 
@@ -90,7 +93,8 @@ def render_tuning(outcome: TuningOutcome, svg: str) -> str:
     jinja.filters |= {"csp_hash": csp_hash}
     light, dark = plot_uris(svg)
     return jinja.get_template("tune.html.j2").render(
-        frontier=outcome.frontier,
+        knob=outcome.tuning.knob,
+        nearest=outcome.frontier.nearest,
         light=light,
         dark=dark,
         description=describe_frontier(outcome.frontier.points),
@@ -108,8 +112,8 @@ def render_tuning(outcome: TuningOutcome, svg: str) -> str:
 
 def _sample_photos(outcome: TuningOutcome) -> Iterator[SamplePhoto]:
     """Yield the first photos of the sample that were changed."""
-    out, level = outcome.tuning.out, outcome.frontier.nearest
-    entries, (folder,) = open_folders(out / SAMPLE, [level_folder(out, level)])
+    tuning, level = outcome.tuning, outcome.frontier.nearest
+    entries, (folder,) = open_folders(tuning.out / SAMPLE, [level_folder(tuning, level)])
     files = {str(entry.relative): (entry.path, folder.files[str(entry.relative)]) for entry in entries}
     changed = ((name, before, after) for name, (before, after) in files.items() if after is not None)
     for name, before, after in islice(changed, MAX_PHOTOS):

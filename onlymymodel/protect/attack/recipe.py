@@ -110,7 +110,7 @@ class Recipe:
     keep_through: tuple[str, ...] = _setting(
         ("default",),
         "deployments through which the authorized model has to read a protected photo, wherever it reads the original "
-        f"through them: names (omm evaluate --help-all), {' or '.join(GROUPS)}",
+        f"through them: names (omm evaluate --help-all), or {', '.join(GROUPS)}",
     )
     patience: int = _setting(0, "stop a photo once all stand-ins were misled for this many steps in a row; 0: never")
     layer: str = _setting("auto", "module whose output the feature objective changes; auto: the last feature map")

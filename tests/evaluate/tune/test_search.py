@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from itertools import combinations_with_replacement, pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,7 +169,7 @@ def test_search_with_one_level() -> None:
 @pytest.mark.parametrize(
     "shares", [{"heldout": 1.0}, {"heldout": -0.1}, {"heldout": math.nan}, {"kept": 0.0}, {"kept": 1.01}]
 )
-def test_invalid_targets_are_refused(shares: dict[str, float]) -> None:
+def test_invalid_targets_are_refused(shares: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="--target"):
         Target(**shares)
 
