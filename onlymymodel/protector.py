@@ -74,7 +74,7 @@ class Protector:
         surrogates: models that stand in for unknown ones.
         heldout: models that only judge, in `evaluate`.
         gallery: folder with one folder of photos for each person, for models that recognize people.
-        strength: `low`, `medium` or `high`: how visible the change may be.
+        strength: `low`, `medium`, `high` or `auto`: how visible the change may be, see `omm protect --help`.
         epsilon: largest change of any channel of any pixel, in 1/255; in place of a strength.
         budget: all bounds on the change; in place of a strength and an epsilon.
         recipe: name of a recipe, or a recipe.

@@ -17,8 +17,8 @@ from onlymymodel.errors import UserError
 from onlymymodel.progress import counted, track
 from onlymymodel.protect.attack.recipe import ADDED_LATER, RECIPES, Recipe
 from onlymymodel.protect.budget.kinds import BOUNDS, LINF
+from onlymymodel.protect.budget.strengths import AUTO, SET_BY_STRENGTH, STRENGTHS
 from onlymymodel.protect.budget.strengths import DEFAULT as DEFAULT_STRENGTH
-from onlymymodel.protect.budget.strengths import STRENGTHS
 from onlymymodel.protect.choices import Faces, Format, NoFace, RegionKind
 from onlymymodel.surrogates.uri import QUERY_SAFE, parse_uri, redacted
 
@@ -66,7 +66,7 @@ class RunSettings:
         authorized, surrogates, heldout: URIs of the models by role; their files are relative to the current folder.
         region: `image`, `face`, or the path of a mask or of a folder of masks.
         no_face, faces: see `Region`.
-        format, metadata, max_pixels, keep_makernotes, first_frame, exclude: see `Context`.
+        format, metadata, max_pixels, keep_makernotes, first_frame, exclude, auto_strength: see `Context`.
     """
 
     authorized: str
@@ -83,6 +83,7 @@ class RunSettings:
     keep_makernotes: bool = False
     first_frame: bool = False
     exclude: tuple[str, ...] = ()
+    auto_strength: bool = False
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -187,6 +188,7 @@ class RunSettings:
             exclude=self.exclude,
             region=Region(cast(RegionKind, kind), self.no_face, self.faces),
             attack=attack,
+            auto_strength=self.auto_strength,
             precision_reason=reason,
         )
 
@@ -238,7 +240,10 @@ class RunSettings:
 
         steps = [name for name, kind in BOUNDS.items() if kind.denominator != 1]
         bounds = {name: _short(value) if name in steps else value for name, value in self.budget.to_json().items()}
-        epsilon = bounds.pop(LINF)
+        size = {"epsilon": bounds.pop(LINF)}
+        if self.auto_strength:
+            size = {"strength": AUTO}
+            bounds = {name: limit for name, limit in bounds.items() if name not in SET_BY_STRENGTH}
         bounds["shape"] = self.budget.shape  # also where it is the default, which depends on the recipe
         recipe = {**ADDED_LATER, **self.recipe.to_json()}
         if self.recipe.name not in RECIPES:
@@ -250,7 +255,7 @@ class RunSettings:
             "authorized": recorded_uri(self.authorized, folder),
             "surrogates": [recorded_uri(uri, folder) for uri in self.surrogates],
             "heldout": [recorded_uri(uri, folder) for uri in self.heldout],
-            "epsilon": epsilon,
+            **size,
             **photos,
             "budget": bounds,
             "recipe": recipe,
@@ -263,7 +268,7 @@ def make_context(settings: RunSettings, allow_python: bool, device: str) -> "Con
     return replace(settings, heldout=()).load(device=device, allow_python=allow_python)[0]
 
 
-PHOTO_DEFAULTS = {setting.name: setting.default for setting in fields(RunSettings)[5:]}
+PHOTO_DEFAULTS = {setting.name: setting.default for setting in fields(RunSettings)[5:-1]}
 
 
 def masks_of(region: str) -> Path | None:

@@ -5,7 +5,7 @@ Example::
     authorized = "mine"
     surrogates = ["vit", "zoo:identity-plain"]   # names of [models], or URIs
     heldout = ["judge"]
-    epsilon = 8                                  # in 1/255; or strength = "low", "medium" or "high"
+    epsilon = 8                                  # in 1/255; or strength = "low", "medium", "high" or "auto"
     region = "face"                              # or "image", or the path of masks; named as the flags are: no_face,
     metadata = "no-location"                     # faces, format, max_pixels, keep_makernotes, first_frame
     exclude = ["*.gif", "drafts"]                # and exclude

@@ -16,7 +16,7 @@ from onlymymodel.data.regular_file import is_folder
 from onlymymodel.errors import UserError, did_you_mean
 from onlymymodel.protect.attack.recipe import OURS, Recipe, make_recipe
 from onlymymodel.protect.budget.kinds import BOUNDS, EVEN, LINF, check_limits
-from onlymymodel.protect.budget.strengths import CAP, STRENGTHS
+from onlymymodel.protect.budget.strengths import AUTO, CAP, SET_BY_STRENGTH, STRENGTHS
 from onlymymodel.protect.budget.strengths import DEFAULT as DEFAULT_STRENGTH
 from onlymymodel.protect.choices import Faces, Format, NoFace
 from onlymymodel.settings import PHOTO_DEFAULTS, RunSettings
@@ -34,12 +34,14 @@ class CheckedSettings:
         budget: the budget, as `Budget.from_json` takes it.
         recipe: the recipe.
         photos: the settings of `PHOTO_DEFAULTS` that are given.
+        auto_strength: see `RunSettings`.
     """
 
     models: tuple[str, tuple[str, ...], tuple[str, ...]]
     budget: dict[str, Any]
     recipe: Recipe
     photos: dict[str, Any]
+    auto_strength: bool
 
 
 class PartialSettings(msgspec.Struct, frozen=True):
@@ -47,7 +49,7 @@ class PartialSettings(msgspec.Struct, frozen=True):
 
     Attributes:
         authorized, surrogates, heldout: as in `RunSettings`.
-        epsilon, strength: in 1/255, or a name of `STRENGTHS`.
+        epsilon, strength: in 1/255, or a name of `STRENGTHS`, or `AUTO`.
         budget: fields of `Budget` except linf, as flags and TOML give them (luma in 1/255).
         recipe: `name`, and fields of `Recipe` that differ from that recipe's.
         region, no_face, faces, format, metadata, max_pixels, keep_makernotes, first_frame, exclude: as in
@@ -106,7 +108,9 @@ class PartialSettings(msgspec.Struct, frozen=True):
 
         checked = self.check()
         budget = Budget.from_json(checked.budget)
-        return RunSettings(*checked.models, budget, checked.recipe, **checked.photos)
+        return RunSettings(
+            *checked.models, budget, checked.recipe, **checked.photos, auto_strength=checked.auto_strength
+        )
 
     def check(self) -> "CheckedSettings":
         """Check everything that `complete` needs, without importing torch.
@@ -127,7 +131,11 @@ class PartialSettings(msgspec.Struct, frozen=True):
         budget = self._budget(recipe.name)
         limits = {name: BOUNDS[name].read(value) for name, value in budget.items() if name in BOUNDS}
         check_limits(limits, budget["shape"])
-        return CheckedSettings(self._with_gallery(self.authorized), budget, recipe, photos)
+        models = self._with_gallery(self.authorized)
+        auto = self.strength == AUTO
+        if auto and recipe.objective == "feature":
+            raise UserError(f"strength auto needs a recipe that misleads stand-ins, which {recipe.name} does not")
+        return CheckedSettings(models, budget, recipe, photos, auto)
 
     def _with_gallery(self, authorized: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
         """Return the URIs of the models by role, with the gallery in those that take it."""
@@ -154,8 +162,12 @@ class PartialSettings(msgspec.Struct, frozen=True):
         strength = self.strength
         if strength is not None and self.epsilon is not None:
             raise UserError(f"strength {strength!r} and epsilon {self.epsilon:g} are both given; give one")
-        if strength is not None and strength not in STRENGTHS:
-            raise UserError(f"unknown strength {strength!r}{did_you_mean(strength, STRENGTHS)}")
+        if strength is not None and strength not in (*STRENGTHS, AUTO):
+            raise UserError(f"unknown strength {strength!r}{did_you_mean(strength, (*STRENGTHS, AUTO))}")
+        if strength == AUTO:
+            if given := [name for name in SET_BY_STRENGTH if name in self.budget]:
+                raise UserError(f"strength auto chooses {given[0]} for each photo: leave out --{given[0]}")
+            strength = [*STRENGTHS][-1]
         bounded = bool(self.budget.keys() - {"shape"}) or self.epsilon is not None
         if strength is None and not bounded and recipe in OURS:
             strength = DEFAULT_STRENGTH

@@ -100,6 +100,7 @@ def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard
         budget=_budget(job),
         seconds_per_photo=None if timing is None else timing.seconds,
         seconds=None if timing is None else timing.seconds * len(plan.to_do),
+        most_strengths=None if timing is None else timing.most_strengths,
         peak_bytes=plan.peak_bytes,
         memory_limit=limits.memory,
         too_large=[{"photo": name, "reason": reason} for name, reason in plan.too_large.items()],
@@ -121,7 +122,12 @@ def _say_timing(output: Any, plan: "Plan", timing: "Timing | None", job: "Job") 
         _say(output, "time", unknown if plan.to_do else "none: there is nothing to do")
         return
     each = f"{timing.seconds:.1f} s a photo on {job.context.device}, measured on {timing.photo}"
-    _say(output, "time", f"about {duration(timing.seconds * len(plan.to_do))}: {each}")
+    least = timing.seconds * len(plan.to_do)
+    most, strengths = "", timing.most_strengths
+    if strengths > 1:
+        most = f" to {duration(strengths * least)}"
+        each = f"{each}, for each of 1 to {strengths} strengths"
+    _say(output, "time", f"about {duration(least)}{most}: {each}")
 
 
 def _say_memory(output: Any, plan: "Plan", job: "Job") -> None:

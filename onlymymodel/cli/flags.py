@@ -12,7 +12,8 @@ from onlymymodel.errors import UserError, did_you_mean
 from onlymymodel.presets.preset import PRESETS
 from onlymymodel.protect.attack.recipe import CHOICES, RECIPES, Recipe
 from onlymymodel.protect.budget.kinds import BOUNDS, LINF, SHAPES, optional_bounds
-from onlymymodel.protect.budget.strengths import DEFAULT, STRENGTHS
+from onlymymodel.protect.budget.strengths import AUTO as AUTO_STRENGTH
+from onlymymodel.protect.budget.strengths import AUTO_MEANING, DEFAULT, STRENGTHS
 from onlymymodel.protect.choices import FACES, FORMATS, NO_FACE
 from onlymymodel.protect.memory_limit import DEFAULT as DEFAULT_MEMORY
 from onlymymodel.protect.memory_limit import MemorySize
@@ -57,8 +58,8 @@ def add_budget(group: Any) -> None:
     """Add the flags of the budget, the region and the name of the recipe."""
     bounds = {f"--{name.replace('_', '-')}": kind for name, kind in optional_bounds().items()}
     looks = "; ".join(f"{name}: {strength.meaning}" for name, strength in STRENGTHS.items())
-    usual = f"how visible the change may be ({DEFAULT}). {looks}"
-    group.add_argument("--strength", choices=STRENGTHS, help=usual)
+    usual = f"how visible the change may be ({DEFAULT}). {looks}; {AUTO_STRENGTH}: {AUTO_MEANING}"
+    group.add_argument("--strength", choices=(*STRENGTHS, AUTO_STRENGTH), help=usual)
     group.add_argument("--epsilon", type=float, metavar="N", help=BOUNDS[LINF].help)
     for flag, kind in bounds.items():
         group.add_argument(flag, type=float, metavar="N", help=f"{kind.help}; for each photo; bounds may be combined")

@@ -24,7 +24,7 @@ from onlymymodel.cli.parser import Parser
 from onlymymodel.cli.recorded_command import recorded_command
 from onlymymodel.data.stores.address import parse_place
 from onlymymodel.errors import UserError
-from onlymymodel.protect.budget.strengths import STRENGTHS
+from onlymymodel.protect.budget.strengths import AUTO, AUTO_MEANING, STRENGTHS
 from onlymymodel.protect.portable import make_portable
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def add_flags(parser: Parser) -> None:
         for name, s in STRENGTHS.items()
     )
     parser.description = "Protect every photo below SRC, and check the written files."
+    strengths += f"\n  {AUTO:7} {AUTO_MEANING}"
     parser.details = f"strengths (--strength; for any other limits --ssim, --flip, --epsilon, ...):\n{strengths}"
     store = ", also of a store, such as s3://bucket/photos"
     parser.add_argument(

@@ -25,6 +25,7 @@ from onlymymodel.evaluate.verify_surrogates import AskedSurrogates, find_surroga
 from onlymymodel.progress import track
 from onlymymodel.protect import run_record, seal
 from onlymymodel.protect.attack.deployed_margins import DeployedMargins
+from onlymymodel.protect.auto_strength import budget_of
 from onlymymodel.protect.context import Context
 from onlymymodel.protect.faces import find_same_faces
 from onlymymodel.protect.output_folder import DATASET_CARD
@@ -243,7 +244,7 @@ def _faults_of_file(
     elif _differs_outside_region(clean, pixels, record):
         yield "it differs from its original outside its region"
     else:
-        yield from context.budget.violations(pixels[: len(clean)], clean, BUDGET_TOLERANCE)
+        yield from budget_of(record, context.budget).violations(pixels[: len(clean)], clean, BUDGET_TOLERANCE)
 
 
 def _lost_deployments(pixels: Tensor, record: PhotoRecord, label: int, context: Context) -> Iterator[str]:

@@ -32,6 +32,8 @@ class Context:
         region: which part of each photo may change.
         exclude: globs of files and folders that are passed over, see `scan`.
         attack: the attack from outside that the recipe names, see `load_attack`; None if it names none.
+        auto_strength: protect each photo at the weakest strength that suffices, see `auto_strength.protect_at_weakest`;
+            the budget has the bounds of the greatest.
     """
 
     authorized: Classifier
@@ -47,6 +49,7 @@ class Context:
     exclude: tuple[str, ...] = ()
     attack: LoadedAttack | None = None
     precision_reason: str = ""
+    auto_strength: bool = False
 
     @property
     def reads_faces(self) -> bool:

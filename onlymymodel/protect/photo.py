@@ -15,6 +15,7 @@ from onlymymodel.data.time_limit import check_time
 from onlymymodel.protect.attack.attack import protect_rows
 from onlymymodel.protect.attack.optimizer import OnStep
 from onlymymodel.protect.attack.targets import target_class_of_each
+from onlymymodel.protect.auto_strength import protect_at_weakest
 from onlymymodel.protect.choices import Format
 from onlymymodel.protect.context import Context, PhotoSource
 from onlymymodel.protect.faces import find_same_faces, predict_faces
@@ -90,6 +91,24 @@ def protect_photos(
         TimeUp: see `time_limit`.
     """
     configure()
+    if not context.auto_strength:
+        return _protect_at_budget(sources, context, on_step, batch_size, on_stage)
+    size = 1 if context.device.type == "cpu" else batch_size  # the batches of later strengths depend on the photos
+
+    def protect(sources: Sequence[PhotoSource], context: Context) -> list[tuple[bytes | None, PhotoRecord]]:
+        return _protect_at_budget(sources, context, on_step, size, on_stage)
+
+    return protect_at_weakest(sources, context, protect)
+
+
+def _protect_at_budget(
+    sources: Sequence[PhotoSource],
+    context: Context,
+    on_step: OnStep | None,
+    batch_size: int,
+    on_stage: OnStage | None,
+) -> list[tuple[bytes | None, PhotoRecord]]:
+    """Protect photos at the budget of the context, see `protect_photos`."""
 
     def tell(stage: Stage) -> None:
         check_time()

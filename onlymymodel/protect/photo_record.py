@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from onlymymodel.data.manifest import Manifest
 from onlymymodel.errors import UserError
+from onlymymodel.protect.budget.strengths import STRENGTHS
 from onlymymodel.protect.region import RegionRecord
 
 MANIFEST = "manifest.jsonl"
@@ -151,6 +152,7 @@ class PhotoRecord:
         color: largest change of color, in 8-bit steps.
         l2: Euclidean norm of the change, in pixels of [0, 1].
         lpips: perceptual distance.
+        strength: the strength of this photo, where it was chosen photo by photo.
         steps: number of steps that the optimizer took.
         seconds: spent on the photo.
         region: which part of the photo could change; None for all of it.
@@ -178,6 +180,7 @@ class PhotoRecord:
     color: Distance = UNSET
     l2: Distance = UNSET
     lpips: Distance = UNSET
+    strength: str | UnsetType = UNSET
     steps: int | None = None
     seconds: float | None = None
     region: RegionRecord | None = None
@@ -305,10 +308,10 @@ class PhotoManifest:
 
 
 def _check_values(record: PhotoRecord) -> None:
-    """Check that a record names files below the folders of photos and of results, and a class, as it is written here.
+    """Check that a record names files below the folders of photos and of results, a class and a strength.
 
     Raises:
-        ValueError: a path leads elsewhere, or the label cannot be the index of a class.
+        ValueError: a path leads elsewhere, the label cannot be the index of a class, or there is no such strength.
     """
     for text in filter(None, (record.source, record.output)):
         os.fsencode(text)
@@ -319,3 +322,5 @@ def _check_values(record: PhotoRecord) -> None:
             raise ValueError(f"{text!r} leads out of the folder")
     if record.label is not None and not 0 <= record.label < MAX_LABEL:
         raise ValueError(f"{record.label} is no class")
+    if record.strength is not UNSET and record.strength not in STRENGTHS:
+        raise ValueError(f"{record.strength!r} is no strength")

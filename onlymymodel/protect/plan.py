@@ -7,6 +7,7 @@ from time import monotonic
 from onlymymodel.data.folder import Entry
 from onlymymodel.data.image_io import Header, PhotoError
 from onlymymodel.protect.batches import header_of, protect_batch
+from onlymymodel.protect.budget.strengths import STRENGTHS
 from onlymymodel.protect.folder import Job
 from onlymymodel.protect.folder_run import FolderRun
 from onlymymodel.protect.own_outputs import own_outputs
@@ -48,11 +49,13 @@ class Timing:
 
     Attributes:
         photo: path of the photo below the source, of middle size.
-        seconds: for all steps of the recipe.
+        seconds: for all steps of the recipe, at one strength.
+        most_strengths: number of strengths that may be tried on a photo.
     """
 
     photo: str
     seconds: float
+    most_strengths: int = 1
 
 
 def plan_folder(job: Job) -> Plan:
@@ -115,7 +118,7 @@ def _timing(job: Job, entry: Entry) -> Timing | None:
     """Return the timing of one photo; None where it cannot be protected."""
     context, times = job.context, list[float]()
     steps = min(STEPS, context.recipe.steps)
-    quick = replace(context, recipe=replace(context.recipe, steps=steps))
+    quick = replace(context, recipe=replace(context.recipe, steps=steps), auto_strength=False)
     began = monotonic()
     sources = [source for _, source in _run(job).read_batch([entry]).readable]
     if not sources:
@@ -126,7 +129,8 @@ def _timing(job: Job, entry: Entry) -> Timing | None:
         return None
     # the first step also prepares what the others use
     each = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
-    return Timing(str(entry.relative), seconds + each * (context.recipe.steps - steps))
+    most = len(STRENGTHS) if context.auto_strength else 1
+    return Timing(str(entry.relative), seconds + each * (context.recipe.steps - steps), most)
 
 
 def _run(job: Job) -> FolderRun:

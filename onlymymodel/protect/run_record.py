@@ -110,6 +110,7 @@ def describe(context: Context, batch_size: int) -> dict[str, Any]:
         "authorized": context.authorized.card.to_json(),
         "surrogates": [model.card.to_json() for model in context.surrogates],
         "budget": context.budget.to_json(),
+        **({"auto_strength": True} if context.auto_strength else {}),
         "recipe": context.recipe.to_json(),
         "format": context.format,
         "metadata": context.metadata,

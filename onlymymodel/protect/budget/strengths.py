@@ -31,9 +31,15 @@ class Strength:
         return {LINF: CAP, "ssim": self.ssim, "flip": self.flip, "shape": "texture"}
 
 
-STRENGTHS: dict[str, Strength] = {
+STRENGTHS: dict[str, Strength] = {  # from the weakest on
     "low": Strength(0.98, 0.07, "not seen without comparing; weakest protection"),
     "medium": Strength(0.95, 0.10, "grain in textured parts when compared; sky and skin stay clean"),
     "high": Strength(0.90, 0.13, "grain in textured parts; strongest protection"),
 }
 DEFAULT = "medium"
+AUTO = "auto"
+SET_BY_STRENGTH = ("ssim", "flip")  # bounds in which strengths differ
+AUTO_MEANING = (
+    "for each photo the weakest of these at which every stand-in that can be misled is misled; that is fitted to the "
+    "stand-ins, and judges may read more of it"
+)
