@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from onlymymodel.data.affectnet import expression_noun, load_affectnet
+from onlymymodel.data.attributes import AttributeLabels
+from onlymymodel.data.celeba import load_celeba
 from onlymymodel.data.celeba_hq import load_celeba_hq
 from onlymymodel.data.class_folders import load_class_folders
 from onlymymodel.data.imagenet import load_imagenet
@@ -20,11 +22,12 @@ from onlymymodel.data.regular_file import is_file, is_folder
 from onlymymodel.data.tables import Problems, inner_path, integer, read_csv
 from onlymymodel.errors import UserError
 
-__all__ = ["KINDS", "Dataset", "Item", "labels_for", "open_dataset"]
+__all__ = ["KINDS", "Dataset", "Item", "attributes_for", "labels_for", "open_dataset"]
 
 _CODE = re.compile(r"[0-9]+|n[0-9]{8}")  # a number or a wnid: identifies a class, but is not its name
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _MAX_INDEX = 99_999
+_FILES_OR_FOLDERS = ("celeba",)
 Parts = tuple[str, ...]
 
 
@@ -49,7 +52,7 @@ def open_dataset(spec: str, *, split: str | None = None) -> Dataset:
     path = Path(location).expanduser()
     if not is_file(path) and not is_folder(path):
         raise UserError(f"dataset {spec!r}: {location} does not exist.")
-    if path.is_dir() == (kind == "csv"):
+    if kind not in _FILES_OR_FOLDERS and path.is_dir() == (kind == "csv"):
         raise UserError(f"dataset {spec!r}: {location} is not a {'file' if kind == 'csv' else 'folder'}.")
     return KINDS[kind](path, split)
 
@@ -85,6 +88,20 @@ def labels_for(
         _check_by_index(dataset, n_classes)
         return {name: item.label for name, item in items.items()}
     return {name: index[item.label] for name, item in items.items()}
+
+
+def attributes_for(dataset: Dataset, *, photos: Sequence[str]) -> AttributeLabels:
+    """Return the attributes of each photo that the dataset labels, matched as in `labels_for`.
+
+    Args:
+        dataset: one that has attributes.
+        photos: see `labels_for`.
+
+    Raises:
+        UserError: no photo is in the dataset, or a photo matches several pictures.
+    """
+    items = _match_photos(dataset, photos)
+    return AttributeLabels(dataset.attributes, {name: item.label for name, item in items.items()})
 
 
 def _match_photos(dataset: Dataset, photos: Sequence[str]) -> dict[str, Item]:
@@ -204,6 +221,7 @@ KINDS: dict[str, Callable[[Path, str | None], Dataset]] = {
     "imagenet": load_imagenet,
     "nips2017": load_nips2017,
     "celeba_hq": load_celeba_hq,
+    "celeba": load_celeba,
     "affectnet": load_affectnet,
     "folders": load_class_folders,
     "csv": _load_csv,

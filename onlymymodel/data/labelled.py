@@ -21,7 +21,7 @@ class Item:
 
     Attributes:
         path: path below the dataset's root.
-        label: index into the dataset's classes.
+        label: index into the dataset's classes; the code of its attributes in a dataset that has them.
         box: the face in whole pixels, (left, top, right, bottom) with right and bottom exclusive; None if the dataset
             has no boxes.
     """
@@ -43,6 +43,8 @@ class Dataset:
         left_out: number of omitted entries by reason.
         table: the CSV table of a `csv:` dataset, None for the others; its files are named relative to the photos'
             folder, and it is not checked that they exist.
+        attributes: names of the attributes, in the order of the bits of a label, see `attributes.encode`; empty for a
+            dataset of classes.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Dataset:
     items: tuple[Item, ...]
     left_out: Mapping[str, int]
     table: Path | None = None
+    attributes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

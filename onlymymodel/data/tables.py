@@ -6,8 +6,10 @@ import csv
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TextIO
 
 from onlymymodel.data.labelled import quoted
 from onlymymodel.errors import UserError
@@ -52,31 +54,52 @@ def read_csv(
     Raises:
         UserError: the table cannot be read, is too large or empty, is not CSV, or lacks a column or has it twice.
     """
+    with _csv_stream(path, max_bytes) as stream:
+        rows = csv.reader(stream, delimiter=_delimiter(stream.readline(), columns))
+        stream.seek(0)
+        first = next(rows, [])
+        header = [cell.strip() for cell in first]
+        data: Iterator[list[str]] = rows
+        if headless and not set(header) & set(headless):
+            header, data = list(headless), chain([first], rows)
+        indices = _column_indices(path, header, columns)
+        for row in data:
+            if not any(row):
+                continue
+            if len(row) <= max(indices):
+                raise UserError(f"{path} is truncated: line {rows.line_num} has too few columns.")
+            cells = [row[index].strip() for index in indices]
+            if any(cells):
+                yield rows.line_num, cells
+
+
+@contextmanager
+def _csv_stream(path: Path, max_bytes: int) -> Iterator[TextIO]:
+    """Open a CSV; what goes wrong while it is read becomes a UserError."""
     _check_size(path, max_bytes)
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = csv.reader(stream, delimiter=_delimiter(stream.readline(), columns))
-            stream.seek(0)
-            first = next(rows, [])
-            header = [cell.strip() for cell in first]
-            data: Iterator[list[str]] = rows
-            if headless and not set(header) & set(headless):
-                header, data = list(headless), chain([first], rows)
-            indices = _column_indices(path, header, columns)
-            for row in data:
-                if not any(row):
-                    continue
-                if len(row) <= max(indices):
-                    raise UserError(f"{path} is truncated: line {rows.line_num} has too few columns.")
-                cells = [row[index].strip() for index in indices]
-                if any(cells):
-                    yield rows.line_num, cells
+            yield stream
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text; save it as CSV UTF-8.") from error
     except csv.Error as error:
         raise UserError(f"{path} is not a CSV table: {error}.") from error
+
+
+def read_table(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, all stripped cells) for each row of a UTF-8 CSV, the header first; empty rows are skipped.
+
+    Raises:
+        UserError: the table cannot be read, is too large or empty, or is not CSV.
+    """
+    with _csv_stream(path, MAX_BYTES) as stream:
+        rows = csv.reader(stream)
+        for row in rows:
+            cells = [cell.strip() for cell in row]
+            if any(cells):
+                yield rows.line_num, cells
 
 
 def read_words(path: Path, least: int) -> Iterator[tuple[int, list[str]]]:

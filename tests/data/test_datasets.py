@@ -35,7 +35,7 @@ ANIMALS = made("folders", ("Cat", "dog"), Cat__a=0, Cat__b=0, dog__a=1)
 
 
 def test_malformed_specs_are_refused(tmp_path: Path) -> None:
-    kinds = "imagenet, nips2017, celeba_hq, affectnet, folders, csv"
+    kinds = "imagenet, nips2017, celeba_hq, celeba, affectnet, folders, csv"
     assert ", ".join(KINDS) == kinds
     assert refusal("data") == f"dataset 'data' is not of the form KIND:PATH; KIND is one of {kinds}."
     assert "not of the form KIND:PATH" in refusal("imagenet:")
