@@ -55,6 +55,7 @@ from onlymymodel.protector_models import (
 from onlymymodel.runtime import configure, pick_device
 from onlymymodel.settings import RunSettings
 from onlymymodel.settings_partial import PartialSettings
+from onlymymodel.surrogates.class_mapping import classes_of_labels
 from onlymymodel.surrogates.deployments import get_deployments
 
 COMMAND = "Protector.evaluate"  # in the records of an evaluation
@@ -316,4 +317,4 @@ class Protector:
         if not isinstance(labels, str | Path):
             return labels
         card = self.context.authorized.card
-        return read_labels(Path(labels), photos=photos, classes=card.labels or None, n_classes=card.classes)
+        return read_labels(Path(labels), photos=photos, classes=card.labels or None, n_classes=classes_of_labels(card))

@@ -18,6 +18,7 @@ from onlymymodel.protect.workers import WorkerSettings
 from onlymymodel.settings import RunSettings, make_context
 from onlymymodel.settings import recorded_uri as recorded
 from onlymymodel.surrogates.black_box import BlackBox
+from onlymymodel.surrogates.class_mapping import classes_of_labels
 from onlymymodel.surrogates.classifier import Classifier, ModelCard
 from onlymymodel.surrogates.detector import as_judge
 from onlymymodel.surrogates.load import load_black_box, load_model
@@ -91,7 +92,7 @@ def class_index(label: int | str, card: ModelCard) -> int:
     Raises:
         UserError: the model has no such class, or several of that name.
     """
-    index = ClassIndex(card.labels or None, card.classes).of(str(label))
+    index = ClassIndex(card.labels or None, classes_of_labels(card)).of(str(label))
     if isinstance(index, str):
         raise UserError(f"label {label!r} of {card.uri}: {index}")
     return index

@@ -19,6 +19,7 @@ from onlymymodel.protect.attack.optimizer import models_in_use, optimize
 from onlymymodel.protect.attack.targets import apply_target_class, attack_classes
 from onlymymodel.protect.context import Context
 from onlymymodel.runtime import configure
+from onlymymodel.surrogates.answers import answers
 
 SIDE, STEPS = 64, 2
 # eyes, nose and corners of the mouth, roughly; models that align faces get these, so that nothing is detected
@@ -73,7 +74,7 @@ def _row(pixels: Tensor, landmarks: Tensor, context: Context) -> AttackRow:
     """Return the canary as a row of an attack; its label is the authorized model's own answer."""
     models = (context.authorized, *context.surrogates)
     with torch.no_grad():
-        labels, *predictions = [model.at(pixels[None], landmarks[None]).argmax(1) for model in models]
+        labels, *predictions = [answers(model.card, model.at(pixels[None], landmarks[None])) for model in models]
     away = attack_classes(labels, predictions, context.authorized, context.surrogates, context.recipe)
     targets = apply_target_class(
         away, labels, authorized=context.authorized, surrogates=context.surrogates, recipe=context.recipe

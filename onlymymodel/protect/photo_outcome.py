@@ -226,6 +226,7 @@ def _surrogates(
             pushed_toward=toward,
             answer_before=before.surrogates[index],
             answer_after=None if after is None else after.surrogates[index],
+            attributes=model.card.classes if model.card.kind == "attributes" else UNSET,
         )
         for index, (model, (away, toward)) in enumerate(zip(context.surrogates, job.targets.of_row(row), strict=True))
     )

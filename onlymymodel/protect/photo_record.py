@@ -9,13 +9,13 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from onlymymodel.data.attributes import MAX_ATTRIBUTES, agreeing
 from onlymymodel.data.manifest import Manifest
 from onlymymodel.errors import UserError
 from onlymymodel.protect.budget.strengths import STRENGTHS
 from onlymymodel.protect.region import RegionRecord
 
 MANIFEST = "manifest.jsonl"
-MAX_LABEL = 1 << 31
 
 Status = Literal["protected", "already-misread", "unchanged", "skipped", "failed"]
 WRITTEN = ("protected", "already-misread")  # statuses of photos that have a file
@@ -31,8 +31,9 @@ class ModelAnswers:
 
     Attributes:
         model: URI; not given for a face.
-        answer_before, answer_after: class indexes; None after protection where the face is no longer found.
-        margin_before, margin_after: logit of the label less the largest other logit.
+        answer_before, answer_after: class indexes, or codes of attributes (`data.attributes`); None after protection
+            where the face is no longer found.
+        margin_before, margin_after: by how much the label is kept, see `kept_margins`.
     """
 
     model: str | UnsetType = UNSET
@@ -69,6 +70,7 @@ class SurrogateAnswers:
         pushed_from: class index that the attack pushes it away from; None where it is not attacked.
         pushed_toward: class index that the attack pushes it toward; None for no particular class.
         answer_before, answer_after: class indexes; None after protection where the face is no longer found.
+        attributes: number of attributes of a model of attributes, whose answers are codes of them; unset for another.
     """
 
     model: str
@@ -76,16 +78,22 @@ class SurrogateAnswers:
     pushed_toward: int | None = None
     answer_before: int
     answer_after: int | None
+    attributes: int | UnsetType = UNSET
 
     @property
     def read_before(self) -> bool:
-        """Return whether it reads the original."""
-        return self.answer_before == self.pushed_from
+        """Return whether it reads the original: of attributes, whether it gives more than half of them right."""
+        return self._reads(self.answer_before)
 
     @property
     def reads_after(self) -> bool:
         """Return whether it reads the file."""
-        return self.answer_after is not None and self.answer_after == self.pushed_from
+        return self._reads(self.answer_after)
+
+    def _reads(self, answer: int | None) -> bool:
+        if answer is None or self.pushed_from is None or not self.attributes:
+            return answer is not None and answer == self.pushed_from
+        return 2 * agreeing(answer, self.pushed_from, self.attributes) > self.attributes
 
     @property
     def misled(self) -> bool:
@@ -320,7 +328,7 @@ def _check_values(record: PhotoRecord) -> None:
         path = Path(text)
         if path.anchor or ".." in path.parts or "\0" in text:
             raise ValueError(f"{text!r} leads out of the folder")
-    if record.label is not None and not 0 <= record.label < MAX_LABEL:
+    if record.label is not None and not 0 <= record.label < 1 << MAX_ATTRIBUTES:
         raise ValueError(f"{record.label} is no class")
     if record.strength is not UNSET and record.strength not in STRENGTHS:
         raise ValueError(f"{record.strength!r} is no strength")

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from onlymymodel.protect.attack.guard import margin
 from onlymymodel.protect.context import Context
+from onlymymodel.surrogates.answers import answers, kept_margins
+from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.heads import Look, answer_logits
 
 
@@ -15,9 +16,9 @@ class Predictions:
     """Predictions of every model on one photo.
 
     Attributes:
-        authorized: class index that the authorized model predicts.
-        margin: the authorized model's logit of the label minus its largest other logit.
-        surrogates: class index that each surrogate predicts, see `answer_logits`.
+        authorized: answer of the authorized model, see `answers`.
+        margin: by how much it keeps the label, see `kept_margins`.
+        surrogates: answer of each surrogate, see `answer_logits`.
     """
 
     authorized: int
@@ -31,14 +32,14 @@ def predict_photo(pixels: Tensor, label: int | None, context: Context, original:
 
     Args:
         pixels: (C,H,W) uint8 pixels of the photo.
-        label: class index whose margin is computed; the authorized model's own answer if None.
+        label: answer whose margin is computed; the authorized model's own if None.
         context: the models.
         original: (C,H,W) uint8 pixels of its original, beside which embedders are asked; None for the original itself.
     """
     photo, beside = pixels[None], None if original is None else Look(original[None])
-    answer, label_margin = _answer_and_margin(context.authorized(photo), label)
-    surrogates = (answer_logits(model, Look(photo), beside) for model in context.surrogates)
-    return Predictions(answer, label_margin, tuple(int(logits.argmax(1)) for logits in surrogates))
+    answer, label_margin = _answer_and_margin(context.authorized, Look(photo), label)
+    surrogates = tuple(_answer(model, Look(photo), beside) for model in context.surrogates)
+    return Predictions(answer, label_margin, surrogates)
 
 
 @torch.inference_mode()
@@ -63,15 +64,20 @@ def predict_face(
     look = Look(pixels[None], landmarks[None])
     answer, label_margin = photo_predictions.authorized, photo_predictions.margin
     if context.authorized.aligns:
-        answer, label_margin = _answer_and_margin(context.authorized.at(*look), label)
+        answer, label_margin = _answer_and_margin(context.authorized, look, label)
     surrogates = tuple(
-        int(answer_logits(model, look, original).argmax(1)) if model.aligns else on_photo
+        _answer(model, look, original) if model.aligns else on_photo
         for model, on_photo in zip(context.surrogates, photo_predictions.surrogates, strict=True)
     )
     return Predictions(answer, label_margin, surrogates)
 
 
-def _answer_and_margin(logits: Tensor, label: int | None) -> tuple[int, float]:
-    answer = int(logits.argmax(1))
+def _answer(model: Classifier, look: Look, original: Look | None) -> int:
+    return int(answers(model.card, answer_logits(model, look, original)))
+
+
+def _answer_and_margin(model: Classifier, look: Look, label: int | None) -> tuple[int, float]:
+    logits = model.at(*look)
+    answer = int(answers(model.card, logits))
     labels = torch.tensor([answer if label is None else label], device=logits.device)
-    return answer, float(margin(logits, labels))
+    return answer, float(kept_margins(model.card, logits, labels))

@@ -67,16 +67,16 @@ class AnswerCache:
             self._connect()
 
     def answer(self, card: ModelCard, view: str, image: str) -> int | None:
-        """Return the cached class index for an image, None if there is none.
+        """Return the cached answer to an image, see `answers`; None if there is none.
 
         Raises:
-            UserError: the index is not one of the model's classes.
+            UserError: it is no answer of the model.
         """
         row = self._read("SELECT answer FROM answers WHERE model = ? AND view = ? AND image = ?", card, view, image)
         if row is None:
             return None
         answer = int(row[0])
-        if not 0 <= answer < card.classes:
+        if not 0 <= answer < card.answers:
             raise UserError(f"{self.path} has class {answer} for a model of {card.classes} classes; delete it")
         return answer
 

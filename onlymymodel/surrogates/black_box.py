@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from onlymymodel.data.pixels import to_tensor
 from onlymymodel.errors import UserError
+from onlymymodel.surrogates.answers import scores_of
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.model_card import ModelCard, Preprocess
 
@@ -37,7 +38,8 @@ class BlackBox(Protocol):
             images: B images, HWC uint8 with C 1 or 3, of any sizes.
 
         Returns:
-            (B, classes) finite scores, or (B,) class indices; `query` accepts either.
+            (B, classes) finite scores, or (B,) answers, see `answers`: class indices, or codes of attributes. `query`
+            accepts either.
         """
         ...
 
@@ -67,15 +69,8 @@ def network_input(image: NDArray[np.uint8], preprocess: Preprocess) -> torch.Ten
     return (preprocess.center(preprocess.canvas(to_tensor(image)[None])) - mean) / std
 
 
-def one_hot(label: int, classes: int) -> NDArray[np.float32]:
-    """Return (classes,) scores with 1 at the label and 0 elsewhere."""
-    scores = np.zeros(classes, np.float32)
-    scores[label] = 1
-    return scores
-
-
 def query(model: BlackBox, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Predict one HWC uint8 image; return (classes,) finite scores. A class index becomes one-hot.
+    """Predict one HWC uint8 image; return (classes,) finite scores, of an answer without scores those of `scores_of`.
 
     Raises:
         BlackBoxError: the prediction is something else. Exceptions of the model itself pass through.
@@ -94,14 +89,14 @@ def query(model: BlackBox, image: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _to_scores(prediction: ArrayLike, card: ModelCard) -> NDArray[np.float32]:
     """Return the prediction for one image as (classes,) finite scores.
 
-    A class index becomes one-hot, except where the scores themselves are needed, see `ModelCard.needs_scores`.
+    An answer becomes scores that mean it, except where the scores themselves are needed, see `ModelCard.needs_scores`.
     """
     try:
         array = np.asarray(prediction)
     except (TypeError, ValueError, RuntimeError) as error:
         raise BlackBoxError(f"model {card.uri}: its answer is not numbers ({error})") from error
-    if array.ndim == 0 and array.dtype.kind in "iu" and 0 <= int(array) < card.classes and not card.needs_scores:
-        return one_hot(int(array), card.classes)
+    if array.ndim == 0 and array.dtype.kind in "iu" and 0 <= int(array) < card.answers and not card.needs_scores:
+        return scores_of(card, int(array))
     description = repr(prediction) if array.ndim == 0 else f"shape {array.shape} of {array.dtype}"
     if array.shape == (card.classes,) and array.dtype.kind in "iuf":
         with np.errstate(over="ignore"):
@@ -109,7 +104,8 @@ def _to_scores(prediction: ArrayLike, card: ModelCard) -> NDArray[np.float32]:
         if np.isfinite(scores).all():
             return scores
         description = "scores that are not finite"
-    index = "" if card.needs_scores else f"or a class index from 0 to {card.classes - 1} "
+    what = "the code of its attributes" if card.kind == "attributes" else "a class index"
+    index = "" if card.needs_scores else f"or {what} from 0 to {card.answers - 1} "
     raise BlackBoxError(f"model {card.uri} answers {description}, where {card.classes} finite scores {index}are needed")
 
 

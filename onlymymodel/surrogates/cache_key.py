@@ -14,15 +14,15 @@ from onlymymodel.surrogates.schemes import SCHEMES
 def cache_key(box: BlackBox) -> str:
     """Return 16 hex digits that change whenever predictions of the same weights may change.
 
-    They cover the preprocessing, the gallery or the words, the architecture that a weights file is loaded into, and the
-    source files of a model that the user's own code defines.
+    They cover the preprocessing, the gallery, the words or what is kept, the architecture that a weights file is loaded
+    into, and the source files of a model that the user's own code defines.
     """
     card = box.card
     arch = card.uri.partition("?arch=")[2]
     variant = getattr(box, "variant", "")  # of a network that is fed in another way than its card says
-    text = (
-        json.dumps(asdict(card.preprocess), sort_keys=True) + card.gallery + card.words + arch + _source(box) + variant
-    )
+    kept = json.dumps(card.keep) if card.keep else ""
+    references = card.gallery + card.words + kept
+    text = json.dumps(asdict(card.preprocess), sort_keys=True) + references + arch + _source(box) + variant
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

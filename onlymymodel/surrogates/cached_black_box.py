@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from onlymymodel.surrogates.answer_cache import AnswerCache
 from onlymymodel.surrogates.answer_lines import Scores
-from onlymymodel.surrogates.black_box import BlackBox, CountsQueries, QueryBudgetExhausted, one_hot, query
+from onlymymodel.surrogates.answers import answer_of, scores_of
+from onlymymodel.surrogates.black_box import BlackBox, CountsQueries, QueryBudgetExhausted, query
 from onlymymodel.surrogates.cache_key import cache_key
 from onlymymodel.surrogates.recorded_answers import RecordedBlackBox, image_key
 
@@ -39,7 +40,7 @@ class CachedBlackBox:
         self.is_cached = bool(self.card.sha256) and not self.is_recorded
 
     def answer(self, image: NDArray[np.uint8]) -> int:
-        """Return the class index for an HWC uint8 image.
+        """Return the answer to an HWC uint8 image, see `answers`.
 
         Raises:
             QueryBudgetExhausted: it is not cached, and no further query may be sent.
@@ -48,16 +49,16 @@ class CachedBlackBox:
         """
         key = image_key(image)
         cached = self.cache.answer(self.card, self.view, key) if self.is_cached else None
-        return int(self._query_and_store(key, image).argmax()) if cached is None else cached
+        return answer_of(self.card, self._query_and_store(key, image)) if cached is None else cached
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """See `BlackBox.predict`: scores where the card needs them, one-hot scores of any other model."""
-        predict_one = self._scores if self.card.needs_scores else self._one_hot
+        """See `BlackBox.predict`: scores where the card needs them, else scores that mean the answer."""
+        predict_one = self._scores if self.card.needs_scores else self._scores_of_answer
         rows = [predict_one(image) for image in images]
         return np.stack(rows) if rows else np.zeros((0, self.card.classes), np.float32)
 
-    def _one_hot(self, image: NDArray[np.uint8]) -> Scores:
-        return one_hot(self.answer(image), self.card.classes)
+    def _scores_of_answer(self, image: NDArray[np.uint8]) -> Scores:
+        return scores_of(self.card, self.answer(image))
 
     def _scores(self, image: NDArray[np.uint8]) -> Scores:
         """Return cached scores; query the model if there are none, even if its answer is cached."""
@@ -66,10 +67,10 @@ class CachedBlackBox:
         return self._query_and_store(key, image) if cached is None else cached
 
     def _query_and_store(self, key: str, image: NDArray[np.uint8]) -> Scores:
-        """Return the scores that the box gives; they are stored if the card needs them, else the class index."""
+        """Return the scores that the box gives; they are stored if the card needs them, else the answer."""
         scores = self._query(key, image)
         if self.is_cached:
-            answer = int(scores.argmax())
+            answer = answer_of(self.card, scores)
             self.cache.add_answer(self.card, self.view, key, answer, scores if self.card.needs_scores else None)
         return scores
 

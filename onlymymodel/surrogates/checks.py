@@ -10,6 +10,8 @@ from torch import Tensor
 from onlymymodel.errors import UserError, first_line
 from onlymymodel.surrogates.classifier import Classifier, ModelCard
 
+FEW_LOGITS = 12  # logits of attributes that may all lie in [0,1] by chance
+
 
 @dataclass(frozen=True)
 class CheckResult:
@@ -58,7 +60,11 @@ def check_model(model: Classifier) -> list[CheckResult]:
             not finite or _close(logits[:1], single),
             "its logits for a photo depend on the other photos of the batch",
         ),
-        _result("logits", not _probabilities(logits), "it gives probabilities, not logits; remove its softmax"),
+        _result(
+            "logits",
+            not _probabilities(logits, model.card),
+            "it gives probabilities, not logits; remove its softmax or sigmoid",
+        ),
         _result(
             "input dependent",
             not finite or not torch.equal(logits[0], logits[1]),
@@ -116,11 +122,14 @@ def _close(batched: Tensor, single: Tensor) -> bool:
     return bool((batched - single).abs().amax() <= 0.01 * batched.abs().amax())
 
 
-def _probabilities(logits: Tensor) -> bool:
+def _probabilities(logits: Tensor, card: ModelCard) -> bool:
+    """Return whether logits are probabilities: of classes, which sum to 1, or of several attributes."""
     rows = logits.detach()
-    return bool(
-        ((rows >= 0) & (rows <= 1)).all() and torch.allclose(rows.sum(1), torch.ones_like(rows[:, 0]), atol=1e-3)
-    )
+    if not ((rows >= 0) & (rows <= 1)).all():
+        return False
+    if card.kind == "attributes":
+        return rows.numel() >= FEW_LOGITS
+    return torch.allclose(rows.sum(1), torch.ones_like(rows[:, 0]), atol=1e-3)
 
 
 def _has_gradient(logits: Tensor, pixels: Tensor) -> bool:

@@ -4,6 +4,7 @@ import unicodedata
 from collections import defaultdict
 
 from onlymymodel.data.affectnet import EXPRESSIONS, expression_noun
+from onlymymodel.errors import UserError
 from onlymymodel.surrogates.model_card import ModelCard
 
 ClassMap = tuple[int | None, ...]
@@ -17,9 +18,10 @@ def map_classes(source: ModelCard, target: ModelCard) -> ClassMap | None:
 
     Returns:
         For each class of `source` an index of `target`, or None where no single class matches. None instead of a map
-        if nothing matches: other tasks, other numbers of unnamed classes, other names, embeddings.
+        if nothing matches: other tasks, other numbers of unnamed classes, other names, embeddings, attributes (whose
+        answers are no classes).
     """
-    if source.embeds or target.embeds:
+    if {source.kind, target.kind} & {"embedder", "attributes"}:
         return None
     if source.labels and source.labels == target.labels:
         return tuple(range(source.classes))
@@ -33,6 +35,17 @@ def map_classes(source: ModelCard, target: ModelCard) -> ClassMap | None:
     matches = [indices_of.get(_meaning(name, source), []) for name in source.labels]
     class_map = tuple(indices[0] if len(indices) == 1 else None for indices in matches)
     return class_map if any(index is not None for index in class_map) else None
+
+
+def classes_of_labels(card: ModelCard) -> int:
+    """Return the number of classes of which a photo's label names one.
+
+    Raises:
+        UserError: the model's answers are no classes.
+    """
+    if card.kind == "attributes":
+        raise UserError(f"{card.uri} answers several questions at once: only a table of attributes has labels for it")
+    return card.classes
 
 
 def _meaning(name: str, card: ModelCard) -> str:

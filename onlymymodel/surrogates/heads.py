@@ -43,6 +43,23 @@ class WordsHead(nn.Module):
         return self.scale * F.normalize(self.embedder(network_input).flatten(1), dim=1) @ self.texts.T
 
 
+class ChosenOutputs(nn.Module):
+    """Some of a network's outputs: maps (B,3,height,width) network input to (B,chosen).
+
+    Args:
+        network: gives (B,outputs).
+        indices: of the chosen outputs.
+    """
+
+    def __init__(self, network: nn.Module, indices: Sequence[int]) -> None:
+        super().__init__()
+        self.network, self.indices = network, list(indices)
+
+    def forward(self, network_input: Tensor) -> Tensor:
+        out: Tensor = self.network(network_input)
+        return out[:, self.indices]
+
+
 class SelfHead(nn.Module):
     """Embeddings of length 1: maps (B,3,height,width) network input to (B,D).
 

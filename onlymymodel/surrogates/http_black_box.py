@@ -20,7 +20,13 @@ from onlymymodel.surrogates.black_box import BlackBoxError, QueryBudgetExhausted
 from onlymymodel.surrogates.http_endpoint import Endpoint
 from onlymymodel.surrogates.model_card import ModelCard, Preprocess
 from onlymymodel.surrogates.onnx_file import onnx_preprocess
-from onlymymodel.surrogates.options import declared_classes, number, override_card, override_preprocess
+from onlymymodel.surrogates.options import (
+    declared_classes,
+    least_outputs,
+    number,
+    override_card,
+    override_preprocess,
+)
 from onlymymodel.surrogates.schemes import READING_OPTIONS
 from onlymymodel.surrogates.uri import ModelUri
 
@@ -212,8 +218,8 @@ def _classes(uri: ModelUri, tensor: Tensor) -> int:
     count = classes if classes != -1 else declared_classes(uri)
     if count is None:
         raise UserError(f"model {uri.text!r} does not state its number of classes: add classes=1000 or labels=FILE")
-    if count < 2:
-        raise UserError(f"model {uri.text!r} gives {count} scores, where two or more are needed")
+    if count < (least := least_outputs(uri.options.get("task", ""))):
+        raise UserError(f"model {uri.text!r} gives {count} scores, where {least} or more are needed")
     return count
 
 

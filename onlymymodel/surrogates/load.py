@@ -15,9 +15,11 @@ from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.detector import DETECTION, as_judge
 from onlymymodel.surrogates.fingerprint import fingerprint, parameters_sha256
 from onlymymodel.surrogates.loaded import Loaded
-from onlymymodel.surrogates.model_card import ModelCard, Preprocess
+from onlymymodel.surrogates.model_card import ATTRIBUTES, ModelCard, Preprocess
 from onlymymodel.surrogates.options import (
+    attribute_record,
     embeds_photos,
+    least_outputs,
     override_card,
     override_preprocess,
     read_names,
@@ -103,7 +105,7 @@ def to_classifier(uri: ModelUri, loaded: Loaded) -> Classifier:
     if weights is None:
         weights = fingerprint(value for value in loaded.net.state_dict().values() if isinstance(value, Tensor))
     net, record = _with_head(uri, loaded, preprocess)
-    classes = _count_classes(uri.text, net, preprocess)
+    classes = _count_classes(uri.text, net, preprocess, least_outputs(record.get("task", "")))
     card = ModelCard(uri=uri.public, sha256=sha256, classes=classes, preprocess=preprocess, weights=weights, **record)
     return Classifier(net, override_card(card, uri), still_assumed(loaded.assumed, preprocess, uri))
 
@@ -115,6 +117,10 @@ def _with_head(uri: ModelUri, loaded: Loaded, preprocess: Preprocess) -> tuple[n
 
     if loaded.record.get("task") == DETECTION:
         return loaded.net, loaded.record
+    if uri.options.get("task", loaded.record.get("task")) == ATTRIBUTES:
+        return _with_attributes(uri, loaded)
+    if "keep" in uri.options:
+        raise UserError(f"model {uri.text!r}: keep= is for detectors, and for models with task=attributes")
     if "gallery" in uri.options:
         folder, embedder = Path(uri.options["gallery"]).expanduser(), loaded.net.eval()
         enrolled = enroll(repr(uri.text), embedder, preprocess, folder, read_threshold(uri, None))
@@ -136,7 +142,15 @@ def _with_head(uri: ModelUri, loaded: Loaded, preprocess: Preprocess) -> tuple[n
     return loaded.net, loaded.record
 
 
-def _count_classes(uri: str, net: nn.Module, preprocess: Preprocess) -> int:
+def _with_attributes(uri: ModelUri, loaded: Loaded) -> tuple[nn.Module, dict[str, Any]]:
+    """Return a network with the logits of the attributes that count, and the fields of its card."""
+    from onlymymodel.surrogates.heads import ChosenOutputs
+
+    kept, record = attribute_record(uri, loaded.record.get("labels", ()))
+    return loaded.net if kept is None else ChosenOutputs(loaded.net, kept), {**loaded.record, **record}
+
+
+def _count_classes(uri: str, net: nn.Module, preprocess: Preprocess, least: int) -> int:
     """Run the network once on a constant input and return its number of logits."""
     constant = torch.zeros(1, 3, preprocess.height, preprocess.width)  # the mean color, once normalized
     try:
@@ -144,7 +158,7 @@ def _count_classes(uri: str, net: nn.Module, preprocess: Preprocess) -> int:
             out = net.eval()(constant)
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         raise UserError(f"model {uri!r} fails on a {preprocess.height}x{preprocess.width} input: {error}") from error
-    if not isinstance(out, Tensor) or out.ndim != 2 or out.shape[0] != 1 or out.shape[1] < 2:
+    if not isinstance(out, Tensor) or out.ndim != 2 or out.shape[0] != 1 or out.shape[1] < least:
         shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
         raise UserError(f"model {uri!r} gives {shape} for one photo, where (1, classes) logits are needed")
     return out.shape[1]

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from onlymymodel.data.attributes import decode
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 Fit = Literal["crop", "squash", "squash-crop", "letterbox", "align"]
 Interpolation = Literal["bicubic", "bilinear", "nearest"]
-Kind = Literal["classes", "people", "words", "embedder", "detector", "language"]
+Kind = Literal["classes", "attributes", "people", "words", "embedder", "detector", "language"]
+ATTRIBUTES = "attributes"  # the task of a model that answers several yes-or-no questions at once
 NO_WEIGHTS = {"", hashlib.sha256().hexdigest()}  # hashes of nothing, which networks without parameters share
 
 
@@ -107,7 +110,7 @@ class ModelCard:
     Attributes:
         uri: what the user wrote to name it, without folders of this machine.
         sha256: of the weights' file, or of the parameters themselves where they come from no file.
-        classes: number of logits.
+        classes: number of logits; of attributes, for a model of the task `attributes`.
         preprocess: see `Preprocess`.
         task: `classification`, `identity`, `emotion`, ...; see `class_mapping.map_classes` for what it decides.
         labels: class names in index order; empty when not known.
@@ -121,6 +124,7 @@ class ModelCard:
         threshold: cosine below which a photo is no longer found to be its original, for an embedder that has neither
             a gallery nor words; else None. The outputs of such a model are `classes` numbers, not logits.
         asked: sha256 of the question that a model is asked in words, with its possible answers; else empty.
+        keep: names of the attributes, or of the classes of objects, that the URI limits the model to; empty for all.
     """
 
     uri: str
@@ -137,6 +141,7 @@ class ModelCard:
     words: str = ""
     threshold: float | None = None
     asked: str = ""
+    keep: tuple[str, ...] = ()
 
     @property
     def embeds(self) -> bool:
@@ -150,9 +155,16 @@ class ModelCard:
             return "embedder"
         if self.task == "detection":
             return "detector"
+        if self.task == ATTRIBUTES:
+            return "attributes"
         if self.asked:
             return "language"
         return "people" if self.gallery else "words" if self.words else "classes"
+
+    @property
+    def answers(self) -> int:
+        """Number of possible answers: the classes, or all combinations of attributes."""
+        return 1 << self.classes if self.kind == "attributes" else self.classes
 
     @property
     def needs_scores(self) -> bool:
@@ -170,7 +182,11 @@ class ModelCard:
         return self.classes - 1 if self.kind == "detector" else None
 
     def name_of(self, index: int) -> str:
-        """Return the class name, or the index as text when names are not known."""
+        """Return the class name, or the index as text when names are not known; of attributes those that are there."""
+        if self.kind == "attributes":
+            names = self.labels or tuple(map(str, range(self.classes)))
+            present = [name for name, there in zip(names, decode(index, self.classes), strict=True) if there]
+            return ", ".join(present) or "no attribute"
         return self.labels[index] if 0 <= index < len(self.labels) else str(index)
 
     def same_weights(self, other: ModelCard) -> bool:
@@ -181,8 +197,8 @@ class ModelCard:
         """Return all fields but the class names (the hash implies them); the last ones only where they are known."""
         fields = asdict(self)
         del fields["labels"]
-        for name in ("weights", "words", "threshold", "asked"):
-            if fields[name] in ("", None):
+        for name in ("weights", "words", "threshold", "asked", "keep"):
+            if fields[name] in ("", None, ()):
                 del fields[name]
         return fields
 

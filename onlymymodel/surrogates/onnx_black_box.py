@@ -17,7 +17,7 @@ from onlymymodel.surrogates.detector import DETECTION, detector_record
 from onlymymodel.surrogates.detector_formats import format_of, make_detector
 from onlymymodel.surrogates.heads import EMBEDDING, SELF_THRESHOLD
 from onlymymodel.surrogates.loaded import Loaded
-from onlymymodel.surrogates.model_card import ModelCard
+from onlymymodel.surrogates.model_card import ATTRIBUTES, ModelCard
 from onlymymodel.surrogates.onnx_file import (
     NEEDS_EXTRA,
     graph_fingerprint,
@@ -29,7 +29,9 @@ from onlymymodel.surrogates.onnx_file import (
     require_one_each,
 )
 from onlymymodel.surrogates.options import (
+    attribute_record,
     embeds_photos,
+    least_outputs,
     override_card,
     override_preprocess,
     read_threshold,
@@ -89,14 +91,17 @@ class OnnxBlackBox:
         require_one_each(uri, len(inputs), len(outputs))
         self.embeds = embeds_photos(uri, names_features(outputs[0].name))
         self.input = inputs[0].name
+        self.kept, record = attribute_record(uri) if uri.options.get("task") == ATTRIBUTES else (None, {})
+        if "keep" in uri.options and not record:
+            raise UserError(f"model {uri.text!r}: keep= is for detectors, and for models with task=attributes")
         preprocess = override_preprocess(onnx_preprocess(uri, inputs[0].shape[2:4]), uri)
         try:
             scores = self._scores(torch.zeros(1, 3, preprocess.height, preprocess.width))
         except Exception as error:  # its exceptions share no public base class
             raise UserError(f"model {uri.text!r}: ONNX Runtime fails on a photo: {first_line(error)}") from error
-        if scores.ndim != 2 or scores.shape[0] != 1 or scores.shape[1] < 2:
+        if scores.ndim != 2 or scores.shape[0] != 1 or scores.shape[1] < least_outputs(uri.options.get("task", "")):
             raise UserError(f"model {uri.text!r} gives {scores.shape} for one photo, where (1, classes) are needed")
-        card = ModelCard(uri.public, onnx_sha256(uri, path), scores.shape[1], preprocess, weights=weights)
+        card = ModelCard(uri.public, onnx_sha256(uri, path), scores.shape[1], preprocess, weights=weights, **record)
         if self.embeds:
             card = replace(card, task=EMBEDDING, threshold=read_threshold(uri, SELF_THRESHOLD))
         self.card = override_card(card, uri)
@@ -111,7 +116,7 @@ class OnnxBlackBox:
         scores: NDArray[np.float32] = self.session.run(None, {self.input: network_input.numpy()})[0]
         scores = scores.astype(np.float32, copy=False)
         if not self.embeds:
-            return scores
+            return scores if self.kept is None else scores[:, list(self.kept)]
         embeddings: NDArray[np.float32] = F.normalize(torch.from_numpy(scores).flatten(1), dim=1).numpy()
         return embeddings
 

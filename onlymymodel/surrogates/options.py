@@ -1,14 +1,15 @@
 """Apply the options of a model URI: over what the weights' own record says, or in place of it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
+from onlymymodel.data.attributes import MAX_ATTRIBUTES
 from onlymymodel.data.regular_file import is_file
-from onlymymodel.errors import UserError
-from onlymymodel.surrogates.model_card import Fit, Interpolation, ModelCard, Preprocess
+from onlymymodel.errors import UserError, did_you_mean
+from onlymymodel.surrogates.model_card import ATTRIBUTES, Fit, Interpolation, ModelCard, Preprocess
 from onlymymodel.surrogates.uri import ModelUri
 
 MAX_SIDE = 4096  # of a model's input: a larger one would take all memory
@@ -45,15 +46,70 @@ def declared_classes(uri: ModelUri) -> int | None:
 
 
 def check_classes(uri: ModelUri, classes: int) -> None:
-    """Check a number of classes before a layer of that size is made.
+    """Check a number of classes, or of attributes, before a layer of that size is made.
 
     Raises:
-        UserError: it is less than two or more than MAX_CLASSES.
+        UserError: it is less than two, or without an attribute, or more than MAX_CLASSES.
     """
-    if classes < 2:
+    if classes < least_outputs(uri.options.get("task", "")):
         raise UserError(f"model {uri.text!r}: a classifier has at least 2 classes, not {classes}")
     if classes > MAX_CLASSES:
         raise UserError(f"model {uri.text!r}: {classes} classes are too many: the limit is {MAX_CLASSES:,}")
+
+
+def least_outputs(task: str) -> int:
+    """Return how many outputs a model of a task has at least."""
+    return 1 if task == ATTRIBUTES else 2
+
+
+def check_attributes(uri: ModelUri, count: int) -> None:
+    """Check the number of attributes of a model, whose answers are codes of them.
+
+    Raises:
+        UserError: it is more than MAX_ATTRIBUTES.
+    """
+    if count > MAX_ATTRIBUTES:
+        raise UserError(
+            f"model {uri.text!r} has {count} attributes, the limit is {MAX_ATTRIBUTES}: name those that count by keep="
+        )
+
+
+def read_keep(uri: ModelUri, names: Sequence[str]) -> tuple[int, ...] | None:
+    """Return the indices of the names that the option `keep` lists, in the order of the model; None without it.
+
+    Args:
+        uri: of a model of attributes, or of a detector.
+        names: of its attributes or classes.
+
+    Raises:
+        UserError: a name is unknown, or the model has no names.
+    """
+    if "keep" not in uri.options:
+        return None
+    if not names:
+        raise UserError(f"model {uri.text!r}: keep= needs the names of labels=FILE")
+    listed = [name.strip() for name in uri.options["keep"].split(",")]
+    if unknown := [name for name in listed if name not in names]:
+        raise UserError(f"model {uri.text!r}: keep names {unknown[0]!r}{did_you_mean(unknown[0], names)}")
+    return tuple(index for index, name in enumerate(names) if name in listed)
+
+
+def attribute_record(uri: ModelUri, names: Sequence[str] = ()) -> tuple[tuple[int, ...] | None, dict[str, Any]]:
+    """Return which outputs of a model of attributes count (None for all), and the fields of its card.
+
+    Args:
+        uri: of the model, whose option `labels` takes the place of the names.
+        names: of its attributes.
+
+    Raises:
+        UserError: see `read_names` and `read_keep`.
+    """
+    names = read_names(uri) if "labels" in uri.options else tuple(names)
+    kept = read_keep(uri, names)
+    if kept is None:
+        return None, {"task": ATTRIBUTES, "labels": names}
+    chosen = tuple(names[index] for index in kept)
+    return kept, {"task": ATTRIBUTES, "labels": chosen, "keep": chosen}
 
 
 def require_gallery(uri: ModelUri) -> None:
@@ -151,10 +207,12 @@ def override_card(card: ModelCard, uri: ModelUri) -> ModelCard:
         )
     card = replace(card, **declared)  # type: ignore[arg-type]
     # the outputs of an embedder in a file are not the people of its gallery
-    counted = "classes" in options and not (card.needs_scores and uri.scheme == "checkpoint")
+    counted = "classes" in options and "keep" not in options and not (card.needs_scores and uri.scheme == "checkpoint")
     if counted and number(uri, "classes", options["classes"], int) != card.classes:
         raise UserError(f"model {uri.text!r} gives {card.classes} classes, not {options['classes']}")
-    if "labels" in options and card.kind != "detector":  # whose last class has no line
+    if card.kind == "attributes":
+        check_attributes(uri, card.classes)
+    if "labels" in options and card.kind != "detector" and not card.keep:  # whose names are chosen already
         card = replace(card, labels=_read_names(uri, options["labels"]))
     if (card.labels or "labels" in options) and len(card.labels) != card.classes:
         raise UserError(f"model {uri.text!r} has {card.classes} classes but {len(card.labels)} class names")

@@ -69,7 +69,9 @@ def _call(uri: ModelUri) -> object:
 
 def _as_loaded(uri: ModelUri, made: object) -> Loaded:
     if isinstance(made, Classifier):
-        card = {key: getattr(made.card, key) for key in ("task", "labels", "words", "family", "parent", "licence")}
+        card = {
+            key: getattr(made.card, key) for key in ("task", "labels", "words", "keep", "family", "parent", "licence")
+        }
         return Loaded(made.net, made.card.preprocess, card, features=made.card.embeds, assumed=made.assumed)
     if not isinstance(made, nn.Module):
         raise UserError(f"model {uri.text!r}: the factory must return a torch.nn.Module or a Classifier")

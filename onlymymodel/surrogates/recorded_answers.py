@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from onlymymodel.data.attributes import encode
 from onlymymodel.data.manifest import sha256_file
 from onlymymodel.errors import UserError, did_you_mean
-from onlymymodel.surrogates.black_box import one_hot
+from onlymymodel.surrogates.answers import scores_of
 from onlymymodel.surrogates.model_card import ModelCard, Preprocess
 from onlymymodel.surrogates.options import declared_classes, override_card
 from onlymymodel.surrogates.uri import ModelUri
@@ -72,7 +73,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, Line]]:
 class RecordedBlackBox:
     """`recorded:answers.jsonl`: lines of {"image": `image_key`, "answer": class index or name}, other keys ignored.
 
-    Predictions are one-hot scores. Lines may name their origin, {"model": sha256, "view": text}: the lines of one model
+    With `task=attributes` an answer is a list of the names of the attributes that are there, or their code. Predictions
+    are the scores of `scores_of`. Lines may name their origin, {"model": sha256, "view": text}: the lines of one model
     and one view are used, and the card gets the model's hash, so that recorded answers count as the model itself.
     Lines with `asked` (see `AnswerCache.export`) are ignored.
 
@@ -104,7 +106,7 @@ class RecordedBlackBox:
         Raises:
             NotRecorded: there is no answer for an image.
         """
-        rows = [one_hot(self._answer(image_key(image)), self.card.classes) for image in images]
+        rows = [scores_of(self.card, self._answer(image_key(image))) for image in images]
         return np.stack(rows) if rows else np.zeros((0, self.card.classes), np.float32)
 
     def _answer(self, key: str) -> int:
@@ -116,7 +118,7 @@ class RecordedBlackBox:
 
 
 def _read_answers(path: Path, card: ModelCard) -> dict[Origin, dict[str, int]]:
-    """Return the class index for each image, by origin."""
+    """Return the answer to each image, by origin."""
     answers: dict[Origin, dict[str, int]] = {}
     for number, line in read_lines(path):
         if "asked" in line:
@@ -126,7 +128,8 @@ def _read_answers(path: Path, card: ModelCard) -> dict[Origin, dict[str, int]]:
         if not isinstance(key, str) or not KEY.fullmatch(key):
             raise UserError(f"{where}: image must be a sha256, 64 lowercase hex digits")
         origin = _optional_text(where, line, "model"), _optional_text(where, line, "view")
-        answer = _class_index(where, line.get("answer"), card)
+        read = _attributes if card.kind == "attributes" else _class_index
+        answer = read(where, line.get("answer"), card)
         earlier = answers.setdefault(origin, {}).setdefault(key, answer)
         if earlier != answer:
             raise UserError(f"{where}: another answer ({answer}) than before ({earlier}) for the image {key}")
@@ -148,6 +151,17 @@ def _class_index(where: str, answer: object, card: ModelCard) -> int:
     if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < card.classes:
         or_name = " or a class name" if card.labels else " or, with ?labels=FILE, a class name"
         raise UserError(f"{where}: answer must be a class index from 0 to {card.classes - 1}{or_name}")
+    return answer
+
+
+def _attributes(where: str, answer: object, card: ModelCard) -> int:
+    """Return the code of the attributes that an answer names."""
+    if isinstance(answer, list) and card.labels:
+        if unknown := [name for name in answer if name not in card.labels]:
+            raise UserError(f"{where}: unknown attribute {unknown[0]!r}{did_you_mean(str(unknown[0]), card.labels)}")
+        return encode([name in answer for name in card.labels])
+    if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < card.answers:
+        raise UserError(f"{where}: answer must be a list of attributes of labels=FILE, or a code below {card.answers}")
     return answer
 
 

@@ -8,6 +8,7 @@ from typing import Any
 VARIABLE = "OMM_MODELS"  # of the environment: the folder of weights that runs use, and do not add to
 CARD_OPTIONS = ("task", "family", "parent", "licence", "labels", "classes")
 GALLERY_OPTIONS = ("gallery", "threshold")  # turn an embedder into a classifier of people
+KEEP_OPTIONS = ("keep",)  # the attributes, or classes of objects, that count
 DETECTOR_OPTIONS = ("format",)  # how the outputs of an ONNX detector are read
 WORD_OPTIONS = ("template",)  # text around each class name, for the text tower of a CLIP-like model
 READING_OPTIONS = ("crop_pct", "fit", "interpolation", "mean", "std")  # how a photo becomes an input of the right size
@@ -19,7 +20,7 @@ CHAT_OPTIONS = ("model", "ask", "synonyms", "max_tokens", "temperature", "timeou
 
 REKOGNITION_OPTIONS = ("synonyms", "threshold", "region", "timeout", "retries", "budget")
 
-CLASSIFIER = (*CARD_OPTIONS, *GALLERY_OPTIONS, *PREPROCESS_OPTIONS)
+CLASSIFIER = (*CARD_OPTIONS, *GALLERY_OPTIONS, *KEEP_OPTIONS, *PREPROCESS_OPTIONS)
 SERVER = (*CARD_OPTIONS, *PREPROCESS_OPTIONS, *SERVER_OPTIONS)
 
 

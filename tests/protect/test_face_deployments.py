@@ -27,10 +27,10 @@ from onlymymodel.data.pixels import to_tensor
 from onlymymodel.data.processing import recompress
 from onlymymodel.evaluate.verify import verify_folder
 from onlymymodel.protect.attack.deployed_margins import DeployedMargins
-from onlymymodel.protect.attack.guard import margin
 from onlymymodel.protect.faces import find_same_faces
 from onlymymodel.protect.folder import Job, protect_folder
 from onlymymodel.protect.photo_record import MANIFEST
+from onlymymodel.surrogates.answers import margin
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.face_detector import find_faces
 from onlymymodel.surrogates.gallery import GalleryHead

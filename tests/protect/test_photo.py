@@ -14,12 +14,12 @@ from onlymymodel.data.image_io import decode
 from onlymymodel.data.manifest import sha256
 from onlymymodel.data.pixels import to_tensor
 from onlymymodel.data.portraits import render
-from onlymymodel.protect.attack.guard import margin
 from onlymymodel.protect.attack.recipe import make_recipe
 from onlymymodel.protect.attack.uint8 import to_float
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.distortion import psnr, ssim
 from onlymymodel.protect.photo import Context, Format, PhotoSource, protect_bytes, protect_photos
+from onlymymodel.surrogates.answers import margin
 
 CONTEXT = Context(
     mine(), (theirs(), others()), Budget(16 / 255), make_recipe("default", steps=6, kappa=0.5, views=("center",))

@@ -18,6 +18,7 @@ from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.attack.targets import apply_target_class, attack_classes
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.runtime import configure
+from onlymymodel.surrogates.answers import answers
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.heads import Look, answer_logits
 
@@ -82,7 +83,7 @@ def protect_batch(
     """
     recipe, _ = resolve_precision(recipe, pixels.device)
     with torch.no_grad():
-        predictions = [answer_logits(model, Look(pixels)).argmax(1) for model in surrogates]
+        predictions = [answers(model.card, answer_logits(model, Look(pixels))) for model in surrogates]
     away = attack_classes(labels, predictions, authorized, surrogates, recipe)
     targets = apply_target_class(away, labels, authorized=authorized, surrogates=surrogates, recipe=recipe)
     deployed = DeployedMargins(authorized, recipe.keep_through)

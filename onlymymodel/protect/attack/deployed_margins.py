@@ -9,8 +9,8 @@ from onlymymodel.data.pixels import to_array
 from onlymymodel.data.processing import longest_side
 from onlymymodel.data.time_limit import check_time
 from onlymymodel.protect.attack.differentiable_channels import differentiable_step
-from onlymymodel.protect.attack.guard import margin
 from onlymymodel.protect.attack.processed import ProcessedPhoto
+from onlymymodel.surrogates.answers import kept_margins
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.deployments import Deployment, get_deployments
 from onlymymodel.surrogates.readings import canvas_map, crop_canvas, read_input
@@ -139,7 +139,7 @@ class DeployedMargins:
             chosen = torch.tensor([entry is precision for entry in low], device=crops.device)
             with torch.autocast(crops.device.type, torch.bfloat16, enabled=precision):
                 logits = self.authorized.logits(crops[chosen]).float()
-            rows = rows.masked_scatter(chosen, margin(logits, labels[chosen]))
+            rows = rows.masked_scatter(chosen, kept_margins(self.authorized.card, logits, labels[chosen]))
         return rows
 
 

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from onlymymodel.protect.attack.batch import SurrogateTargets
-from onlymymodel.protect.attack.guard import margin
 from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.budget.budget import Budget
+from onlymymodel.surrogates.answers import kept_margins
 from onlymymodel.surrogates.classifier import Classifier
 
 
@@ -122,12 +122,13 @@ class AttackInputs:
         return torch.stack(losses).sum(0) / self._active.clamp_min(1)
 
     def authorized_margins(self, photos: Tensor) -> Tensor:
-        """Return the authorized model's logit of each label less its largest other logit: (B,), differentiable.
+        """Return the authorized model's margins, see `kept_margins`: (B,), differentiable.
 
         Args:
             photos: as in `losses`.
         """
-        return margin(self.authorized.at(photos, self.landmarks).float(), self.labels)
+        logits = self.authorized.at(photos, self.landmarks).float()
+        return kept_margins(self.authorized.card, logits, self.labels)
 
     def project(self, delta: Tensor) -> Tensor:
         """Return the changes inside the budget, the mask and [0,1]; this is done to what `propose` returns, too.

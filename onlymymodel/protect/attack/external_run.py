@@ -52,7 +52,7 @@ def run_attack(
     """
     if not surrogates:
         raise UserError("an attack needs at least one stand-in")
-    if embedders := [model.card.uri for model in surrogates if model.card.embeds]:
+    if embedders := [model.card.uri for model in surrogates if model.card.kind in ("embedder", "attributes")]:
         raise UserError(
             f"an attack from outside needs classes, which {embedders[0]} has none of: add a gallery or words"
         )

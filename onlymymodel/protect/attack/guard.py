@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from onlymymodel.protect.attack.model_inputs import ModelInputs, WrittenInputs, normalize_gradient
+from onlymymodel.surrogates.answers import kept_margins
 from onlymymodel.surrogates.classifier import Classifier
 
 
@@ -34,25 +35,13 @@ class Guard:
         """
         canvas = inputs.canvas(self.authorized)
         logits = self.authorized.logits(self.authorized.card.preprocess.center(canvas)).float()
-        margins = margin(logits, self.labels[rows])
+        margins = kept_margins(self.authorized.card, logits, self.labels[rows])
 
         def gradient_of(selected: Tensor) -> Tensor:
             (gradient,) = torch.autograd.grad(margins[selected].sum(), canvas)
             return inputs.to_pixels(self.authorized, gradient)
 
         return margins.detach(), gradient_of
-
-
-def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Compute the logit of the label minus the largest other logit; positive where the prediction is right.
-
-    Args:
-        logits: (B,C).
-        labels: (B,) long.
-    """
-    label_logit = logits.gather(1, labels[:, None])[:, 0]
-    other_logits = logits.scatter(1, labels[:, None], -torch.inf)
-    return label_logit - other_logits.amax(1)
 
 
 def steer(gradient: Tensor, margin_gradient: Tensor, weight: float) -> Tensor:

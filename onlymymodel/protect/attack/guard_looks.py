@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from onlymymodel.protect.attack.differentiable_channels import Transform, between, compress, resize
-from onlymymodel.protect.attack.guard import margin
 from onlymymodel.protect.attack.precision import full_float32
 from onlymymodel.protect.budget.filters import gaussian
+from onlymymodel.surrogates.answers import kept_margins
 from onlymymodel.surrogates.classifier import Classifier
 
 ZOOM = (0.8, 1.2)
@@ -60,7 +60,7 @@ class GuardLooks:
         for _ in range(self.count):
             pixels = photos.detach().requires_grad_()
             logits = self._logits(pixels, generators, landmarks)
-            margins = margin(logits.float(), self.labels[rows])
+            margins = kept_margins(self.authorized.card, logits.float(), self.labels[rows])
             low = margins < self.kappa
             if low.any():
                 total += torch.autograd.grad(margins[low].sum(), pixels)[0]

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from onlymymodel.errors import UserError
@@ -16,6 +15,7 @@ from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.attack.tables import OBJECTIVES, OWN_LOSSES, ObjectiveKind, resolve
 from onlymymodel.protect.attack.views import apply_view
 from onlymymodel.protect.budget.budget import Budget
+from onlymymodel.surrogates.answers import answer_loss
 from onlymymodel.surrogates.classifier import Classifier, Preprocess
 
 
@@ -169,7 +169,7 @@ class FeatureObjective:
         with capture_output(self.layer) as features:
             logits = self.authorized.logits(self.authorized.card.preprocess.center(canvas)).float()
         distance = (features().float() - self.clean[rows]).square().flatten(1).mean(1)
-        cross_entropy = F.cross_entropy(logits, self.labels[rows], reduction="none")
+        cross_entropy = answer_loss(self.authorized.card, logits, self.labels[rows])
         (gradient,) = torch.autograd.grad((distance - self.weight * cross_entropy).sum(), canvas)
         return inputs.to_pixels(self.authorized, gradient), torch.ones_like(cross_entropy).detach()
 

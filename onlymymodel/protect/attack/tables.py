@@ -93,6 +93,7 @@ OBJECTIVES = {
 }
 # losses of surrogates that have no classes, by the kind of the model; a loss that uses classes makes way for them
 OWN_LOSSES = {
+    "attributes": OwnLoss("onlymymodel.protect.attack.attribute_loss:AttributeEntropy"),
     "embedder": OwnLoss("onlymymodel.protect.attack.losses:SelfCosine"),
     "detector": OwnLoss("onlymymodel.protect.attack.detection_loss:DetectionScores", center_view=True),
 }

@@ -37,12 +37,24 @@ def attack_classes(
 
 
 def _label_of(model: Classifier, labels: Tensor, authorized: Classifier, predictions: Tensor) -> Tensor:
-    """Return the (B,) classes of a model that correspond to the labels, and its predictions where none does."""
+    """Return the (B,) answers of a model that correspond to the labels, and its predictions where none does."""
+    if model.card.kind == authorized.card.kind == "attributes":
+        return _attributes_of(model.card, labels, authorized.card, predictions)
     mapping = map_classes(authorized.card, model.card)
     if mapping is None:
         return predictions
     classes = torch.tensor([-1 if index is None else index for index in mapping], device=labels.device)[labels]
     return torch.where(classes >= 0, classes, predictions)
+
+
+def _attributes_of(card: ModelCard, labels: Tensor, authorized: ModelCard, predictions: Tensor) -> Tensor:
+    """Return the (B,) codes of a model's predictions, with the label's answer to each attribute of the same name."""
+    codes = predictions
+    for bit, name in enumerate(card.labels):
+        if name in authorized.labels:
+            label = labels >> authorized.labels.index(name) & 1
+            codes = codes & ~(1 << bit) | label << bit
+    return codes
 
 
 def target_class(name: str, card: ModelCard) -> int:

@@ -15,13 +15,13 @@ from onlymymodel.protect.attack import deployed_margins
 from onlymymodel.protect.attack.attack import protect_batch
 from onlymymodel.protect.attack.deployed_margins import DeployedMargins, readable
 from onlymymodel.protect.attack.differentiable_channels import STEPS, differentiable_step
-from onlymymodel.protect.attack.guard import margin
 from onlymymodel.protect.attack.quantize import quantize_and_repair
 from onlymymodel.protect.attack.recipe import make_recipe
 from onlymymodel.protect.attack.uint8 import to_float
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.context import Context
 from onlymymodel.protect.photo import protect_bytes
+from onlymymodel.surrogates.answers import margin
 from onlymymodel.surrogates.deployments import DEPLOYMENTS, KEPT_BY_DEFAULT, get_deployments
 from onlymymodel.surrogates.readings import DeployedClassifier
 

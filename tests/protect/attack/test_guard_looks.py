@@ -8,11 +8,11 @@ from toys import Smooth, SmoothAndFragile, classifier, generators, linear, photo
 
 from onlymymodel.protect.attack import guard_looks
 from onlymymodel.protect.attack.attack import protect_batch
-from onlymymodel.protect.attack.guard import margin
 from onlymymodel.protect.attack.guard_looks import GuardLooks, draw_change
 from onlymymodel.protect.attack.recipe import Recipe, make_recipe
 from onlymymodel.protect.attack.uint8 import to_float
 from onlymymodel.protect.budget.budget import Budget
+from onlymymodel.surrogates.answers import margin
 from onlymymodel.surrogates.classifier import Preprocess
 
 ROWS = torch.arange(3)

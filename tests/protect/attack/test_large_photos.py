@@ -15,13 +15,14 @@ from onlymymodel.data.pixels import to_tensor
 from onlymymodel.data.portraits import render
 from onlymymodel.protect.attack.deployed_margins import BATCH, DeployedMargins
 from onlymymodel.protect.attack.differentiable_channels import differentiable_step
-from onlymymodel.protect.attack.guard import Guard, margin
+from onlymymodel.protect.attack.guard import Guard
 from onlymymodel.protect.attack.model_inputs import ModelInputs, WrittenInputs
 from onlymymodel.protect.attack.quantize import project_to_uint8, quantize_and_repair
 from onlymymodel.protect.attack.recipe import make_recipe
 from onlymymodel.protect.attack.uint8 import to_float, to_uint8
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.measure import measure
+from onlymymodel.surrogates.answers import margin
 from onlymymodel.surrogates.deployments import DEPLOYMENTS, get_deployments
 from onlymymodel.surrogates.readings import read_pixels
 

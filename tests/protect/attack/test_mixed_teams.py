@@ -12,13 +12,13 @@ from toys import PLAIN, classifier, generators, linear, photos, small_cnn
 
 from onlymymodel.errors import UserError
 from onlymymodel.protect.attack.attack import protect_batch
-from onlymymodel.protect.attack.guard import margin
 from onlymymodel.protect.attack.losses import CrossEntropy, SelfCosine
 from onlymymodel.protect.attack.model_inputs import ModelInputs, normalize_gradient
 from onlymymodel.protect.attack.objective import EnsembleObjective, make_objective
 from onlymymodel.protect.attack.optimizer import optimize
 from onlymymodel.protect.attack.recipe import RECIPES, Recipe
 from onlymymodel.protect.budget.budget import Budget
+from onlymymodel.surrogates.answers import margin
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.heads import ANOTHER, ORIGINAL, Look, SelfHead, answer_logits
 

@@ -7,13 +7,14 @@ from toys import classifier, generators, linear, photos, small_cnn
 
 from onlymymodel.errors import UserError
 from onlymymodel.protect.attack.features import feature_layer
-from onlymymodel.protect.attack.guard import Guard, margin, steer
+from onlymymodel.protect.attack.guard import Guard, steer
 from onlymymodel.protect.attack.losses import CrossEntropy, FeatureDistance, Tap
 from onlymymodel.protect.attack.model_inputs import ModelInputs, normalize_gradient
 from onlymymodel.protect.attack.objective import EnsembleObjective, FeatureObjective, VarianceReducedObjective
 from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.attack.uint8 import to_float
 from onlymymodel.protect.budget.budget import Budget
+from onlymymodel.surrogates.answers import margin
 
 ROWS = torch.arange(3)
 

@@ -5,9 +5,9 @@ import torch
 from batches import quantize_batch
 from toys import linear, photos
 
-from onlymymodel.protect.attack.guard import margin
 from onlymymodel.protect.attack.uint8 import to_float, to_uint8
 from onlymymodel.protect.budget.budget import Budget
+from onlymymodel.surrogates.answers import margin
 
 
 def test_rounding_is_to_the_nearest_never_down() -> None:
