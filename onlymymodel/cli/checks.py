@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onlymymodel.cli.given import FindLabels, labels_given, models_given, settings_given
+from onlymymodel.cli.given import GivenLabels, labels_given, models_given, settings_given
 from onlymymodel.data.folder import Entry, check_apart, check_could_be_written, scan
 from onlymymodel.data.regular_file import is_file
 from onlymymodel.data.source import Source, local_path
@@ -26,12 +26,12 @@ class CheckedPhotos:
     Attributes:
         settings: from flags and run file.
         entries: every file below the source.
-        find_labels: see `labels_given`.
+        labels: see `labels_given`.
     """
 
     settings: PartialSettings
     entries: Sequence[Entry]
-    find_labels: FindLabels
+    labels: GivenLabels
 
     @property
     def photos(self) -> list[Entry]:
@@ -61,8 +61,8 @@ def check_photos(arguments: argparse.Namespace, source: Source) -> CheckedPhotos
         check_apart(here, arguments.out)
     check_could_be_written(arguments.out)
     names = [str(entry.relative) for entry in entries if entry.status == "photo"]
-    find_labels = labels_given(arguments.labels, names, arguments.output.say, source, settings.exclude)
-    return CheckedPhotos(settings, entries, find_labels)
+    labels = labels_given(arguments.labels, names, arguments.output.say, source, settings.exclude)
+    return CheckedPhotos(settings, entries, labels)
 
 
 def check_judges(settings: PartialSettings, places: Places) -> None:

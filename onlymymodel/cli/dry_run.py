@@ -53,7 +53,7 @@ def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard
     warn_assumed((context.authorized, *context.surrogates, *heldout))
     limits = Limits.of(context, arguments.memory, arguments.time_limit, number_of_workers(arguments.workers, device))
     check_known_photos(context, [entry.file for entry in checked.photos], limits, accepted=arguments.i_know)
-    labels = checked.find_labels(context.authorized.card)
+    labels = checked.labels.find(context.authorized.card) or {}
     uris = settings.uris_from(places.store.base)
     job = Job(
         source=places.source,

@@ -86,7 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
         protected=tuple(arguments.protected),
         judges=tuple(judges),
         # None means no table; an empty table leaves photos without a label, which is an error
-        labels=None if arguments.labels is None else checked.find_labels(judges[0].model.card),
+        labels=checked.labels.find(judges[0].model.card),
+        attributes=checked.labels.attributes,
         channels=(*channels, *deployments),
         adapt=arguments.adapt,
         lpips=arguments.lpips,

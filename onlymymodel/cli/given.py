@@ -5,11 +5,12 @@ Importing this module does not import torch: mistakes in flags are reported befo
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onlymymodel.data.datasets import KINDS, labels_for, open_dataset
+from onlymymodel.data.attributes import AttributeLabels
+from onlymymodel.data.datasets import KINDS, Dataset, attributes_for, labels_for, open_dataset
 from onlymymodel.data.labels import check_files, read_labels
 from onlymymodel.data.regular_file import is_file
 from onlymymodel.data.rows.labels import PREFIX, read_column
@@ -21,12 +22,27 @@ from onlymymodel.protect.output_folder import RUN_RECORD
 from onlymymodel.settings import PHOTO_DEFAULTS, RunSettings
 from onlymymodel.settings_file import BUDGET_TYPES, read_run_file
 from onlymymodel.settings_partial import PartialSettings
+from onlymymodel.surrogates.class_mapping import classes_of_labels
 from onlymymodel.surrogates.uri import parse_uri
 
 if TYPE_CHECKING:
     from onlymymodel.surrogates.classifier import ModelCard
 
-FindLabels = Callable[["ModelCard"], Mapping[str, int]]
+FindLabels = Callable[["ModelCard"], Mapping[str, int] | None]
+
+
+@dataclass(frozen=True)
+class GivenLabels:
+    """Labels of `--labels`, as far as they can be read before a model is loaded.
+
+    Attributes:
+        find: from the card of the authorized model to the label of each photo, see `answers`; None where there are no
+            labels for such a model. It raises UserError where the labels are not answers of the model.
+        attributes: labels of the photos' attributes; None where there are none.
+    """
+
+    find: FindLabels
+    attributes: AttributeLabels | None = None
 
 
 def settings_given(arguments: argparse.Namespace) -> PartialSettings:
@@ -91,7 +107,7 @@ def labels_given(
     say: Callable[[str], None] = print,
     source: object = None,
     exclude: Sequence[str] = (),
-) -> FindLabels:
+) -> GivenLabels:
     """Read the labels of `--labels`, as far as that is possible before a model is loaded.
 
     Args:
@@ -101,19 +117,17 @@ def labels_given(
         source: the photos, for a column.
         exclude: globs of files of the source that are passed over.
 
-    Returns:
-        A function from the card of the authorized model to the label of each photo, an index of its classes. It raises
-        UserError where the labels are not classes of the model.
-
     Raises:
         UserError: the labels cannot be read, or are for other photos.
     """
     if text is None:
-        return lambda _: {}
+        return GivenLabels(lambda _: None)
     if text.startswith(PREFIX):
         column = read_column(text, source, exclude)
-        return lambda card: column.indices(card.labels or None, card.classes)
+        return GivenLabels(lambda card: column.indices(card.labels or None, classes_of_labels(card)))
     dataset = open_dataset(text) if text.partition(":")[0] in KINDS else None
+    if dataset is not None and dataset.attributes:
+        return _attributes_given(dataset, photos, say)
     table = Path(text) if dataset is None else dataset.table
     if table is not None:
         if not is_file(table):
@@ -121,17 +135,29 @@ def labels_given(
         check_files(table, photos)
 
     def find(card: "ModelCard") -> Mapping[str, int]:
-        classes = card.labels or None
+        classes, n_classes = card.labels or None, classes_of_labels(card)
         if dataset is None:
-            return read_labels(Path(text), photos=photos, classes=classes, n_classes=card.classes)
-        labels = labels_for(dataset, photos=photos, classes=classes, n_classes=card.classes)
-        if len(labels) < len(photos):
-            say(f"{dataset.name}: labels for {len(labels)} of {len(photos)} photos")
-        for reason, count in dataset.left_out.items():
-            say(replace_unprintable(f"{dataset.name}: {count} left out: {reason}"))
+            return read_labels(Path(text), photos=photos, classes=classes, n_classes=n_classes)
+        labels = labels_for(dataset, photos=photos, classes=classes, n_classes=n_classes)
+        _tell(dataset, len(labels), len(photos), say)
         return labels
 
-    return find
+    return GivenLabels(find)
+
+
+def _attributes_given(dataset: Dataset, photos: Sequence[str], say: Callable[[str], None]) -> GivenLabels:
+    """Return the labels of a set of attributes, which are answers only of a model of attributes."""
+    attributes = attributes_for(dataset, photos=photos)
+    _tell(dataset, len(attributes.codes), len(photos), say)
+    return GivenLabels(lambda card: attributes.of_model(card.labels) if card.kind == "attributes" else None, attributes)
+
+
+def _tell(dataset: Dataset, found: int, photos: int, say: Callable[[str], None]) -> None:
+    """Say how many photos have labels, and what of the dataset was left out."""
+    if found < photos:
+        say(f"{dataset.name}: labels for {found} of {photos} photos")
+    for reason, count in dataset.left_out.items():
+        say(replace_unprintable(f"{dataset.name}: {count} left out: {reason}"))
 
 
 def _run_file(arguments: argparse.Namespace) -> PartialSettings:

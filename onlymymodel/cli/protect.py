@@ -140,7 +140,7 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
         out=places.out,
         context=context,
         uris=settings.uris_from(places.store.base),
-        labels=checked.find_labels(context.authorized.card),
+        labels=checked.labels.find(context.authorized.card) or {},
         masks=settings.masks,
         batch_size=arguments.batch_size,
         workers=workers,
@@ -166,7 +166,8 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
     if heldout and summary.written and isinstance(job.source, Path):
         from onlymymodel.cli.scores import scores
 
-        evaluation = Evaluation(job.source, (job.out,), tuple(judges_for(context, heldout)))
+        judges, attributes = tuple(judges_for(context, heldout)), checked.labels.attributes
+        evaluation = Evaluation(job.source, (job.out,), judges, attributes=attributes)
         command = recorded_command(arguments.words)
         results = evaluate_folders(evaluation, job.out, command=command, device=context.device)
         output.say(to_text(results))

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from onlymymodel.evaluate import attribute_tables
 from onlymymodel.evaluate.results import Results, Row
 
 
 def scores(results: Results) -> list[dict[str, Any]]:
-    """Return for each model how many photos it reads, by version and channel."""
+    """Return for each model how many photos it reads, or how its attributes correlate, by version and channel."""
     return [
         {
             "model": row.model,
@@ -22,5 +23,7 @@ def scores(results: Results) -> list[dict[str, Any]]:
 
 
 def _score(row: Row, version: str, channel: str) -> dict[str, Any]:
+    if not row.counts_photos:
+        return attribute_tables.to_json(row, version, channel)
     score = row.score(version, channel)
     return {"right": score.right, "photos": score.photos, "failed": score.failed}

@@ -242,7 +242,7 @@ def _tuning(
         highest=highest_level(arguments.over, arguments.highest, arguments.lowest_ssim),
         sample=arguments.sample,
         seed=arguments.sample_seed,
-        labels=checked.find_labels(context.authorized.card),
+        labels=checked.labels.find(context.authorized.card) or {},
         masks=settings.masks,
         batch_size=arguments.batch_size,
         limits=limits,

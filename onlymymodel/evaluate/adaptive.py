@@ -169,7 +169,7 @@ def adapted_rows(
 
 def _trainable(model: BlackBox) -> Classifier | None:
     """Return the network of a judge, where it is available: an adversary has the weights of its own model."""
-    if model.card.kind in ("embedder", "detector"):
+    if model.card.kind in ("attributes", "embedder", "detector"):
         return None  # it has no classes that whole photos could be labelled with
     if isinstance(model, ClassifierBlackBox):
         return model.classifier

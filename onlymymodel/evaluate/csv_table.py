@@ -3,7 +3,7 @@
 import csv
 import io
 
-from onlymymodel.evaluate import face_tables, language_tables, object_tables
+from onlymymodel.evaluate import attribute_tables, face_tables, language_tables, object_tables
 from onlymymodel.evaluate.results import Results, Row, Run
 from onlymymodel.evaluate.text import spreadsheet_text
 
@@ -57,6 +57,7 @@ def _line(row: Row, version: str, channel: str, run: Run | None) -> dict[str, Va
         "sha256": row.sha256,
         **face_tables.csv_columns(row, version, channel),
         **object_tables.csv_columns(row, version, channel),
+        **attribute_tables.csv_columns(row, version, channel),
         **language_tables.csv_columns(row, version, channel),
     }
     return {name: spreadsheet_text(value) if isinstance(value, str) else value for name, value in line.items()}

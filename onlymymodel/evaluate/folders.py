@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from onlymymodel.data.atomic import write_atomic
+from onlymymodel.data.attributes import AttributeLabels
 from onlymymodel.data.folder import Entry
 from onlymymodel.data.manifest import json_bytes
 from onlymymodel.errors import UserError
@@ -45,6 +46,7 @@ class Evaluation:
         adapt: also train each held-out model that has gradients on protected photos, and add a row for it.
         lpips: measure LPIPS even where its weights have to be downloaded first.
         aside: a photo that the page shows besides.
+        attributes: labels of the photos' attributes, for models of attributes; None where there are none.
     """
 
     source: Path
@@ -55,6 +57,7 @@ class Evaluation:
     adapt: bool = False
     lpips: bool = False
     aside: Aside | None = None
+    attributes: AttributeLabels | None = None
 
 
 def evaluate_folders(
@@ -81,6 +84,7 @@ def evaluate_folders(
         took_part=[card for folder in folders for card in folder.took_part()],
         cache=cache,
         perceptual=_perceptual(evaluation),
+        attributes=evaluation.attributes,
         progress=progress,
         total=len(photos),
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from onlymymodel.data.attributes import AttributeLabels
 from onlymymodel.data.pixels import to_tensor
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.channels import CHANNELS, AnyChannel
@@ -48,6 +49,7 @@ def evaluate_models(
     took_part: Sequence[ModelCard] = (),
     cache: AnswerCache | None = None,
     perceptual: Callable[[Pixels, Pixels], float] | None = None,
+    attributes: AttributeLabels | None = None,
     progress: bool = True,
     total: int | None = None,
 ) -> Results:
@@ -61,6 +63,7 @@ def evaluate_models(
         took_part: cards of models that the photos were made with, in addition to those of the judges.
         cache: cache of answers; known answers are taken from it, new ones are written to it.
         perceptual: LPIPS of an original and a protected photo; not measured if None.
+        attributes: labels of the photos' attributes, for models of attributes; None where there are none.
         progress: show progress.
         total: number of pairs, for the progress; None where it is not known.
 
@@ -109,7 +112,7 @@ def evaluate_models(
         runs=tuple(Run(run, tuple(distances)) for run, distances in distortion.items()),
         channels=tuple(channel.name for channel in channels),
         rows=tuple(
-            make_row(judge, answers, names, labels, authorized, used)
+            make_row(judge, answers, names, labels, authorized, used, attributes)
             for judge, answers in zip(judges, collected, strict=True)
         ),
         failures=tuple(failures),

@@ -11,6 +11,7 @@ from onlymymodel.errors import UserError, first_line
 from onlymymodel.evaluate.results import Answer, Role
 from onlymymodel.protect.context import Context
 from onlymymodel.surrogates.answer_cache import AnswerCacheError
+from onlymymodel.surrogates.answers import answer_of
 from onlymymodel.surrogates.black_box import BlackBox, QueryBudgetExhausted, query
 from onlymymodel.surrogates.classifier import ModelCard
 from onlymymodel.surrogates.detector import as_judge
@@ -39,7 +40,7 @@ class JudgeAnswer:
     """A model's answer to one image.
 
     Attributes:
-        answer: class index; None where the model gave no usable answer.
+        answer: class index, or code of attributes; None where the model gave no usable answer.
         scores: (classes,) float32, finite; None without an answer.
         failure: why there is no answer, in one line; "" where there is one.
     """
@@ -65,7 +66,7 @@ def ask_judge(model: BlackBox, image: Pixels) -> JudgeAnswer:
         raise
     except Exception as error:  # noqa: BLE001
         return JudgeAnswer(None, failure=first_line(error))
-    return JudgeAnswer(int(scores.argmax()), scores)
+    return JudgeAnswer(answer_of(model.card, scores), scores)
 
 
 def judges_for(context: Context, heldout: Sequence[BlackBox]) -> list[Judge]:

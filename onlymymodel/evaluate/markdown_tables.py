@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from onlymymodel.evaluate import face_tables, language_tables, object_tables
+from onlymymodel.evaluate import attribute_tables, face_tables, language_tables, object_tables
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
 from onlymymodel.evaluate.distortion_table import QUANTILES, UNCHANGED_NOTE, definitions, distortion_rows
 from onlymymodel.evaluate.heldout_effect import unmoved_runs
@@ -38,6 +38,7 @@ def to_markdown(results: Results) -> str:
         *_recognition(results),
         *_objects(results),
         *_language(results),
+        *_attributes(results),
         "## The change",
         markdown_grid(["run", "epsilon", "recipe", "photos"], [_run_line(run) for run in results.runs]),
         markdown_grid(
@@ -74,7 +75,7 @@ def markdown_grid(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 def _model_lines(results: Results) -> list[list[str]]:
     """Return one line for each model, one for what the authorized model keeps, and one for the mean."""
     lines = []
-    for row in results.rows:
+    for row in results.photo_rows:
         scores = [row.score(version) for version in results.versions]
         read = [_with_counts(Proportion(score.right, score.photos)) for score in scores]
         lines.append([_marked(row), row.role, *read])
@@ -104,6 +105,20 @@ def _language(results: Results) -> list[str]:
     rows = language_tables.rows_of_language_models(results)
     table = _shares(results, rows, language_tables.proportions, language_tables.NAMES)
     return ["## Answers that name no class", language_tables.NOTE, *table] if table else []
+
+
+def _attributes(results: Results) -> list[str]:
+    """Return heading, note and table of the models of attributes; nothing if there are none."""
+    lines = [
+        [_marked(row), markdown_code(version), markdown_code(channel), *attribute_tables.cells(row, version, channel)]
+        for row in attribute_tables.rows_of_attribute_models(results)
+        for version in results.versions
+        for channel in results.channels
+    ]
+    if not lines:
+        return []
+    head = ["model", "version", "channel", *attribute_tables.NAMES]
+    return ["## Attributes", attribute_tables.NOTE, markdown_grid(head, lines)]
 
 
 def _shares(
@@ -137,7 +152,7 @@ def _channels(results: Results, run: Run) -> list[str]:
         [name, *(percent_or_none(summary[index][1][0]) for summary in by_channel)]
         for index, (name, _) in enumerate(by_channel[0])
     ]
-    for row in results.rows:
+    for row in results.photo_rows:
         shares = [percent(row.score(run.name, channel).share) for channel in results.channels]
         lines.append([_marked(row), *shares])
     head = ["", *map(markdown_code, results.channels)]

@@ -57,7 +57,7 @@ def accuracy_by_epsilon(results: Results) -> str | None:
             if len(recipes) > 1:
                 axes.set_title(legend_name(recipe or "recipe not known"), loc="left", color=QUIET, fontsize=9.5)
             versions = [CLEAN, *(run.name for run in runs)]
-            scores = [[row.score(version) for version in versions] for row in results.rows]
+            scores = [[row.score(version) for version in versions] for row in results.photo_rows]
             _draw_models(axes, results, budgets, scores, ticks[-1])
         panels[-1].set_xlabel("largest allowed change, in 1/255 (0: clean)", color=QUIET)
         return to_svg(figure, panels[-1])
@@ -82,9 +82,9 @@ def accuracy_by_channel(results: Results, run: str) -> str | None:
         axes.set_xlim(-0.5, positions[-1] + 0.5)
         for position in positions[::2]:
             axes.axvspan(position - 0.5, position + 0.5, color=LINE, alpha=0.35, linewidth=0)
-        scores = [[row.score(run, channel) for channel in results.channels] for row in results.rows]
+        scores = [[row.score(run, channel) for channel in results.channels] for row in results.photo_rows]
         # spread within the width of a channel, whatever the number of channels
-        _draw_models(axes, results, positions, scores, 0.75 / DODGE / max(6, len(results.rows)), joined=False)
+        _draw_models(axes, results, positions, scores, 0.75 / DODGE / max(6, len(results.photo_rows)), joined=False)
         return to_svg(figure, axes)
 
 
@@ -145,9 +145,9 @@ def _draw_models(
 ) -> None:
     """Draw one line for each model, shifted a little so that the intervals do not overlap."""
     for index, (row, style, by_position) in enumerate(
-        zip(results.rows, _line_styles(results.rows), scores, strict=True)
+        zip(results.photo_rows, _line_styles(results.photo_rows), scores, strict=True)
     ):
-        shift = (index - (len(results.rows) - 1) / 2) * DODGE * span
+        shift = (index - (len(results.photo_rows) - 1) / 2) * DODGE * span
         shifted, shares = [position + shift for position in positions], [score.share for score in by_position]
         lows, highs = zip(*(score.interval for score in by_position), strict=True)
         axes.vlines(shifted, lows, highs, color=style.color, linewidth=style.width, alpha=0.4)
@@ -166,7 +166,7 @@ def _draw_models(
 
 
 def _percent_panels(results: Results, count: int, below: float = 0.4) -> tuple["Figure", list["Axes"]]:
-    figure, panels = stacked_panels(count, len(results.rows), below=below)
+    figure, panels = stacked_panels(count, len(results.photo_rows), below=below)
     for panel in panels:
         use_percent_axis(panel)
     return figure, panels

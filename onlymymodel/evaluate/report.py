@@ -7,7 +7,15 @@ from pathlib import Path
 import jinja2
 
 from onlymymodel.data.atomic import write_atomic
-from onlymymodel.evaluate import distortion_table, face_tables, language_tables, object_tables, plots, tables
+from onlymymodel.evaluate import (
+    attribute_tables,
+    distortion_table,
+    face_tables,
+    language_tables,
+    object_tables,
+    plots,
+    tables,
+)
 from onlymymodel.evaluate.adversaries import adversary_sentences
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
 from onlymymodel.evaluate.harness import Pair
@@ -18,7 +26,7 @@ from onlymymodel.evaluate.report_aside import Aside
 from onlymymodel.evaluate.report_headline import least_deployment
 from onlymymodel.evaluate.report_photos import OPEN, lead_photo, photo_cards
 from onlymymodel.evaluate.report_settings import settings_tables
-from onlymymodel.evaluate.results import ROLE_WORDS, Results, Role
+from onlymymodel.evaluate.results import ROLE_WORDS, Results, Role, Row
 from onlymymodel.evaluate.text import encodable, percent
 from onlymymodel.surrogates.deployments import DEPLOYMENTS
 
@@ -79,8 +87,8 @@ def render_report(
     Raises:
         ValueError: no pairs, or pairs that do not belong to these results.
     """
-    groups = [(*group, rows) for group in GROUPS if (rows := results.rows_of(group[0]))]
-    cards = photo_cards(results, pairs, (row for *_, rows in groups for row in rows), amplify)
+    groups = [(*group, rows) for group in GROUPS if (rows := _counted(results, group[0]))]
+    cards = photo_cards(results, pairs, (row for group in GROUPS for row in results.rows_of(group[0])), amplify)
     lead = min(lead_photo(results), len(cards) - 1)
     return _template().render(
         title=title,
@@ -102,6 +110,11 @@ def render_report(
         aside=aside,
         settings=settings_tables(results),
     )
+
+
+def _counted(results: Results, role: Role) -> list[Row]:
+    """Return the rows of a role in the heat map, which has one unit: a share of photos."""
+    return [row for row in results.rows_of(role) if row.counts_photos]
 
 
 def heat_steps(scheme: str) -> list[tuple[str, str]]:
@@ -137,6 +150,7 @@ def _template() -> jinja2.Template:
     jinja = template_environment()
     jinja.globals |= {"tables": tables, "face_tables": face_tables, "distortion_table": distortion_table}
     jinja.globals |= {"object_tables": object_tables, "language_tables": language_tables}
+    jinja.globals |= {"attribute_tables": attribute_tables}
     jinja.globals |= {"heat_steps": heat_steps, "open": OPEN, "words": ROLE_WORDS}
     jinja.globals["meanings"] = {name: deployment.meaning for name, deployment in DEPLOYMENTS.items()}
     jinja.filters |= {

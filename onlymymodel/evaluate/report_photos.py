@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
+from onlymymodel.data.attributes import agreeing
 from onlymymodel.evaluate.harness import Pair
 from onlymymodel.evaluate.images import amplify_difference
 from onlymymodel.evaluate.report_pictures import EncodedPictures, PictureEncoder
-from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Results, Role, Row, Run
+from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Answer, Results, Role, Row, Run
 from onlymymodel.protect.budget.distortion import Distortion
 
 OPEN = 12  # photos that the page shows at once, below the first one; it has the others on demand
@@ -152,4 +153,12 @@ def _shown_answer(row: Row, version: str, index: int) -> ShownAnswer:
         verdict = "missing"
     elif truth is None or (row.truth == "own" and version == CLEAN):
         verdict = "reference"
-    return ShownAnswer(row.name_of(answer), verdict)
+    return ShownAnswer(_text(row, answer, truth), verdict)
+
+
+def _text(row: Row, answer: Answer, truth: Answer) -> str:
+    """Return the name of an answer; of many attributes how many are as they should be."""
+    if answer is None or truth is None or row.counts_photos or row.attributes is None:
+        return row.name_of(answer)
+    count = len(row.attributes.names)
+    return f"{agreeing(answer, truth, count)} of {count} attributes as when clean"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any, Literal
 
+from onlymymodel.evaluate.attribute_scores import AttributeTruths
 from onlymymodel.evaluate.face_verification import GalleryMatches, VerificationScores
 from onlymymodel.evaluate.recorded_margins import RecordedMargins
 from onlymymodel.evaluate.score import Proportion, Score
@@ -82,6 +83,7 @@ class Row:
         matches: matches of an embedder with its gallery, or with the originals of the photos; None for another model.
         kind: what the model compares photos with, see `ModelCard.kind`.
         objects: version -> channel -> the objects that a detector finds again; None for another model.
+        attributes: attributes of a model whose answers are codes of them; None for another model.
     """
 
     model: str
@@ -98,6 +100,12 @@ class Row:
     matches: GalleryMatches | None = None
     kind: Kind = "classes"
     objects: Mapping[str, Mapping[str, ObjectCounts]] | None = None
+    attributes: AttributeTruths | None = None
+
+    @property
+    def counts_photos(self) -> bool:
+        """Return whether a share of photos is its figure: not of attributes, unless the model has to keep them all."""
+        return self.attributes is None or self.role == "authorized"
 
     def score(self, version: str, channel: str = AS_WRITTEN) -> Score:
         """Return the score of one version through one channel."""
@@ -185,13 +193,18 @@ class Results:
         """`clean`, then the names of the runs: the order of all tables."""
         return [CLEAN, *(run.name for run in self.runs)]
 
+    @property
+    def photo_rows(self) -> list[Row]:
+        """The rows of the models whose figure is a share of photos."""
+        return [row for row in self.rows if row.counts_photos]
+
     def rows_of(self, role: Role) -> list[Row]:
         """Return the rows of one role."""
         return [row for row in self.rows if row.role == role]
 
     def independent(self) -> list[Row]:
-        """Return the rows of the independent held-out models, which are the evidence."""
-        return [row for row in self.rows_of("held-out") if not row.exclusion]
+        """Return the rows of the independent held-out models whose figure is a share of photos: the evidence."""
+        return [row for row in self.rows_of("held-out") if not row.exclusion and row.counts_photos]
 
     def heldout_mean(self, version: str, channel: str = AS_WRITTEN) -> float | None:
         """Return the mean of `Score.unprotected` over the independent held-out models; None where there are none."""

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from onlymymodel.errors import UserError
+from onlymymodel.evaluate import attribute_tables
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
 from onlymymodel.evaluate.face_verification import DEFINITION
 from onlymymodel.evaluate.results import Results, Row
@@ -78,11 +79,12 @@ def read_results(path: Path) -> Results:
 
 
 def _score_to_json(row: Row, version: str, channel: str) -> dict[str, Any]:
-    verification = row.verification(version, channel)
+    verification, correlations = row.verification(version, channel), attribute_tables.to_json(row, version, channel)
     return {
         **{"model": row.model, "role": row.role, "version": version, "channel": channel},
         **row.score(version, channel).to_json(),
         **({"verification": asdict(verification)} if verification else {}),
+        **({"attributes": correlations} if correlations else {}),
     }
 
 
@@ -98,6 +100,8 @@ def _row_to_json(row: Row) -> dict[str, Any]:
         del content["kind"]
     if row.objects is None:
         del content["objects"]
+    if row.attributes is None:
+        del content["attributes"]
     return content
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from onlymymodel.data.attributes import AttributeLabels
+from onlymymodel.evaluate.attribute_scores import AttributeTruths
 from onlymymodel.evaluate.face_verification import GalleryMatches, match_gallery
 from onlymymodel.evaluate.judges import Judge, JudgeAnswer, Scores, reason_excluded
 from onlymymodel.evaluate.object_matches import count_objects
@@ -41,6 +43,7 @@ def make_row(
     labels: Sequence[int],
     authorized: ModelCard,
     used: Sequence[ModelCard],
+    attributes: AttributeLabels | None = None,
 ) -> Row:
     """Return the row of a model.
 
@@ -51,6 +54,7 @@ def make_row(
         labels: the authorized model's right classes.
         authorized: card of the authorized model.
         used: cards of the models that took part.
+        attributes: labels of the photos' attributes; None where there are none.
     """
     card = judge.model.card
     row = Row(
@@ -70,6 +74,8 @@ def make_row(
     )
     if card.threshold is not None:
         return _with_originals(row, collected, photos, card.threshold)
+    if card.kind == "attributes":
+        return _with_attributes(row, card, photos, labels, attributes)
     row = _with_classes(row, card, labels, authorized)
     if collected.found:
         return replace(row, objects=count_objects(collected.found))
@@ -84,15 +90,35 @@ def _with_classes(row: Row, card: ModelCard, labels: Sequence[int], authorized: 
     truths: tuple[Answer, ...] = mapped if knows_labels else row.answers[CLEAN][AS_WRITTEN]
     if card.asked and not knows_labels:  # an answer that names no class is no reference
         truths = tuple(None if truth is None or truth >= card.classes - 2 else truth for truth in truths)
-    occurring = {answer for channels in row.answers.values() for indices in channels.values() for answer in indices}
-    indices = sorted(index for index in occurring | {*truths} if index is not None)
-    return replace(
+    row = replace(
         row,
         truth="label" if knows_labels else "own",
         truths=truths,
         unmapped=_unmapped(authorized, labels, mapped) if knows_labels else (),
-        names={index: card.name_of(index) for index in indices},
     )
+    return replace(row, names={index: card.name_of(index) for index in _occurring(row)})
+
+
+def _with_attributes(
+    row: Row, card: ModelCard, photos: Sequence[str], labels: Sequence[int], attributes: AttributeLabels | None
+) -> Row:
+    """Return the row of a model of attributes; the labels are answers that the authorized model has to keep."""
+    names = card.labels or tuple(map(str, range(card.classes)))
+    truths = AttributeTruths(names)
+    if attributes is not None:
+        known = tuple(name for name in names if attributes.bit_of(name) is not None)
+        codes = attributes.of_model(known)
+        truths = AttributeTruths(names, known, tuple(codes.get(photo) for photo in photos))
+    is_authorized = row.role == "authorized"
+    row = replace(row, attributes=truths, truth="label" if is_authorized else "own")
+    row = replace(row, truths=tuple(labels) if is_authorized else row.answers[CLEAN][AS_WRITTEN])
+    return replace(row, names={code: card.name_of(code) for code in _occurring(row)})
+
+
+def _occurring(row: Row) -> list[int]:
+    """Return the answers and truths that occur, sorted."""
+    answers = {answer for channels in row.answers.values() for indices in channels.values() for answer in indices}
+    return sorted(index for index in answers | {*row.truths} if index is not None)
 
 
 def _with_originals(row: Row, collected: Collected, photos: Sequence[str], threshold: float) -> Row:

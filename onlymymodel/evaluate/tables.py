@@ -13,6 +13,8 @@ OWN_NOTE = (
 )
 # what the answers of a model are, by its kind
 KINDS: dict[Kind, str] = {
+    "attributes": "answers several yes-or-no questions; its figure is a correlation, which is in no mean of shares; as "
+    "the authorized model it is right where all its answers are",
     "people": "names the person of its gallery whom the photo shows",
     "words": "names the text that is nearest to the photo",
     "detector": "names the class of the object of which it is most certain, or nothing",
@@ -67,13 +69,17 @@ def failure_reasons(results: Results, quote: Callable[[str], str]) -> list[str]:
 
 def footnote_marks(row: Row, own: str, excluded: str) -> str:
     """Return the marks behind a model's name."""
-    return (own if row.truth == "own" and row.kind != "embedder" else "") + (excluded if row.exclusion else "")
+    return (own if _is_own(row) else "") + (excluded if row.exclusion else "")
+
+
+def _is_own(row: Row) -> bool:
+    """Return whether a share of photos is measured against the model's own answers."""
+    return row.truth == "own" and row.kind not in ("attributes", "embedder")
 
 
 def footnotes(results: Results, own: str, excluded: str, quote: Callable[[str], str]) -> list[str]:
     """Return the meanings of the marks that occur."""
-    is_own = any(row.truth == "own" and row.kind != "embedder" for row in results.rows)
-    own_notes = [f"{own} {OWN_NOTE}"] if is_own else []
+    own_notes = [f"{own} {OWN_NOTE}"] if any(map(_is_own, results.rows)) else []
     own_notes += [f"{quote(row.model)}: {KINDS[row.kind]}" for row in results.rows if row.kind in KINDS]
     excluded_notes = [
         f"{excluded} {quote(row.model)} is {EXCLUDED_NOTE}: {quote(row.exclusion)}"

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-from onlymymodel.evaluate import face_tables, language_tables, object_tables
+from onlymymodel.evaluate import attribute_tables, face_tables, language_tables, object_tables
 from onlymymodel.evaluate.adversaries import adversary_sentences
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
 from onlymymodel.evaluate.heldout_effect import unmoved_runs
@@ -23,7 +23,7 @@ def to_text(results: Results) -> str:
     """Return a table for the terminal, at most 100 columns wide, without control characters."""
     names = [
         f"{ROLE_WORDS[row.role]:10} {replace_unprintable(row.model)}{footnote_marks(row, OWN_MARK, EXCLUDED_MARK)}"
-        for row in results.rows
+        for row in results.photo_rows
     ]
     width = min(max(map(len, [*names, " " * 36])), 49)
     per_block = (TERMINAL - width) // CELL
@@ -51,7 +51,7 @@ def to_text(results: Results) -> str:
 def _block(results: Results, versions: Sequence[str], names: Sequence[str], width: int) -> list[str]:
     """Lines of as many versions as fit side by side."""
     lines = [_line("", versions, width)]
-    for name, row in zip(names, results.rows, strict=True):
+    for name, row in zip(names, results.photo_rows, strict=True):
         scores = [row.score(version) for version in versions]
         lines.append(_line(name, [_cell(Proportion(score.right, score.photos)) for score in scores], width))
     for channel in results.channels:
@@ -68,6 +68,24 @@ def _block(results: Results, versions: Sequence[str], names: Sequence[str], widt
     for row in language_tables.rows_of_language_models(results):
         said = [language_tables.proportions(row, version) for version in versions]
         lines += _figures("in words", row, language_tables.NAMES, said, width)
+    for row in attribute_tables.rows_of_attribute_models(results):
+        lines += _correlations(row, versions, width)
+    return lines
+
+
+def _correlations(row: Row, versions: Sequence[str], width: int) -> list[str]:
+    """Return a line for each correlation of a model of attributes, and one for what is undefined."""
+    lines = [shorten(f"attributes: {replace_unprintable(row.model)}", width, "...")]
+    by_version = [attribute_tables.correlations(row, version) for version in versions]
+    for name, found in zip(attribute_tables.NAMES, zip(*by_version, strict=True), strict=True):
+        present = [correlation for correlation in found if correlation is not None]
+        if not present:
+            continue
+        means = ["none" if one.mean is None else f"{one.mean:.3f}" for one in present]
+        lines.append(_line(f"  {name}", means, width))
+        if any(one.undefined for one in present):
+            counts = [f"{one.undefined} of {one.attributes + one.undefined}" for one in present]
+            lines.append(_line("    undefined for", counts, width))
     return lines
 
 

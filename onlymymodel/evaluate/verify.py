@@ -199,7 +199,7 @@ def _faults(
     if record.output is None or record.label is None:
         yield Fault(record.source, "is recorded as protected, but without a file or a label")
         return
-    if record.label >= context.authorized.card.classes:
+    if record.label >= context.authorized.card.answers:
         yield Fault(record.output, f"the authorized model has no class {record.label}")
         return
     try:

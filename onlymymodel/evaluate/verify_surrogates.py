@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from onlymymodel.errors import UserError
-from onlymymodel.protect.attack.guard import margin
 from onlymymodel.protect.attack.uint8 import to_float
 from onlymymodel.protect.photo_record import PhotoRecord, SurrogateAnswers
 from onlymymodel.protect.run_record import RunRecord
+from onlymymodel.surrogates.answers import reading_margins
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.heads import Look, answer_logits
 from onlymymodel.surrogates.load import load_model
@@ -111,7 +111,7 @@ def surrogate_faults(
         answer = answers[index]
         if answer.pushed_from is None:
             continue
-        if not 0 <= answer.pushed_from < model.card.classes:
+        if not 0 <= answer.pushed_from < model.card.answers:
             yield f"stand-in {answer.model} has no class {answer.pushed_from}"
             continue
         after = _margin(model, pixels, answer, clean)
@@ -128,7 +128,7 @@ def surrogate_faults(
 
 @torch.inference_mode()
 def _margin(model: Classifier, pixels: Tensor, answer: SurrogateAnswers, clean: Tensor | None) -> float:
-    """Return by how much the class that the attack pushes from leads; negative where another class does."""
+    """Return by how much the answer that the attack pushes from is read, see `reading_margins`."""
     original = None if clean is None else Look(to_float(clean)[None])
     logits = answer_logits(model, Look(to_float(pixels)[None]), original)
-    return float(margin(logits, torch.tensor([answer.pushed_from], device=logits.device)))
+    return float(reading_margins(model.card, logits, torch.tensor([answer.pushed_from], device=logits.device)))
