@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import adaptive_tables
 import audit_claims
 import audit_tables
 import deployment_tables
@@ -252,6 +253,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "faces-emotion-not-identity": lambda: table(*face_tables.emotion_not_identity()),
     "faces-identity-not-emotion": lambda: table(*face_tables.identity_not_emotion()),
     "faces-deployed": lambda: table(*face_tables.deployed()),
+    "adaptive": adaptive_tables.adaptive,
     "parties": party_tables.parties,
     "workers-names": worker_tables.names,
     "workers-throughput": worker_tables.throughput,

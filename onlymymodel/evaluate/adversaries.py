@@ -18,8 +18,9 @@ def adversary_sentences(results: Results) -> list[tuple[str, str]]:
 
 
 def adapted_rows_of(results: Results) -> list[Row]:
-    """Return the rows of judges after fine-tuning on protected photos, see `adaptive.adapted_rows`."""
-    return [row for row in results.rows if row.exclusion == EXCLUSION]
+    """Return the rows of independent judges after fine-tuning on protected photos, see `adaptive.adapted_rows`."""
+    independent = {row.sha256 for row in results.independent()}
+    return [row for row in results.rows if row.exclusion == EXCLUSION and row.sha256 in independent]
 
 
 def _strongest_channel(results: Results, run: str) -> list[str]:
@@ -39,7 +40,7 @@ def _fine_tuned(results: Results, run: str) -> list[str]:
     if not adapted:
         return []
     weights = {row.sha256 for row in adapted}
-    before = [row for row in results.rows_of("held-out") if row not in adapted and row.sha256 in weights]
+    before = [row for row in results.independent() if row.sha256 in weights]
     after, plain = (mean_unprotected([row.score(run) for row in rows]) for rows in (adapted, before))
     return [
         f"judges that are fine-tuned on other protected photos read {_in_words(after)}, {percent(plain.share)} before"
