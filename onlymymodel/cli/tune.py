@@ -32,6 +32,7 @@ from onlymymodel.surrogates.uri import redacted
 
 if TYPE_CHECKING:
     from onlymymodel.cli.checks import CheckedPhotos
+    from onlymymodel.evaluate.tune.outcome import TuningOutcome
     from onlymymodel.evaluate.tune.search import Target
     from onlymymodel.evaluate.tune.tuning import Tuning
     from onlymymodel.settings import RunSettings
@@ -100,25 +101,22 @@ def run(arguments: argparse.Namespace) -> int:
     """Tune; return 0 if the target is met (with `--per-image` by every photo), else 1."""
     with exit_on_interrupt():
         target, checked = _checked(arguments)
-        from onlymymodel.data.atomic import write_atomic
-        from onlymymodel.evaluate.tune.outcome import TuningOutcome, describe_outcome, outcome_to_text
-        from onlymymodel.evaluate.tune.per_photo import PROTECTED, find_photo_budgets, previous_highest, table_name
+        from onlymymodel.evaluate.tune.outcome import TuningOutcome
+        from onlymymodel.evaluate.tune.per_photo import find_photo_budgets, previous_highest
         from onlymymodel.evaluate.tune.price import price_of
         from onlymymodel.evaluate.tune.tune import SAMPLE, tune
-        from onlymymodel.evaluate.tune.tune_page import PAGE, write_tuning
         from onlymymodel.progress import is_shown, remark
         from onlymymodel.runtime import configure
         from onlymymodel.surrogates.uri import parse_uri
     configure()
-    output = arguments.output
     settings, set_aside = with_judge(checked.settings.complete())
     tuning = _tuning(arguments, settings, target, checked)
     if set_aside:
         log.warning("no judge was given: the stand-in %s is set aside as the judge", redacted(set_aside))
     if arguments.dry_run:
         price = price_of(tuning, each=arguments.per_image)
-        output.say(price.describe(), "nothing was written")
-        output.add(dry_run=True, seconds=price.seconds, protections=price.protections)
+        arguments.output.say(price.describe(), "nothing was written")
+        arguments.output.add(dry_run=True, seconds=price.seconds, protections=price.protections)
         return 0
     if arguments.per_image:
         previous_highest(tuning)  # refuses a folder of other settings before anything is computed
@@ -129,12 +127,31 @@ def run(arguments: argparse.Namespace) -> int:
     fallback = frontier.choice or tuning.highest
     photos = find_photo_budgets(tuning, fallback) if arguments.per_image else []
     outcome = TuningOutcome(tuning, frontier, parse_uri(set_aside).public if set_aside else "", photos)
-    write_tuning(outcome, axis=arguments.axis)
     tuned = replace(joined(settings, set_aside), budget=tuning.context_at(frontier.nearest).budget)
+    _report(arguments, outcome, tuned)
+    enough = frontier.choice is not None and all(photo.state in ("least", "not measurable") for photo in photos)
+    return 0 if enough else 1
+
+
+def _report(arguments: argparse.Namespace, outcome: "TuningOutcome", tuned: "RunSettings") -> None:
+    """Write the files of a tuning, and say what it found.
+
+    Args:
+        arguments: the flags.
+        outcome: the result.
+        tuned: settings with the budget that was found.
+    """
+    from onlymymodel.data.atomic import write_atomic
+    from onlymymodel.evaluate.tune.outcome import describe_outcome, outcome_to_text
+    from onlymymodel.evaluate.tune.per_photo import PROTECTED, table_name
+    from onlymymodel.evaluate.tune.tune_page import PAGE, write_tuning
+
+    output, tuning, frontier = arguments.output, outcome.tuning, outcome.frontier
+    write_tuning(outcome, axis=arguments.axis)
     write_atomic(tuning.out / RUN_FILE, to_toml(tuned, tuning.out).encode())
     output.say(outcome_to_text(frontier), *describe_outcome(outcome))
     output.say(f"\nfigure and pictures: {tuning.out / PAGE}; to protect with these settings: {_command(arguments)}")
-    if photos:
+    if outcome.photos:
         table = tuning.out / table_name(tuning.knob)
         output.say(f"each photo within its own budget: {tuning.out / PROTECTED} (budgets: {table})")
     output.add(
@@ -143,10 +160,8 @@ def run(arguments: argparse.Namespace) -> int:
         run_file=tuning.out / RUN_FILE,
         report=tuning.out / PAGE,
         points=[point.to_json() for point in frontier.points],
-        photos=[photo.to_json(tuning.knob) for photo in photos],
+        photos=[photo.to_json(tuning.knob) for photo in outcome.photos],
     )
-    enough = frontier.choice is not None and all(photo.state in ("least", "not measurable") for photo in photos)
-    return 0 if enough else 1
 
 
 def _checked(arguments: argparse.Namespace) -> "tuple[Target, CheckedPhotos]":
@@ -160,8 +175,10 @@ def _checked(arguments: argparse.Namespace) -> "tuple[Target, CheckedPhotos]":
     from onlymymodel.cli.checks import check_photos
     from onlymymodel.evaluate.tune.search import Target
 
-    if arguments.strength is not None or (arguments.over == "epsilon" and arguments.epsilon is not None):
-        raise UserError("omm tune searches for epsilon: leave out --epsilon and --strength (--highest limits it)")
+    if arguments.strength is not None:
+        raise UserError("omm tune searches for a budget: leave out --strength")
+    if arguments.over == "epsilon" and arguments.epsilon is not None:
+        raise UserError("omm tune searches for epsilon: leave out --epsilon (--highest limits it), or add --over ssim")
     if arguments.over == "ssim" and arguments.ssim is not None:
         raise UserError("--over ssim searches for a bound on SSIM: leave out --ssim (--lowest-ssim limits it)")
     highest_level(arguments.over, arguments.highest, arguments.lowest_ssim)

@@ -14,52 +14,23 @@ import numpy as np
 import pytest
 from PIL import Image
 from results_toys import toy_results
-from tuning import TOYS, content_of, omm
+from tuning import JUDGE, MINE, PHOTOS, QUICK, SIZE, TEAM, TOYS, answer, content_of, omm, write_portraits
 
-from onlymymodel.data.portraits import render
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.results_file import read_results
 from onlymymodel.evaluate.score import wilson
 from onlymymodel.evaluate.tune import tune_page
 from onlymymodel.evaluate.tune.frontier import FRONTIER_CHANNELS, clean_point, protected_point
 from onlymymodel.evaluate.tune.frontier_plot import frontier_plot
-from onlymymodel.evaluate.tune.knob import OVER, Knob, highest_level
-from onlymymodel.evaluate.tune.price import level_counts
-from onlymymodel.evaluate.tune.search import Measurement, Search, Target, first_levels, first_levels_of_photo
+from onlymymodel.evaluate.tune.search import Target
 from onlymymodel.evaluate.verify import verify_folder
 from onlymymodel.protect import batches as batches_module
-from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.photo import protect_photos
 from onlymymodel.protect.photo_record import PhotoManifest
 from onlymymodel.surrogates.answer_cache import EXPORT
-from onlymymodel.surrogates.black_box import ClassifierBlackBox
-from onlymymodel.surrogates.deployments import DEPLOYMENTS
-from onlymymodel.surrogates.load import load_black_box, load_model
-from onlymymodel.surrogates.readings import deployed
 
-SIZE, PHOTOS, HIGHEST, SHARE = 64, 5, 8, 0.6
-MINE, JUDGE = "zoo:identity-residual", "zoo:identity-inception"
-TEAM = ["--authorized", MINE, "--surrogate", "zoo:identity-plain", "zoo:identity-vit"]
-QUICK = [
-    "--recipe",
-    "exact",
-    "--steps",
-    "4",
-    "--views",
-    "center",
-    "--device",
-    "cpu",
-    "--quiet",
-    "--shape",
-    "even",
-    "--highest",
-    str(HIGHEST),
-]
+SHARE = 0.6
 GOAL = ["--target-heldout", str(SHARE), "--target-kept", "0.9"]
-
-
-def answer(uri: str, path: Path) -> int:
-    return int(load_black_box(uri).predict([np.asarray(Image.open(path).convert("RGB"))])[0].argmax())
 
 
 def asked(out: Path) -> Counter[tuple[str, str]]:
@@ -70,12 +41,7 @@ def asked(out: Path) -> Counter[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source = tmp_path_factory.mktemp("photos") / "all"
-    (source / "trip").mkdir(parents=True)
-    for index in range(PHOTOS):
-        folder = source / "trip" if index == 1 else source
-        Image.fromarray(render(index, index, 7_100_000 + index, SIZE)).save(folder / f"{index}.png")
-    return source
+    return write_portraits(tmp_path_factory.mktemp("photos") / "all", PHOTOS, apart=1)
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +54,9 @@ def tuned(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def few(photos: Path, tmp_path: Path) -> Path:
-    """Two photos, for toys."""
-    source = tmp_path / "few"
-    source.mkdir()
-    for index in range(2):
-        (source / f"{index}.png").write_bytes((photos / ("trip/1.png" if index else "0.png")).read_bytes())
-    return source
+def few(tmp_path: Path) -> Path:
+    """Two photos."""
+    return write_portraits(tmp_path / "few", 2)
 
 
 @pytest.mark.slow
@@ -335,96 +297,6 @@ def test_run_file_repeats_the_photo_settings(few: Path, tmp_path: Path, capsys: 
         before, after = (np.asarray(Image.open(file)) for file in files)
         assert (before == after)[:, SIZE // 2 :].all()
         assert (before != after)[:, : SIZE // 2].any()
-
-
-@pytest.mark.slow
-def test_a_search_over_ssim_bounds_it_and_counts_what_the_least_deployment_keeps(
-    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out, through = tmp_path / "out", ["mirror", "facebook-2021"]
-    words = ["tune", str(few), "--out", str(out), *TEAM, "--heldout", JUDGE, "--steps", "2", "--views", "center"]
-    words += ["--recipe", "exact", "--device", "cpu", "--quiet", "--over", "ssim", "--lowest-ssim", "0.98"]
-    omm(*words, "--through", *through, "--per-image")
-    output, content = capsys.readouterr().out, content_of(out)
-    assert content["over"] == "ssim"
-    assert content["highest"] == 0.98
-    assert content["target"]["through"] == through
-    right = {name: answer(MINE, few / name) for name in content["sample"]}
-    model = ClassifierBlackBox(load_model(MINE))
-    assert [point["ssim_bound"] for point in content["points"]][:1] == [1.0]
-    for point in content["points"][1:]:
-        bound = point["ssim_bound"]
-        folder = out / f"ssim-{bound:.3f}"
-        assert json.loads((folder / "run.json").read_text())["settings"]["budget"] | {"shape": ""} == {
-            "linf": 16.0, "ssim": bound, "shape": "",
-        }  # fmt: skip
-        assert point["ssim"]["min"] >= bound
-        kept = {}
-        for name in through:
-            reads = deployed(model, DEPLOYMENTS[name].reading)
-            read = [
-                tuple(
-                    int(reads.predict([DEPLOYMENTS[name].apply(np.asarray(Image.open(path)))])[0].argmax()) == label
-                    for path in (few / photo, folder / photo if (folder / photo).exists() else few / photo)
-                )
-                for photo, label in right.items()
-            ]
-            kept[name] = sum(before and after for before, after in read) / sum(before for before, _ in read)
-        assert point["through"]["share"] == min(kept.values()) == kept[point["least_deployment"]]
-    nearest = content["nearest"]
-    assert tomllib.loads((out / "run.toml").read_text())["budget"]["ssim"] == nearest
-    chosen = next(point for point in content["points"] if point["ssim_bound"] == nearest)
-    assert content["visibility"]["flip"] == chosen["flip"]
-    assert f"What people see of it: SSIM {chosen['ssim']['median']:.3f} in the median" in output
-    assert "through the least deployment, " in output
-    with (out / "ssim_bound.csv").open(encoding="utf-8", newline="") as file:
-        assert [row["photo"] for row in csv.DictReader(file)] == ["0.png", "1.png"]
-    assert verify_folder(out / "protected", progress=False).faults == ()
-
-
-@pytest.mark.slow
-def test_a_dry_run_says_the_price_and_writes_nothing(
-    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["tune", str(few), "--out", str(tmp_path / "out"), *TEAM, "--heldout", JUDGE, *QUICK, "--dry-run"]
-    assert omm(*words, "--per-image") == 0
-    assert not (tmp_path / "out").exists()
-    of_sample, of_each = (
-        " to ".join(map(str, level_counts(first, sampled=len(first) == 4))) for first in ((8, 4, 2, 1), (8, 4))
-    )
-    sentence = capsys.readouterr().out
-    assert sentence.startswith(
-        f"2 photos at {of_sample} levels, then 2 photos at {of_each} levels for their own budgets: about "
-    )
-    assert "s for a photo at a level (measured in a few steps on" in sentence
-
-
-@pytest.mark.parametrize("highest", [1, 2, 8, 32])
-@pytest.mark.parametrize("sampled", [True, False])
-def test_counts_of_levels_are_those_of_searches(highest: int, sampled: bool) -> None:
-    first = first_levels(highest) if sampled else first_levels_of_photo(highest)
-    fewest, most = level_counts(first, sampled=sampled)
-    for least in range(1, highest + 2):
-        search, count = Search(Target(0.25), first, range(1, highest + 1), sampled=sampled), 0
-        while (level := search.next_level) is not None:
-            search.add(Measurement(level, 0.2 if level >= least else 0.5, 0.99))
-            count += 1
-        assert fewest <= count <= most <= highest
-
-
-@pytest.mark.parametrize("level", [1, 7, 32])
-def test_levels_are_the_bounds_that_they_stand_for(level: int) -> None:
-    budget = Budget(16 / 255, ssim=0.9, shape="texture")
-    epsilon, ssim = (Knob(over).budget(budget, level) for over in OVER)
-    assert epsilon == replace(budget, linf=level / 255)
-    assert ssim == replace(budget, ssim=round(1 - level / 200, 6))
-    assert [Knob("epsilon").level_of(epsilon), Knob("ssim").level_of(ssim)] == [level, level]
-
-
-def test_the_lowest_bound_on_ssim_is_never_passed() -> None:
-    for lowest in (0.5, 0.843, 0.84, 0.995):
-        level = highest_level("ssim", None, lowest)
-        assert Knob("ssim").value(level) >= lowest > Knob("ssim").value(level + 1)
 
 
 def test_single_surrogate_cannot_be_set_aside(few: Path, tmp_path: Path) -> None:

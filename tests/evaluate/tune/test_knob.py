@@ -1,0 +1,86 @@
+"""A search over SSIM, with deployments as a target, checked against the written files."""
+
+import csv
+import json
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tuning import JUDGE, MINE, TEAM, answer, content_of, omm, write_portraits
+
+from onlymymodel.evaluate.tune.knob import OVER, Knob, highest_level
+from onlymymodel.evaluate.verify import verify_folder
+from onlymymodel.protect.budget.budget import Budget
+from onlymymodel.surrogates.black_box import ClassifierBlackBox
+from onlymymodel.surrogates.deployments import DEPLOYMENTS
+from onlymymodel.surrogates.load import load_model
+from onlymymodel.surrogates.readings import deployed
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    """Two photos."""
+    return write_portraits(tmp_path / "few", 2)
+
+
+@pytest.mark.slow
+def test_a_search_over_ssim_bounds_it_and_counts_what_the_least_deployment_keeps(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, through = tmp_path / "out", ["mirror", "facebook-2021"]
+    words = ["tune", str(few), "--out", str(out), *TEAM, "--heldout", JUDGE, "--steps", "2", "--views", "center"]
+    words += ["--recipe", "exact", "--device", "cpu", "--quiet", "--over", "ssim", "--lowest-ssim", "0.98"]
+    omm(*words, "--through", *through, "--per-image")
+    output, content = capsys.readouterr().out, content_of(out)
+    assert content["over"] == "ssim"
+    assert content["highest"] == 0.98
+    assert content["target"]["through"] == through
+    right = {name: answer(MINE, few / name) for name in content["sample"]}
+    model = ClassifierBlackBox(load_model(MINE))
+    assert [point["ssim_bound"] for point in content["points"]][:1] == [1.0]
+    for point in content["points"][1:]:
+        bound = point["ssim_bound"]
+        folder = out / f"ssim-{bound:.3f}"
+        assert json.loads((folder / "run.json").read_text())["settings"]["budget"] | {"shape": ""} == {
+            "linf": 16.0, "ssim": bound, "shape": "",
+        }  # fmt: skip
+        assert point["ssim"]["min"] >= bound
+        kept = {}
+        for name in through:
+            reads = deployed(model, DEPLOYMENTS[name].reading)
+            read = [
+                tuple(
+                    int(reads.predict([DEPLOYMENTS[name].apply(np.asarray(Image.open(path)))])[0].argmax()) == label
+                    for path in (few / photo, folder / photo if (folder / photo).exists() else few / photo)
+                )
+                for photo, label in right.items()
+            ]
+            kept[name] = sum(before and after for before, after in read) / sum(before for before, _ in read)
+        assert point["through"]["share"] == min(kept.values()) == kept[point["least_deployment"]]
+    nearest = content["nearest"]
+    assert tomllib.loads((out / "run.toml").read_text())["budget"]["ssim"] == nearest
+    chosen = next(point for point in content["points"] if point["ssim_bound"] == nearest)
+    assert content["visibility"]["flip"] == chosen["flip"]
+    assert f"What people see of it: SSIM {chosen['ssim']['median']:.3f} in the median" in output
+    assert "through the least deployment, " in output
+    with (out / "ssim_bound.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["photo"] for row in csv.DictReader(file)] == ["0.png", "1.png"]
+    assert verify_folder(out / "protected", progress=False).faults == ()
+
+
+@pytest.mark.parametrize("level", [1, 7, 32])
+def test_levels_are_the_bounds_that_they_stand_for(level: int) -> None:
+    budget = Budget(16 / 255, ssim=0.9, shape="texture")
+    epsilon, ssim = (Knob(over).budget(budget, level) for over in OVER)
+    assert epsilon == replace(budget, linf=level / 255)
+    assert ssim == replace(budget, ssim=round(1 - level / 200, 6))
+    assert [Knob("epsilon").level_of(epsilon), Knob("ssim").level_of(ssim)] == [level, level]
+
+
+def test_the_lowest_bound_on_ssim_is_never_passed() -> None:
+    for lowest in (0.5, 0.843, 0.84, 0.995):
+        level = highest_level("ssim", None, lowest)
+        assert Knob("ssim").value(level) >= lowest > Knob("ssim").value(level + 1)
