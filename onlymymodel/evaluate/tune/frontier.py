@@ -29,6 +29,9 @@ class FrontierPoint:
         models: one entry for each model and channel: counts, shares and Wilson intervals.
         psnr: quantiles over the photos that changed.
         ssim, ms_ssim, flip, lpips: quantiles over the photos for which they were measured; empty where for none.
+        seen: quantiles of `ssim` and `flip` over the photos that changed, by measure: what people see; empty where none
+            did.
+        changed: number of these photos.
         statuses: number of photos that ended as protected, unchanged, ...
         through: share of the photos that the authorized model keeps through the deployment of the target through which
             it keeps least; None where the target names none, and for the originals.
@@ -47,6 +50,8 @@ class FrontierPoint:
     ms_ssim: Mapping[str, float] = field(default_factory=dict)
     flip: Mapping[str, float] = field(default_factory=dict)
     lpips: Mapping[str, float] = field(default_factory=dict)
+    seen: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    changed: int = 0
     statuses: Mapping[str, int] = field(default_factory=dict)
     through: ShareEstimate | None = None
     least_deployment: str = ""
@@ -87,6 +92,11 @@ def protected_point(
         deployments: what the authorized model keeps through the deployments of the target; None where it names none.
     """
     (run,) = results.runs
+    changed = [distortion for distortion in run.distortion if distortion.linf]
+    seen = {
+        "ssim": _quantiles([distortion.ssim for distortion in changed]),
+        "flip": _quantiles([distortion.flip for distortion in changed]),
+    }
     return FrontierPoint(
         level,
         len(results.photos),
@@ -96,6 +106,8 @@ def protected_point(
         ms_ssim=_quantiles([distortion.ms_ssim for distortion in run.distortion]),
         flip=_quantiles([distortion.flip for distortion in run.distortion]),
         lpips=_quantiles([distortion.lpips for distortion in run.distortion]),
+        seen={name: quantiles for name, quantiles in seen.items() if quantiles},
+        changed=len(changed),
         statuses=run.statuses,
         through=None if deployments is None else _estimate(deployments.least),
         least_deployment="" if deployments is None else deployments.least_name,

@@ -102,18 +102,20 @@ def outcome_to_text(frontier: Frontier) -> str:
 
 
 def _describe_visibility(point: FrontierPoint) -> Iterator[str]:
-    """Say what people see of a point, in SSIM and FLIP; nothing where no photo was measured."""
-    if not point.ssim or not point.flip:
+    """Say what people see of a point, in SSIM and FLIP; nothing where no photo changed."""
+    if len(point.seen) < 2:
         return
+    ssim, flip = point.seen["ssim"], point.seen["flip"]
     like = [
         name
         for name, strength in STRENGTHS.items()
-        if point.ssim["median"] >= strength.ssim and point.flip["median"] <= strength.flip
+        if ssim["median"] >= strength.ssim and flip["median"] <= strength.flip
     ]
     seen = f"no more visible than --strength {like[0]}" if like else f"more visible than --strength {[*STRENGTHS][-1]}"
     yield (
-        f"What people see of it: SSIM {point.ssim['median']:.3f} in the median (the worst photo "
-        f"{point.ssim['min']:.3f}), FLIP {point.flip['median']:.3f} (the worst {point.flip['max']:.3f}); {seen}."
+        f"What people see of it, on the {point.changed} of {point.photos} photos that changed: "
+        f"SSIM {ssim['median']:.3f} in the median (the worst photo {ssim['min']:.3f}), FLIP {flip['median']:.3f} (the worst {flip['max']:.3f}); "
+        f"in the median {seen}."
     )
 
 

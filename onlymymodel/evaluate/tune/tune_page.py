@@ -80,7 +80,7 @@ def to_json(outcome: TuningOutcome) -> dict[str, Any]:
         "in_reach": frontier.choice is not None,
         "choice": None if frontier.choice is None else bound(frontier.choice),
         "nearest": bound(frontier.nearest),
-        "visibility": {"ssim": nearest.ssim, "ms_ssim": nearest.ms_ssim, "flip": nearest.flip, "lpips": nearest.lpips},
+        "seen": nearest.seen,
         "asked": list(map(bound, frontier.order)),
         "points": [point.to_json() for point in frontier.points],
         "per_photo": [photo.to_json(tuning.knob) for photo in outcome.photos] or None,

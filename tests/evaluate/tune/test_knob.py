@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 from tuning import JUDGE, MINE, TEAM, answer, content_of, omm, write_portraits
 
+from onlymymodel.data.pixels import to_tensor
 from onlymymodel.evaluate.tune.knob import OVER, Knob, highest_level
 from onlymymodel.evaluate.verify import verify_folder
 from onlymymodel.protect.budget.budget import Budget
+from onlymymodel.protect.budget.measure import measure
 from onlymymodel.surrogates.black_box import ClassifierBlackBox
 from onlymymodel.surrogates.deployments import DEPLOYMENTS
 from onlymymodel.surrogates.load import load_model
@@ -63,8 +65,17 @@ def test_a_search_over_ssim_bounds_it_and_counts_what_the_least_deployment_keeps
     nearest = content["nearest"]
     assert tomllib.loads((out / "run.toml").read_text())["budget"]["ssim"] == nearest
     chosen = next(point for point in content["points"] if point["ssim_bound"] == nearest)
-    assert content["visibility"]["flip"] == chosen["flip"]
-    assert f"What people see of it: SSIM {chosen['ssim']['median']:.3f} in the median" in output
+    assert content["seen"] == chosen["seen"]
+    changes = [
+        measure(*(to_tensor(np.asarray(Image.open(path))) for path in (folder / name, few / name)))
+        for folder in [out / f"ssim-{nearest:.3f}"]
+        for name in right
+        if (folder / name).exists()
+    ]
+    assert chosen["changed"] == len(changes) > 0
+    assert chosen["seen"]["ssim"]["median"] == pytest.approx(np.median([change.ssim for change in changes]), abs=1e-6)
+    assert chosen["seen"]["flip"]["max"] == pytest.approx(max(change.flip or 0 for change in changes), abs=1e-6)
+    assert f"{len(changes)} of 2 photos that changed: SSIM {chosen['seen']['ssim']['median']:.3f} in" in output
     assert "through the least deployment, " in output
     with (out / "ssim_bound.csv").open(encoding="utf-8", newline="") as file:
         assert [row["photo"] for row in csv.DictReader(file)] == ["0.png", "1.png"]
