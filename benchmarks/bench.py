@@ -26,7 +26,7 @@ from measured import MeasuredRun, current_name
 from public_assets import INSTRUCTIONS, prepare
 
 WIDTH = 88
-ON_DEVICE = ("transfer", "deployments", "frontier", "faces", "parties")  # the others run on the CPU
+ON_DEVICE = ("transfer", "deployments", "adaptive", "frontier", "faces", "parties")  # the others run on the CPU
 VARIANTS, TEAMS, VALIDATION = 10, 2, 8  # of recipes.py
 
 

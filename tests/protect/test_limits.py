@@ -19,7 +19,7 @@ from onlymymodel.data.time_limit import TimeUp
 from onlymymodel.errors import UserError
 from onlymymodel.protect.batches import plan_batches, protect_batch
 from onlymymodel.protect.context import PhotoSource
-from onlymymodel.protect.limits import UNLIMITED, Limits, gib
+from onlymymodel.protect.limits import PURIFIER, UNLIMITED, Limits, gib
 from onlymymodel.protect.memory_limit import MemorySize, resident_bytes
 from onlymymodel.protect.photo_record import PhotoManifest
 
@@ -192,3 +192,12 @@ def test_mistakes(
 
 def test_networks_are_asked_how_much_they_take() -> None:
     assert Limits.of(CONTEXT).networks >= 2 * torch.zeros(3).numel() * 4
+
+
+def test_the_purifier_in_the_way_of_the_attack_counts_for_each_photo_of_a_batch() -> None:
+    header = Header(400, 300, 3)
+    against = replace(CONTEXT, recipe=replace(CONTEXT.recipe, against=("jpeg", "purifier")))
+    without = replace(CONTEXT, recipe=replace(CONTEXT.recipe, against=("jpeg",)))
+    for photos in (1, 4):
+        more = UNLIMITED.need(header, against, photos) - UNLIMITED.need(header, without, photos)
+        assert more == photos * PURIFIER * 400 * 300 * 3

@@ -112,10 +112,10 @@ def _describe_visibility(point: FrontierPoint) -> Iterator[str]:
         if ssim["median"] >= strength.ssim and flip["median"] <= strength.flip
     ]
     seen = f"no more visible than --strength {like[0]}" if like else f"more visible than --strength {[*STRENGTHS][-1]}"
+    on = f"the {point.changed} of {point.photos} photos that changed"
     yield (
-        f"What people see of it, on the {point.changed} of {point.photos} photos that changed: "
-        f"SSIM {ssim['median']:.3f} in the median (the worst photo {ssim['min']:.3f}), FLIP {flip['median']:.3f} (the worst {flip['max']:.3f}); "
-        f"in the median {seen}."
+        f"What people see of it, on {on}: SSIM {ssim['median']:.3f} in the median (the worst photo {ssim['min']:.3f}), "
+        f"FLIP {flip['median']:.3f} (the worst {flip['max']:.3f}); in the median {seen}."
     )
 
 
