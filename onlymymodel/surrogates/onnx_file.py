@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from onlymymodel.data.manifest import sha256_file
 from onlymymodel.errors import UserError, first_line
@@ -47,6 +48,7 @@ def load_onnx(uri: ModelUri) -> Loaded:
             f"model {uri.text!r} has no gradients: onnx2torch cannot convert it ({first_line(error)}); "
             "it can still judge, with --heldout, by ONNX Runtime"
         ) from error
+    use_fast_clips(net)
     sides = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim][2:4]
     preprocess = onnx_preprocess(uri, sides)
     if is_detector:
@@ -66,6 +68,21 @@ def load_onnx(uri: ModelUri) -> Loaded:
         features=names_features(graph.graph.output[0].name),
         assumed=READING_OPTIONS,
     )
+
+
+def use_fast_clips(net: nn.Module) -> None:
+    """Replace the clips of a converted graph by `nn.Hardtanh`: the same function, whose gradient is one fused kernel.
+
+    The gradient of `torch.clamp` takes half of the CPU time of a MobileNet. They differ only where an input equals a
+    limit exactly: there the gradient is 0, as of ReLU6.
+    """
+    from onnx2torch.node_converters.clip import OnnxClip
+
+    for path, module in list(net.named_modules()):
+        if not isinstance(module, OnnxClip) or module.min_val is None or module.max_val is None:
+            continue
+        if module.min_val < module.max_val:  # Hardtanh refuses equal limits
+            net.set_submodule(path, nn.Hardtanh(module.min_val, module.max_val))
 
 
 def read_graph(uri: ModelUri, path: Path, *, weights: bool = True) -> Any:
