@@ -25,8 +25,10 @@ HEADLINE = (
     "mobilenet_v2-default-8", "mobilenet_v2-default-ssim-0.95", "mobilenet_v2-exact-8", "mobilenet_v2-ens-8",
     "mobilenet_v2-fmd-8",
 )  # fmt: skip
-BUDGETS = ("16", "8", "ssim-0.95", "4")
-RECIPES = ("default", "exact", "robust", "bsr", "ens", "fmd")
+BUDGETS = ("16", "8", "ssim-0.95", "4")  # of the table of all deployments; the leaderboard has the others
+METHODS = (
+    "default", "exact", "robust", "bsr", "di", "si", "admix", "svre", "nrdm", "ens", "fmd", "fmd_published",
+)  # fmt: skip
 # held-out models are shown as written and after one codec, one resize and one platform
 HELDOUT = (AS_WRITTEN, "jpeg-75", "half-and-back", "facebook-2021")
 
@@ -37,8 +39,8 @@ class DeploymentCell(MeasuredRun):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.deployed = read_results(FOLDER / "authorized" / SET / path.name)
-        self.team, recipe_and_budget = path.stem.split("-", 1)
-        self.budget = recipe_and_budget.split("-", 1)[1]
+        self.cost: dict[str, float] = self.results.header.get("cost", {})
+        self.team, self.method, self.budget = path.stem.split("-", 2)
 
     def kept(self, names: Sequence[str]) -> dict[str, Proportion]:
         """Return what the authorized model keeps, by deployment; without those in which it reads no clean photo."""
@@ -60,9 +62,16 @@ class DeploymentCell(MeasuredRun):
         return passes(recipe, len(settings["surrogates"])) + guard
 
     @property
+    def cpu_seconds(self) -> str:
+        """CPU seconds of a photo; a dash where they were not recorded."""
+        return f"{self.cost['cpu_seconds'] / self.cost['photos']:.1f}" if self.cost.get("photos") else "-"
+
+    @property
     def budget_in_words(self) -> str:
-        """The budget, as `epsilon 8` or `SSIM 0.95`."""
-        return self.budget.replace("ssim-", "SSIM ") if self.budget.startswith("ssim") else f"epsilon {self.budget}"
+        """The budget, as `epsilon 8` or `SSIM 0.95`; plain epsilons change every pixel as much."""
+        if not self.budget.startswith("ssim-"):
+            return f"epsilon {self.budget}"
+        return self.budget.replace("ssim-", "SSIM ").replace("-even", ", even")
 
     def heldout(self, version: str | None = None, channel: str = AS_WRITTEN) -> str:
         """Return the mean share that the independent judges read."""
@@ -72,8 +81,8 @@ class DeploymentCell(MeasuredRun):
 
 def deployments() -> str:
     """Return what is kept over the promised and the other deployments, and what judges read."""
-    cells = [DeploymentCell(path) for path in (FOLDER / SET).glob("*.json")]
-    cells.sort(key=lambda cell: (BUDGETS.index(cell.budget), RECIPES.index(cell.recipe), cell.team))
+    cells = [cell for cell in all_cells() if cell.budget in BUDGETS]
+    cells.sort(key=lambda cell: (BUDGETS.index(cell.budget), METHODS.index(cell.method), cell.team))
     head = [
         "budget", "recipe", "authorized", "protected", "kept, promised: mean, least", "kept, others: mean, least",
         "judges: clean", "as written", *HELDOUT[1:], "SSIM",
@@ -83,19 +92,19 @@ def deployments() -> str:
 
 def paired() -> str:
     """Return what judges read after other recipes, less what they read after `default`, on the same photos."""
-    cells = {path.stem: DeploymentCell(path) for path in (FOLDER / SET).glob("*.json")}
+    cells = {(cell.team, cell.method, cell.budget): cell for cell in all_cells()}
     head = [
         "budget", "authorized", "recipe", "as written", *HELDOUT[1:], "SSIM: `default`, recipe", "photos",
     ]  # fmt: skip
     rows = []
     for _, cell in sorted(cells.items()):
-        default = cells.get(f"{cell.team}-default-{cell.budget}")
-        if default is None or cell is default:
+        default = cells.get((cell.team, "default", cell.budget))
+        if default is None or cell is default or cell.budget not in BUDGETS:
             continue
         differences = [paired_difference(cell, default, channel) for channel in HELDOUT]
         rows.append(
             [
-                cell.budget_in_words, cell.team, f"`{cell.recipe}`", *(entry.describe() for entry in differences),
+                cell.budget_in_words, cell.team, f"`{cell.method}`", *(entry.describe() for entry in differences),
                 "{1:.2f}, {0:.2f}".format(*differences[0].ssim), str(differences[0].photos),
             ]
         )  # fmt: skip
@@ -110,12 +119,17 @@ def headline() -> str:
     ]  # fmt: skip
     rows = [
         [
-            f"`{cell.recipe}`", cell.budget_in_words, f"{cell.ssim:.2f}", str(cell.passes), f"{100 * cell.least:.0f} %",
+            f"`{cell.method}`", cell.budget_in_words, f"{cell.ssim:.2f}", str(cell.passes), f"{100 * cell.least:.0f} %",
             cell.heldout(CLEAN), cell.heldout(), str(len(cell.results.photos)),
         ]
         for cell in headline_cells()
     ]  # fmt: skip
     return table(head, rows)
+
+
+def all_cells() -> list[DeploymentCell]:
+    """Return all cells that were measured."""
+    return [DeploymentCell(path) for path in sorted((FOLDER / SET).glob("*.json"))]
 
 
 def headline_cells() -> list[DeploymentCell]:
@@ -139,7 +153,7 @@ def draw_headline(target: Path = FIGURE) -> None:
             axes.barh(places, [100 * value for value in values], height=0.36, color=color, label=label)
             for place, value in zip(places, values, strict=True):
                 axes.text(100 * value + 1, place, f"{100 * value:.0f} %", va="center")
-        axes.set_yticks(range(len(cells)), [f"{cell.recipe}, {cell.budget_in_words}" for cell in cells])
+        axes.set_yticks(range(len(cells)), [f"{cell.method}, {cell.budget_in_words}" for cell in cells])
         axes.set_xlim(0, 108)
         axes.set_xlabel("share of the photos, %")
         axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2)
@@ -154,7 +168,7 @@ def _row(cell: DeploymentCell) -> list[str]:
     measured = [name for name in cell.deployed.channels if name in DEPLOYMENTS and name != "as-written"]
     promised = [name for name in measured if name in KEPT_BY_DEFAULT]
     return [
-        cell.budget.replace("ssim-", "SSIM "), f"`{cell.recipe}`", cell.team, cell.protected,
+        cell.budget.replace("ssim-", "SSIM "), f"`{cell.method}`", cell.team, cell.protected,
         _mean_and_least(cell, promised),
         _mean_and_least(cell, [name for name in measured if name not in promised]), cell.heldout(CLEAN),
         *(cell.heldout(None, channel) for channel in HELDOUT), f"{cell.ssim:.3f}",

@@ -10,9 +10,13 @@ models as written and through one codec, one resize and one platform.
 """
 
 import argparse
+import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
+import leaderboard_tables
 from assets import RESULTS, WORK, uri
 from deployment_tables import HELDOUT, draw_headline
 from runs import Team, evaluate, load_judges, protect, public_command, write_json
@@ -23,6 +27,8 @@ from onlymymodel.evaluate.channels import CHANNELS
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
 from onlymymodel.evaluate.results import AS_WRITTEN, Results
 from onlymymodel.evaluate.results_file import results_to_json
+from onlymymodel.protect.attack.recipe import RECIPES
+from onlymymodel.protect.photo_record import MANIFEST
 from onlymymodel.runtime import configure, pick_device
 from onlymymodel.surrogates.deployments import Deployment, get_deployments
 
@@ -32,8 +38,11 @@ BUDGETS = {
     "16": ("--epsilon", "16", "--shape", "even"),
     "8": ("--epsilon", "8", "--shape", "even"),
     "4": ("--epsilon", "4", "--shape", "even"),
-    "ssim-0.95": ("--ssim", "0.95", "--shape", "texture"),
+    **{f"ssim-{bound}": ("--ssim", bound, "--shape", "texture") for bound in ("0.98", "0.95", "0.9")},
+    **{f"ssim-{bound}-even": ("--ssim", bound, "--shape", "even") for bound in ("0.98", "0.95", "0.9")},
 }
+# methods that are no recipe of their own: FMD as its paper has it, without surrogates and without a margin
+METHODS = {"fmd_published": ("--recipe", "fmd", "--kappa", "0")}
 
 
 def main() -> None:
@@ -41,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     teams = ["resnet50", "vit_tiny", "mobilenet_v2"]
     parser.add_argument("--teams", nargs="+", choices=teams, default=teams)
-    parser.add_argument("--recipes", nargs="+", default=["default", "exact"])
+    parser.add_argument("--recipes", nargs="+", choices=[*RECIPES, *METHODS], default=["default", "exact"])
     parser.add_argument("--budgets", nargs="+", choices=BUDGETS, default=["8"])
     parser.add_argument("--limit", type=int, default=144, metavar="N", help="the first N images; all by default")
     parser.add_argument("--device", default="auto")
@@ -53,6 +62,7 @@ def main() -> None:
                 team = replace(TEAMS[name], heldout=(*TEAMS[name].heldout, JUDGING_ALONE))
                 run_cell(f"nips2017/{name}-{recipe}-{budget}", team, recipe, budget, arguments)
     draw_headline()
+    leaderboard_tables.draw()
 
 
 def run_cell(cell: str, team: Team, recipe: str, budget: str, arguments: argparse.Namespace) -> None:
@@ -61,10 +71,10 @@ def run_cell(cell: str, team: Team, recipe: str, budget: str, arguments: argpars
     out, device = WORK / "deployments" / cell, pick_device(arguments.device)
     command = [
         "protect", str(source), "--authorized", uri(team.authorized, FIT),
-        "--surrogate", *(uri(name, FIT) for name in team.surrogates),
-        "--labels", str(source / "labels.csv"), "--recipe", recipe, *BUDGETS[budget],
+        *(() if recipe in METHODS else ("--surrogate", *(uri(name, FIT) for name in team.surrogates))),
+        "--labels", str(source / "labels.csv"), *METHODS.get(recipe, ("--recipe", recipe)), *BUDGETS[budget],
     ]  # fmt: skip
-    protect(command, arguments.device, out)
+    cost = timed_protect(command, arguments.device, out, RESULTS / "deployments" / f"{cell}.json")
     judges = load_judges(replace(team, surrogates=()), lambda name: load_black_box(uri(name, FIT), device=device))
 
     def judge(judges: Sequence[Judge], deployments: Sequence[Deployment]) -> Results:
@@ -77,9 +87,36 @@ def run_cell(cell: str, team: Team, recipe: str, budget: str, arguments: argpars
     # asked last, so that the page beside the cell shows every model; answers of the authorized model are cached
     everyone = judge(judges, get_deployments(list(HELDOUT[1:])))
     for name, results in ((cell, everyone), (f"authorized/{cell}", authorized)):
-        write_json(RESULTS / "deployments" / f"{name}.json", {"cell": cell, **results_to_json(results)})
+        write_json(RESULTS / "deployments" / f"{name}.json", {"cell": cell, "cost": cost, **results_to_json(results)})
     for summary in summarize_deployments(authorized):
         print(f"{cell}: {summary.describe()}", flush=True)
+
+
+def timed_protect(command: Sequence[str], device: str, out: Path, earlier: Path) -> dict[str, float]:
+    """Protect the photos that have no line yet.
+
+    Args:
+        command: see `runs.protect`.
+        device: see `runs.protect`.
+        out: the protected folder.
+        earlier: the cell's JSON, if an earlier run wrote it.
+
+    Returns:
+        `photos` that were protected by this run and earlier ones, and their `cpu_seconds` on this process's cores.
+    """
+    cost = {"photos": 0.0, "cpu_seconds": 0.0}
+    if earlier.exists():
+        cost |= json.loads(earlier.read_text(encoding="utf-8")).get("cost", {})
+    done, started = lines(out / MANIFEST), time.process_time()
+    protect(command, device, out)
+    if new := lines(out / MANIFEST) - done:
+        cost = {"photos": cost["photos"] + new, "cpu_seconds": cost["cpu_seconds"] + time.process_time() - started}
+    return cost
+
+
+def lines(path: Path) -> int:
+    """Return the number of lines of a file, 0 where it does not exist."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import audit_tables
 import deployment_tables
 import face_tables
 import frontier_tables
+import leaderboard_tables
 import party_tables
 import worker_tables
 from assets import RESULTS, ROOT
@@ -232,6 +233,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "headline": deployment_tables.headline,
     "deployments": deployment_tables.deployments,
     "paired": deployment_tables.paired,
+    "leaderboard": leaderboard_tables.leaderboard,
     "transfer-details": lambda: details("nips2017"),
     "channels": channels,
     "peers": peers,

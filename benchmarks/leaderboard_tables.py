@@ -1,0 +1,119 @@
+"""Leaderboard of methods at equal SSIM, from results/deployments/: a table and a figure.
+
+Every method spends the same SSIM with the same shape, and stays within epsilon 16; FLIP, MS-SSIM and PSNR, which no
+budget bounds, say what else it costs. `default` is listed with its own shape, beside texture, too.
+"""
+
+import io
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from assets import FIGURES
+from deployment_tables import METHODS, DeploymentCell, all_cells
+from markup import short_name, table
+from paired import paired_difference
+
+from onlymymodel.data.atomic import write_atomic
+from onlymymodel.surrogates.deployments import DEPLOYMENTS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FIGURE = FIGURES / "leaderboard.svg"
+TEAM = "mobilenet_v2"
+BOUNDS = ("0.98", "0.95", "0.9")  # of SSIM, from the least visible
+
+
+def budgets(bound: str) -> tuple[str, str]:
+    """Return the even budget of an SSIM bound, and that beside texture."""
+    return f"ssim-{bound}-even", f"ssim-{bound}"
+
+
+def leaderboard() -> str:
+    """Return every method at each bound: visibility, cost, what is kept, and what judges read; "" without cells."""
+    head = [
+        "SSIM at least", "method", "photos", "SSIM", "FLIP", "MS-SSIM", "PSNR", "passes", "CPU s", "kept: least",
+        "judges read: mean", "worst judge", "less `default`",
+    ]  # fmt: skip
+    rows = [_row(cell, bound) for bound in BOUNDS for cell in cells(bound)]
+    return table(head, rows) if rows else ""
+
+
+def cells(bound: str) -> list[DeploymentCell]:
+    """Return the cells of a bound, those after which judges read least first."""
+    even, texture = budgets(bound)
+    measured = [
+        cell
+        for cell in all_cells()
+        if cell.team == TEAM and (cell.budget == even or (cell.method, cell.budget) == ("default", texture))
+    ]
+    return sorted(measured, key=lambda cell: (cell.heldout_mean() or 0.0, METHODS.index(cell.method)))
+
+
+def _row(cell: DeploymentCell, bound: str) -> list[str]:
+    even, texture = budgets(bound)
+    reference = next((other for other in cells(bound) if (other.method, other.budget) == ("default", even)), None)
+    worst = max(cell.results.independent(), key=lambda row: row.score(cell.run.name).right)
+    distortion = cell.run.distortion
+    kept = cell.kept([name for name in cell.deployed.channels if name in DEPLOYMENTS and name != "as-written"])
+    least = min(kept, key=lambda name: (kept[name].share or 0.0, name))
+    return [
+        bound,
+        f"`{cell.method}`, beside texture" if cell.budget == texture else f"`{cell.method}`",
+        str(len(cell.results.photos)),
+        f"{cell.ssim:.3f}",
+        f"{fmean(entry.flip for entry in distortion if entry.flip is not None):.3f}",
+        f"{fmean(entry.ms_ssim for entry in distortion if entry.ms_ssim is not None):.3f}",
+        f"{cell.psnr:.1f}",
+        str(cell.passes),
+        cell.cpu_seconds,
+        f"{100 * cell.least:.0f} % ({least})",
+        cell.heldout(),
+        f"{short_name(worst)} {worst.score(cell.run.name).right}",
+        "-" if reference is None or cell is reference else paired_difference(cell, reference).describe(),
+    ]
+
+
+def draw(target: Path = FIGURE) -> None:
+    """Draw what judges read over SSIM and over FLIP, a line for each method; same bytes for the same results."""
+    from matplotlib import pyplot, rc_context
+
+    lines: dict[str, list[DeploymentCell]] = {}
+    for bound in BOUNDS:
+        for cell in cells(bound):
+            beside = "" if cell.budget.endswith("-even") else ", beside texture"
+            lines.setdefault(f"{cell.method}{beside}", []).append(cell)
+    if not lines:
+        return
+    with rc_context({"svg.hashsalt": "leaderboard", "svg.fonttype": "path", "font.size": 9.5}):
+        figure, panels = pyplot.subplots(1, 2, figsize=(9.2, 3.8), sharey=True)
+        for name, line in sorted(lines.items(), key=lambda item: METHODS.index(item[0].split(",")[0])):
+            _plot(panels[0], [cell.ssim for cell in line], line, name)
+            _plot(panels[1], [fmean(entry.flip or 0.0 for entry in cell.run.distortion) for cell in line], line, name)
+        panels[0].set_xlabel("mean SSIM (less visible to the right)")
+        panels[1].set_xlabel("mean FLIP (less visible to the left)")
+        panels[0].set_ylabel("judges read, %")
+        panels[1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        for axes in panels:
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.set_ylim(bottom=-1)
+        figure.tight_layout()
+        out = io.BytesIO()
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+        pyplot.close(figure)
+    write_atomic(target, out.getvalue())
+
+
+def _plot(axes: "Axes", xs: list[float], line: list[DeploymentCell], name: str) -> None:
+    ours = name.startswith("default")
+    axes.plot(
+        xs,
+        [100 * (cell.heldout_mean() or 0.0) for cell in line],
+        label=name,
+        marker="o",
+        markersize=4,
+        linewidth=2.2 if ours else 1.0,
+        linestyle="--" if "texture" in name else "-",
+        color="#1a6b45" if ours else None,
+    )
