@@ -144,12 +144,12 @@ DEPLOYMENTS: dict[str, Deployment] = {
     )
 }
 
-# what recipes promise by default: an example of each kind of reading and processing. The others, which are stronger or
-# lie between these, show what a protected photo keeps beyond its promise.
+# what recipes promise by default: every usual reading, and an example of each kind of processing. The others show what
+# a protected photo keeps beyond its promise.
 KEPT_BY_DEFAULT = (
-    "pillow", "pillow-bilinear", "resize+1", "resize-1", "crop-0.875", "crop-1", "shift-right", "shift-up-left",
-    "mirror", "jpeg-90", "jpeg-75", "webp-80", "half-and-back", "three-quarters", "blur-1", "facebook-2021",
-    "instagram-2021", "whatsapp-2021",
+    "pillow", "pillow-bilinear", "resize+1", "resize-1", "crop-0.875", "crop-0.95", "crop-1", "shift-right",
+    "shift-up-left", "mirror", "jpeg-90", "jpeg-75", "jpeg-50", "webp-80", "half-and-back", "three-quarters", "blur-1",
+    "facebook-2021", "instagram-2021", "whatsapp-2021",
 )  # fmt: skip
 # names for several deployments, where a user lists what to keep
 GROUPS: dict[str, tuple[str, ...]] = {"default": KEPT_BY_DEFAULT, "platform": tuple(PLATFORMS), "exact": ()}
