@@ -1,4 +1,4 @@
-"""Write the figures of the pages from the JSON in results/, between their markers.
+"""Write the figures of the pages from the JSON in results/, between their markers, and results/datapackage.json.
 
 python benchmarks/tables.py           # write
 python benchmarks/tables.py --check   # exit 1 where a page differs
@@ -14,6 +14,7 @@ from typing import Any
 import adaptive_tables
 import audit_claims
 import audit_tables
+import data_package
 import deployment_tables
 import face_tables
 import frontier_tables
@@ -47,17 +48,15 @@ def main() -> int:
     arguments = parser.parse_args()
     if RESULTS != ROOT / "results":
         raise SystemExit("the pages of the repository are made from its own results/: unset OMM_ASSETS")
-    differing = []
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        made = rewrite(text)
-        if made != text:
-            differing.append(page.name)
-            if not arguments.check:
-                page.write_text(made, encoding="utf-8")
+    made = {page: rewrite(page.read_text(encoding="utf-8")) for page in PAGES}
+    made[data_package.PACKAGE] = data_package.data_package()
+    differing = [path for path, text in made.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    if not arguments.check:
+        for path in differing:
+            path.write_text(made[path], encoding="utf-8")
     if arguments.check:
         print(
-            f"differ: {', '.join(differing)}; run benchmarks/tables.py"
+            f"differ: {', '.join(path.name for path in differing)}; run benchmarks/tables.py"
             if differing
             else "all pages agree with results/"
         )
@@ -260,6 +259,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "workers-names": worker_tables.names,
     "workers-throughput": worker_tables.throughput,
     "workers-cost": worker_tables.cost,
+    "sources": data_package.sources,
+    "commands": data_package.commands,
     "faces-details": lambda: table(*face_tables.details()),
 }
 
