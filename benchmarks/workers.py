@@ -6,8 +6,9 @@
     python benchmarks/workers.py throughput --photos 12 --rounds 1 --bundled
 
 `names`: what a run costs beside its photos. Folders of many names of one tiny portrait and their finished runs; each
-step (scan, manifest, resume, status) runs in a process of its own with one thread. The exponent is the slope of the
-logarithm of the CPU seconds beyond those of one photo, on the logarithm of the number of photos, by least squares.
+step (scan, manifest, checksum, resume, status) runs in a process of its own with one thread. The exponent is the slope
+of the logarithm of the CPU seconds beyond those of one photo, on the logarithm of the number of photos, by least
+squares.
 
 `throughput`: the same photos are protected by one process with one thread and by several such workers, in turn. The
 rate is that between the first and the last batches, so that neither start nor end counts: the times are those at which
@@ -189,11 +190,16 @@ def _manifest(folder: Path) -> Callable[[], object]:
     return read
 
 
-def _resume(folder: Path) -> Callable[[], object]:
+def _checksum(folder: Path) -> Callable[[], object]:
+    """Read and hash all files again, which leaves the stamps of a run for the next step."""
+    return _resume(folder, checksum=True)
+
+
+def _resume(folder: Path, *, checksum: bool = False) -> Callable[[], object]:
     ready = protector()  # loaded before the time counts
 
     def resume() -> None:
-        summary = ready.protect_folder(folder / "photos", folder / "out")
+        summary = ready.protect_folder(folder / "photos", folder / "out", checksum=checksum)
         if not summary.written:
             raise SystemExit("the run was not resumed")
 
@@ -207,6 +213,7 @@ def _status(folder: Path) -> Callable[[], object]:
 STEPS: dict[str, Callable[[Path], Callable[[], object]]] = {
     "scan": _scan,
     "manifest": _manifest,
+    "checksum": _checksum,
     "resume": _resume,
     "status": _status,
 }

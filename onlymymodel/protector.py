@@ -220,6 +220,7 @@ class Protector:
         labels: Labels | None = None,
         batch_size: int = 8,
         workers: int = 1,
+        checksum: bool = False,
         progress: bool = False,
     ) -> Summary:
         """Protect every photo below a folder, as `omm protect` does; a run that was stopped is resumed.
@@ -231,6 +232,7 @@ class Protector:
                 `label`; the label of any other photo is the authorized model's answer.
             batch_size: number of photos that are optimized together.
             workers: processes; several load models by their URIs, and a script needs `if __name__ == "__main__":`.
+            checksum: whether photos and results that have not changed since an earlier run are read again.
             progress: whether a progress bar is shown.
 
         Raises:
@@ -239,8 +241,8 @@ class Protector:
         """
         processes = worker_settings(workers, self.settings, self._objects, self._allow_python)
         limits = self.limits if processes is None else self.limits.shared_by(processes.count)
-        with opened_places(source, out) as places:
-            entries = scan(places.source, f".{self.context.format}", self.context.exclude)
+        with opened_places(source, out, checksum=checksum) as places:
+            entries = scan(places.source, f".{self.context.format}", self.context.exclude, places.store.sources)
             photos = [entry for entry in entries if entry.status == "photo"]
             check_known(self.context, [entry.file for entry in photos], limits)
             authorized, *surrogates = [recorded_uri(model, places.store.base) for model in self._models]

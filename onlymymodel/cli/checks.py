@@ -10,6 +10,7 @@ from onlymymodel.cli.given import GivenLabels, labels_given, models_given, setti
 from onlymymodel.data.folder import Entry, check_apart, check_could_be_written, scan
 from onlymymodel.data.regular_file import is_file
 from onlymymodel.data.source import Source, local_path
+from onlymymodel.data.stores.stamps import Stamps
 from onlymymodel.errors import UserError
 from onlymymodel.protect.budget.kinds import as_recorded
 from onlymymodel.protect.output_folder import RUN_RECORD, check_ours, check_same_settings
@@ -39,12 +40,13 @@ class CheckedPhotos:
         return [entry for entry in self.entries if entry.status == "photo"]
 
 
-def check_photos(arguments: argparse.Namespace, source: Source) -> CheckedPhotos:
+def check_photos(arguments: argparse.Namespace, source: Source, known: Stamps | None = None) -> CheckedPhotos:
     """Check the settings, models, photos and labels of `omm protect` or `omm tune`.
 
     Args:
         arguments: the flags.
         source: the photos.
+        known: see `scan`.
 
     Raises:
         UserError: any of them cannot be used, or the output folder cannot be written or is not apart from the source.
@@ -56,7 +58,7 @@ def check_photos(arguments: argparse.Namespace, source: Source) -> CheckedPhotos
     check_uris(authorized, surrogates, heldout, allow_python=arguments.allow_python)
     photos: dict[str, Any] = PHOTO_DEFAULTS | valid.photos
     masks_of(photos["region"])
-    entries = scan(source, f".{photos['format']}", settings.exclude)
+    entries = scan(source, f".{photos['format']}", settings.exclude, known)
     if (here := local_path(source)) is not None:
         check_apart(here, arguments.out)
     check_could_be_written(arguments.out)

@@ -63,6 +63,8 @@ def add_flags(parser: Parser) -> None:
     add_budget(parser.add_argument_group("budget, region and recipe"))
     files = parser.add_argument_group("files")
     add_files(files)
+    again = "read photos and results again that have the size and times, or the stamp of a store, of an earlier run"
+    files.add_argument("--checksum", action="store_true", help=again)
     key = "sign the seal of DST with this private key (PEM, Ed25519); needs onlymymodel[sign]"
     files.add_argument("--sign", type=Path, metavar="KEY", help=key)
     processes = (
@@ -91,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     with exit_on_interrupt():
         from onlymymodel.protect.places import opened_places
 
-    with opened_places(arguments.source, arguments.out) as places:
+    with opened_places(arguments.source, arguments.out, checksum=arguments.checksum) as places:
         arguments.source, arguments.out = places.source, places.out
         return _protect(arguments, places)
 
@@ -102,7 +104,7 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
         from onlymymodel.cli.checks import check_continues, check_judges, check_key, check_photos
         from onlymymodel.protect.shards import parse_shard
 
-        checked = check_photos(arguments, arguments.source)
+        checked = check_photos(arguments, arguments.source, places.store.sources)
         check_key(arguments)
         check_engine(arguments, places.source)
         check_continues(arguments, checked.settings)

@@ -64,15 +64,18 @@ def refuse_links(path: Path, root: Path) -> None:
         raise OSError(errno.ELOOP, "a symbolic link, which is not followed", str(link))
 
 
-def leads_through_link(path: Path, root: Path) -> bool:
+def leads_through_link(path: Path | str, root: Path) -> bool:
     """Return whether anything from below `root` down to `path` is a symbolic link."""
     return _first_link(path, root) is not None
 
 
-def _first_link(path: Path, root: Path) -> Path | None:
-    place = str(root)
-    for part in path.relative_to(root).parts:
-        place = os.path.join(place, part)  # noqa: PTH118 - of every photo of a large folder
+def _first_link(path: Path | str, root: Path) -> Path | None:
+    place, text = str(root), str(path)
+    # of every photo of a large folder: without making paths, as far as possible
+    below = text.startswith(place + os.sep) and ".." not in text
+    parts = text[len(place) + 1 :].split(os.sep) if below else Path(path).relative_to(root).parts  # noqa: PTH206
+    for part in parts:
+        place = os.path.join(place, part)  # noqa: PTH118
         if os.path.islink(place):  # noqa: PTH114
             return Path(place)
     return None

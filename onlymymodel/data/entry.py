@@ -13,7 +13,7 @@ from onlymymodel.data.regular_file import Readable
 LONGEST_PART = 255  # bytes of a name, in the file systems of all systems
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One file or folder below the source.
 
@@ -23,7 +23,7 @@ class Entry:
         output: path of its result below the destination; None for everything but photos.
         status: `photo`, `not-a-photo`, or `refused` (looks like a photo, but is not read).
         reason: why it is not a photo or is refused; None for photos.
-        header: of a photo in a store, which was read on this occasion; None where it was not, or cannot be.
+        header: of a photo, where it is known; None where it was not read, or cannot be.
     """
 
     relative: PurePosixPath
@@ -43,13 +43,16 @@ class Entry:
 
 def result_path(relative: PurePosixPath, suffix: str) -> PurePosixPath:
     """Return the path of the result of a photo, below the destination."""
-    bare = without_picture_suffix(relative)
-    return bare.with_name(bare.name + suffix)
+    return relative.with_name(_bare_name(relative) + suffix)
 
 
 def without_picture_suffix(path: PurePosixPath) -> PurePosixPath:
     """Return a path without its suffix if that is one of a picture; .001 is a part of the name."""
-    return path.with_suffix("") if is_named_like_a_picture(path.suffix) else path
+    return path.with_name(_bare_name(path))
+
+
+def _bare_name(path: PurePosixPath) -> str:
+    return path.stem if is_named_like_a_picture(path.suffix) else path.name
 
 
 def is_usual_path(key: str) -> bool:

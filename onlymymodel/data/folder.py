@@ -13,12 +13,15 @@ from onlymymodel.data.atomic import OWN, PARTIAL
 from onlymymodel.data.entry import Entry, result_path, without_picture_suffix
 from onlymymodel.data.file_kinds import kind_of, reason_passed_over
 from onlymymodel.data.file_signatures import SUFFIXES, is_named_like_a_picture
+from onlymymodel.data.image_io import Header
 from onlymymodel.data.rows.parquet import SUFFIX as TABLE
 from onlymymodel.data.rows.scan import scan_rows
 from onlymymodel.data.rows.source import RowsFolder
 from onlymymodel.data.source import Source, local_path
+from onlymymodel.data.stores.looked import look_back
 from onlymymodel.data.stores.remote import RemoteFolder
 from onlymymodel.data.stores.scan import scan_remote
+from onlymymodel.data.stores.stamps import Stamps, stamp_from
 from onlymymodel.errors import UserError, nearest
 
 __all__ = [
@@ -34,7 +37,7 @@ __all__ = [
 _SHOWN = 10
 
 
-def scan(source: Source, suffix: str = ".png", exclude: Sequence[str] = ()) -> list[Entry]:
+def scan(source: Source, suffix: str = ".png", exclude: Sequence[str] = (), known: Stamps | None = None) -> list[Entry]:
     """List every file below `source`, or `source` itself if it is a file, ordered by the parts of its path.
 
     The output tree mirrors the source with the suffix of a picture replaced by `suffix`. The first bytes of a file
@@ -46,6 +49,7 @@ def scan(source: Source, suffix: str = ".png", exclude: Sequence[str] = ()) -> l
         source: a folder, or one file; also of a remote store. Rows keep their order.
         suffix: of the results, with the dot.
         exclude: globs of files and folders to pass over, see `reason_passed_over`.
+        known: what is known of files of this machine from earlier runs; those of stores and rows bring their own.
 
     Raises:
         UserError: the source does not exist, has no photo, or two photos would have the same output.
@@ -57,7 +61,7 @@ def scan(source: Source, suffix: str = ".png", exclude: Sequence[str] = ()) -> l
     elif not source.exists():
         raise UserError(f"{source} does not exist{_near_names(source)}")
     elif source.is_dir():
-        entries = sorted(_walk(source, suffix, exclude), key=lambda entry: entry.relative.parts)
+        entries = sorted(_walk(source, suffix, exclude, known), key=lambda entry: entry.relative.parts)
     else:
         entries = [_file_entry(source, PurePosixPath(source.name), source.is_file(), suffix)]
     if not any(entry.status == "photo" for entry in entries):
@@ -128,7 +132,7 @@ def check_writable(out: Path, mode: int = 0o777) -> None:
         raise UserError(f"The output folder {out} cannot be written to: {error.strerror}.") from error
 
 
-def _walk(source: Path, suffix: str, exclude: Sequence[str]) -> Iterator[Entry]:
+def _walk(source: Path, suffix: str, exclude: Sequence[str], known: Stamps | None) -> Iterator[Entry]:
     """Yield the entries below the folder `source` in any order. Each folder is listed once."""
     pending = [PurePosixPath()]
     while pending:
@@ -153,8 +157,18 @@ def _walk(source: Path, suffix: str, exclude: Sequence[str]) -> Iterator[Entry]:
                     yield Entry(relative, Path(item.path), None, "refused", "a folder, not a photo")
             elif item.is_symlink():
                 yield Entry(relative, Path(item.path), None, "refused", "a symbolic link")
+            elif (header := _known_header(item, relative, known)) is not None:
+                yield Entry(relative, Path(item.path), result_path(relative, suffix), "photo", None, header)
             else:
                 yield _file_entry(Path(item.path), relative, item.is_file(follow_symlinks=False), suffix)
+
+
+def _known_header(item: os.DirEntry[str], relative: PurePosixPath, known: Stamps | None) -> Header | None:
+    """Return the header of a file that was a photo when an earlier run read it, and has not changed; else None."""
+    if known is None or not item.is_file(follow_symlinks=False):
+        return None
+    looked = look_back({}, known, str(relative), stamp_from(item.stat(follow_symlinks=False)))
+    return None if looked is None else looked.header
 
 
 def _file_entry(path: Path, relative: PurePosixPath, regular: bool, suffix: str) -> Entry:
@@ -206,6 +220,8 @@ def _refuse_collisions(entries: Iterable[Entry]) -> None:
 
 def _key(output: PurePosixPath) -> tuple[str, ...]:
     """Return the parts of a path so that paths of one file on macOS or Windows are equal."""
+    if (text := str(output)).isascii():  # nearly all
+        return tuple(text.lower().split("/"))
     return tuple(unicodedata.normalize("NFC", unicodedata.normalize("NFC", part).casefold()) for part in output.parts)
 
 

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -62,6 +63,34 @@ def json_bytes(value: object, indent: int | None = None) -> bytes:
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
+class LinesAt:
+    """Lines of a file by their offsets; the file stays open, as opening it takes longer than reading a line.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BufferedReader | None = None
+
+    def line(self, offset: int) -> bytes:
+        """Return the bytes of the line at an offset, the newline included. Raises OSError."""
+        if self._file is None:
+            self._file = open_regular(self._path, follow_links=False)
+        self._file.seek(offset)
+        return self._file.readline()
+
+    def close(self) -> None:
+        """Close the file; the next line opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class Manifest:
     """JSON lines in a file that one process at a time writes; the first append creates it.
 
@@ -72,6 +101,7 @@ class Manifest:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._repaired = False
+        self._at = LinesAt(path)
 
     def append(self, record: Line) -> None:
         """Append a record as one line (see `json_bytes`) and sync it to the disk.
@@ -107,10 +137,12 @@ class Manifest:
             yield from lines_of(self.path)
 
     def line_at(self, offset: int) -> bytes:
-        """Return the bytes of the line at an offset, the newline included. Raises OSError."""
-        with open_regular(self.path, follow_links=False) as file:
-            file.seek(offset)
-            return file.readline()
+        """Return the bytes of the line at an offset, see `LinesAt`. Raises OSError."""
+        return self._at.line(offset)
+
+    def close(self) -> None:
+        """Close the file that `line_at` reads from."""
+        self._at.close()
 
     def load(self) -> list[Line]:
         """Return all records in file order, none if there is no file; a torn last line is omitted.
@@ -150,7 +182,9 @@ class Manifest:
                 last[record[key] if key in record else _NoKey(offset)] = offset
         if len(last) < count:
             lines = (self.line_at(offset).removesuffix(b"\n") + b"\n" for offset in last.values())
-            write_atomic(self.path, b"".join(lines))
+            content = b"".join(lines)
+            self.close()
+            write_atomic(self.path, content)
             self._repaired = True
 
     def repair(self) -> int:

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -39,6 +40,12 @@ def plan_batches(
     A photo is a batch of its own if a whole batch of such photos would be outside the limit of memory; or if its header
     cannot be read: the same error will be recorded when it is decoded.
     """
+
+    @cache  # many photos have one size
+    def shape_of(header: Header) -> object | None:
+        fits = limits.fits(header, context, batch_size)
+        return working_shape(header.height, header.width, header.channels, context.recipe) if fits else None
+
     groups: dict[object, list[Entry]] = {}
     for entry in photos:
         try:
@@ -46,11 +53,10 @@ def plan_batches(
         except Exception:  # noqa: BLE001 - see above
             groups[entry.relative] = [entry]
             continue
-        shape = working_shape(header.height, header.width, header.channels, context.recipe)
-        if not limits.fits(header, context, batch_size):
-            groups[entry.relative] = [entry]
-            continue
-        groups.setdefault(shape, []).append(entry)
+        if entry.header is None:
+            entry = replace(entry, header=header)
+        shape = shape_of(header)
+        groups.setdefault(entry.relative if shape is None else shape, []).append(entry)
     for members in groups.values():
         for start in range(0, len(members), batch_size):
             yield members[start : start + batch_size]

@@ -7,6 +7,9 @@ from onlymymodel.protect.photo_record import PhotoManifest, PhotoRecord
 class EarlierRecords:
     """The last record of each photo in a store, as the manifest is now; lines that are appended later are not seen.
 
+    Attributes:
+        superseded: whether there are lines that later ones of the same photos replace.
+
     Args:
         store: the results of a run.
 
@@ -17,9 +20,17 @@ class EarlierRecords:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._manifest = PhotoManifest(store.records)
-        self._offsets = {record.source: offset for offset, record in self._manifest.read()}
+        self._offsets: dict[str, int] = {}
+        lines = 0
+        for lines, (offset, record) in enumerate(self._manifest.read(), start=1):  # noqa: B007
+            self._offsets[record.source] = offset
+        self.superseded = lines > len(self._offsets)
 
     def get(self, source: str) -> PhotoRecord | None:
         """Return the last record of a photo by its path below the source; None if it has none. Raises UserError."""
         offset = self._offsets.get(source)
         return None if offset is None else self._manifest.read_at(offset)
+
+    def close(self) -> None:
+        """Close the manifest, before it is replaced."""
+        self._manifest.close()

@@ -76,7 +76,7 @@ class Job:
         """Return every file below the source that the run is about. Raises UserError, see `scan`."""
         entries = self.scanned
         if entries is None:
-            entries = scan(self.source, f".{self.context.format}", self.context.exclude)
+            entries = scan(self.source, f".{self.context.format}", self.context.exclude, self.store.sources)
         return [
             entry
             for entry in entries
@@ -97,6 +97,7 @@ def protect_folder(job: Job, *, progress: bool = True) -> Summary:
             none is asked for; or later, if the manifest cannot be written, which ends the run.
     """
     configure()
+    job = replace(job, results=job.store)  # one store for all of the run: it is held, and remembers files
     entries = job.entries()
     check_destination(job.source, job.out)
     target_class_of_each(job.context.authorized, job.context.surrogates, job.context.recipe)

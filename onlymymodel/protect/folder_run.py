@@ -82,7 +82,7 @@ class FolderRun:
         self.manifest = PhotoManifest(job.out)
         self.earlier = EarlierRecords(self.store)
         self.merged = None if merged is None else EarlierRecords(merged)
-        self.known = KnownSources(job.out)
+        self.known = KnownSources(self.store.sources)
         self.own: Mapping[str, str] = {}
         self.own_found = 0
 
@@ -102,7 +102,9 @@ class FolderRun:
                     outcomes.append(Outcome(record.source, record.status, record.reason))
                     task.photo(record.source, record.status, record.reason, record.seconds)
                 self.store.save_records()
-        self.manifest.drop_superseded()
+        if self.manifest.appended or self.earlier.superseded:
+            self.earlier.close()
+            self.manifest.drop_superseded()
         self.store.finish_records()
         not_photos = sum(entry.status == "not-a-photo" for entry in entries)
         return Summary(tuple(outcomes), not_photos, self.own_found)
@@ -154,7 +156,7 @@ class FolderRun:
                 reason = NOT_WRITTEN
                 if entry.output is not None:
                     self.store.check(str(entry.output))
-                reason = "cannot be read"
+                reason, stamp = "cannot be read", self.known.stamp(entry)
                 source = self._read(entry, label)
             except (OSError, MemoryError) as error:
                 reason = f"{reason}: {error.strerror}" if isinstance(error, OSError) else NO_MEMORY
@@ -162,7 +164,7 @@ class FolderRun:
                 batch.unread.append((entry, replace(record, source_sha256=None)))
                 continue
             digest = sha256(source.data)
-            self.known.add(entry, digest)
+            self.known.add(entry, digest, stamp)
             if digest in self.own:
                 batch.own.append((entry, source, digest))
             else:
@@ -178,7 +180,7 @@ class FolderRun:
         return batch
 
     def _finished(self, entries: Sequence[Entry]) -> Batch | None:
-        """Return the batch without reading its photos, if they are in a store, have not changed, and are finished."""
+        """Return the batch without reading its photos, if they have not changed and are finished."""
         batch = Batch()
         for entry in entries:
             digest = None if self.job.context.region.kind == "mask" else self.known.sha256(entry)

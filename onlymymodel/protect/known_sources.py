@@ -1,33 +1,46 @@
-"""Index of photos in a store, or in rows, that earlier runs have read, so that unchanged ones are not read again."""
+"""Index of photos that earlier runs have read, so that unchanged ones are not read again."""
 
 from contextlib import suppress
 from pathlib import Path
 
 from onlymymodel.data.entry import Entry
-from onlymymodel.data.stores.stamps import SOURCES, Known, Stamps
+from onlymymodel.data.stores.stamps import Known, Stamps, stamp_of
 
 
 class KnownSources:
-    """The hashes and headers of photos in a store or in rows; nothing of local files, which are quick to read.
+    """The hashes and headers of photos.
 
     Args:
-        records: the folder of a run's records.
+        stamps: those of a run's originals.
     """
 
-    def __init__(self, records: Path) -> None:
-        self.stamps = Stamps(records / SOURCES)
+    def __init__(self, stamps: Stamps) -> None:
+        self.stamps = stamps
+
+    def stamp(self, entry: Entry) -> str | None:
+        """Return the stamp of a photo, as it is now on this machine or was listed; None if that cannot be told."""
+        if not isinstance(entry.file, Path):
+            return entry.file.stamp
+        try:
+            return stamp_of(entry.file)
+        except OSError:  # the same error will be recorded when it is read
+            return None
 
     def sha256(self, entry: Entry) -> str | None:
         """Return the hash of a photo's bytes; None if it has to be read."""
-        if isinstance(entry.file, Path):
-            return None
-        known = self.stamps.get(entry.file.key, entry.file.stamp)
+        known = self.stamps.get(str(entry.relative), self.stamp(entry))
         return None if known is None else known.sha256
 
-    def add(self, entry: Entry, sha256: str) -> None:
-        """Keep the hash of a photo that was read, and its header."""
-        if isinstance(entry.file, Path) or entry.file.stamp is None:
+    def add(self, entry: Entry, sha256: str, stamp: str | None) -> None:
+        """Keep the hash of a photo that was read, and its header.
+
+        Args:
+            entry: the photo.
+            sha256: of its bytes.
+            stamp: from before they were read; it has to be the same now.
+        """
+        if stamp is None or self.stamp(entry) != stamp:
             return
         header = None if entry.header is None else (entry.header.width, entry.header.height, entry.header.channels)
         with suppress(OSError):  # it is read again the next time
-            self.stamps.add(Known(entry.file.key, entry.file.stamp, sha256, header))
+            self.stamps.add(Known(str(entry.relative), stamp, sha256, header))

@@ -223,12 +223,16 @@ _DECODER = msgspec.json.Decoder(PhotoRecord)
 class PhotoManifest:
     """The records of the photos of a protected folder, in `manifest.jsonl`; written by one process at a time.
 
+    Attributes:
+        appended: whether `append` was called.
+
     Args:
         folder: the output folder of a run.
     """
 
     def __init__(self, folder: Path) -> None:
         self._lines = Manifest(folder / MANIFEST)
+        self.appended = False
 
     def append(self, record: PhotoRecord) -> None:
         """Add a line and have it on the disk before returning.
@@ -236,6 +240,7 @@ class PhotoManifest:
         Raises:
             UserError: the file cannot be written.
         """
+        self.appended = True
         try:
             self._lines.append(record.to_json())
         except OSError as error:
@@ -285,6 +290,10 @@ class PhotoManifest:
             raise UserError(f"{self._lines.path} was changed by another program during the run")
         return record
 
+    def close(self) -> None:
+        """Close the file that `read_at` reads from, before it is replaced."""
+        self._lines.close()
+
     def _unreadable(self, error: OSError) -> UserError:
         return UserError(f"{self._lines.path} cannot be read: {error.strerror}")
 
@@ -322,7 +331,8 @@ def _check_values(record: PhotoRecord) -> None:
         ValueError: a path leads elsewhere, the label cannot be the index of a class, or there is no such strength.
     """
     for text in filter(None, (record.source, record.output)):
-        os.fsencode(text)
+        if not text.isascii():
+            os.fsencode(text)
         if text[0] not in "/\\" and ".." not in text and ":" not in text and "\0" not in text:
             continue  # nearly all
         path = Path(text)

@@ -12,7 +12,6 @@ from onlymymodel.data.stores.address import is_remote
 from onlymymodel.data.stores.errors import as_user_errors
 from onlymymodel.data.stores.remote import RemoteFolder, open_remote
 from onlymymodel.data.stores.remote_store import RemoteStore, load_store
-from onlymymodel.data.stores.stamps import SOURCES, Stamps
 from onlymymodel.data.stores.store import LocalStore, Store
 from onlymymodel.errors import UserError
 from onlymymodel.protect.output_folder import DATASET_CARD, RUN_RECORD, not_ours
@@ -54,10 +53,15 @@ class Places:
 
 
 @contextmanager
-def opened_places(source: str | Path, out: str | Path) -> Iterator[Places]:
+def opened_places(source: str | Path, out: str | Path, *, checksum: bool = False) -> Iterator[Places]:
     """Open source and output, each a path of this machine or the address of a store.
 
     The records of a store are copied to a temporary folder, which is removed at the end; errors name the store.
+
+    Args:
+        source: the originals.
+        out: the results.
+        checksum: whether originals and results that have not changed are read again, too.
 
     Raises:
         UserError: see `open_remote` and `load_store`; or one of two stores is inside the other.
@@ -66,27 +70,28 @@ def opened_places(source: str | Path, out: str | Path) -> Iterator[Places]:
         raise UserError("an output on the Hub would be a commit for each photo: write to a folder, and upload that")
     opened = open_source(source)
     originals = remote_folder(opened)
-    with opened_store(out) as store:
+    with opened_store(out, checksum=checksum) as store:
         if isinstance(store, RemoteStore):
             if originals is not None:
                 _check_apart(originals, store.folder)
             _check_ours(store)
         if not isinstance(opened, Path):
-            opened = replace(opened, known=Stamps(store.records / SOURCES))
+            opened = replace(opened, known=store.sources)
         yield Places(opened, store, str(out))
 
 
 @contextmanager
-def opened_store(out: str | Path) -> Iterator[Store]:
+def opened_store(out: str | Path, *, checksum: bool = False) -> Iterator[Store]:
     """Open the results of a run; see `opened_places`. Raises UserError."""
     if not is_remote(str(out)):
-        yield LocalStore(Path(out))
+        yield LocalStore(Path(out), checksum)
         return
     folder = open_remote(str(out))
     with tempfile.TemporaryDirectory(prefix=f"{OWN}records-") as temporary:
         records = Path(temporary)
         try:
-            yield load_store(folder, records, whole=(RUN_RECORD, SEAL, DATASET_CARD), lines=(MANIFEST,))
+            whole = (RUN_RECORD, SEAL, DATASET_CARD)
+            yield load_store(folder, records, whole=whole, lines=(MANIFEST,), checksum=checksum)
         except UserError as error:  # what reads the copy names the copy
             raise UserError(str(error).replace(str(records), folder.uri)) from error
 

@@ -10,6 +10,7 @@ from toys import theirs
 
 from onlymymodel.data.folder import scan
 from onlymymodel.data.manifest import Manifest, sha256_file
+from onlymymodel.data.stores.stamps import RESULTS, SOURCES
 from onlymymodel.protect.attack.recipe import make_recipe
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.context import Context
@@ -39,12 +40,15 @@ def protect(source: Path, out: Path, **changes: Any) -> Summary:
     )
 
 
+STAMPED = (SOURCES, RESULTS)  # they depend on the times of files
+
+
 def files_of(folder: Path) -> dict[str, bytes]:
-    """Return the bytes of every regular file below a folder, by its path."""
+    """Return the bytes of every regular file below a folder, by its path; but not what is known of unchanged files."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and not path.is_symlink()
+        if path.is_file() and not path.is_symlink() and path.name not in STAMPED
     }
 
 

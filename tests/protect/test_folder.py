@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile import files_of
 from paths import HELPERS
 from PIL import Image
 from toys import mine, others, theirs
@@ -49,10 +50,6 @@ def photos(tmp_path: Path) -> Path:
 def run(source: Path, out: Path, **changes: Any) -> Summary:
     job = Job(source, out, **{"context": CONTEXT, "uris": URIS, "batch_size": 2, **changes})
     return protect_folder(job, progress=False)
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def lines_of(out: Path) -> list[dict[str, Any]]:

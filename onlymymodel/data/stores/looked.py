@@ -10,7 +10,7 @@ from onlymymodel.data.image_io import Header
 from onlymymodel.data.stores.stamps import Stamps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Looked:
     """Kind of a file by its first bytes; see `Entry`.
 

@@ -6,6 +6,7 @@ import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from onlymymodel.data.manifest import sha256 as sha256_of
@@ -30,6 +31,7 @@ class RemoteStore:
         whole: names of the records that are written as a whole.
         lines: the records that grow by lines.
         base: the folder that relative files of this machine in the records start from.
+        checksum: whether objects that have not changed are read again, too.
     """
 
     folder: RemoteFolder
@@ -37,8 +39,8 @@ class RemoteStore:
     whole: Sequence[str]
     lines: Sequence[RemoteLines]
     base: Path = field(default_factory=Path)
+    checksum: bool = False
     _copied: dict[str, bytes] = field(default_factory=dict, init=False)  # records as they are in the store
-    _results: Stamps | None = field(default=None, init=False)
     _listed: dict[str, str | None] | None = field(default=None, init=False)  # stamps by name
 
     def __str__(self) -> str:
@@ -48,6 +50,7 @@ class RemoteStore:
     def lock(self, *, photos: int, offset: int) -> Iterator[None]:
         """Hold the folder, see `lock_remote`. The lines that are there at the end, also that by an error, are saved."""
         with lock_remote(self.folder, {"photos": photos, "offset": offset}):
+            self.sources.writable = self._results.writable = True
             try:
                 yield
             except BaseException:
@@ -59,7 +62,7 @@ class RemoteStore:
         """Return a folder of the folder; `records` may be there, but has to be empty. Raises UserError."""
         records.mkdir(exist_ok=True)
         names = [lines.name for lines in self.lines]
-        return load_store(self.folder.below(name), records, whole=self.whole, lines=names)
+        return load_store(self.folder.below(name), records, whole=self.whole, lines=names, checksum=self.checksum)
 
     def names(self) -> Iterator[str]:
         """Yield the names of all objects but those of a run at work, or stopped, in order. Raises OSError."""
@@ -89,7 +92,7 @@ class RemoteStore:
                 self._listed = {file.key: file.stamp for file in self.folder.files()}
             if name not in self._listed:
                 return False
-            known = self._stamps.get(name, self._listed[name])
+            known = self._results.get(name, self._listed[name])
             if known is not None:
                 return known.sha256 == sha256
             file = self.folder.file(name)
@@ -155,15 +158,18 @@ class RemoteStore:
         for lines in self.lines:
             lines.load()
 
-    @property
-    def _stamps(self) -> Stamps:
-        if self._results is None:
-            self._results = Stamps(self.records / RESULTS)
-        return self._results
+    @cached_property
+    def sources(self) -> Stamps:
+        """Cached facts about the originals that earlier runs have read."""
+        return Stamps(self.records / SOURCES, trusted=not self.checksum)
+
+    @cached_property
+    def _results(self) -> Stamps:
+        return Stamps(self.records / RESULTS, trusted=not self.checksum)
 
     def _remember(self, name: str, stamp: str | None, sha256: str) -> None:
         if stamp is not None:
-            self._stamps.add(Known(name, stamp, sha256))
+            self._results.add(Known(name, stamp, sha256))
         if self._listed is not None:
             self._listed[name] = stamp
 
@@ -180,7 +186,9 @@ class RemoteStore:
             lines.save()
 
 
-def load_store(folder: RemoteFolder, records: Path, *, whole: Sequence[str], lines: Sequence[str]) -> RemoteStore:
+def load_store(
+    folder: RemoteFolder, records: Path, *, whole: Sequence[str], lines: Sequence[str], checksum: bool = False
+) -> RemoteStore:
     """Return the results in a folder of a store, with a copy of their records.
 
     Args:
@@ -188,6 +196,7 @@ def load_store(folder: RemoteFolder, records: Path, *, whole: Sequence[str], lin
         records: an empty folder of this machine.
         whole: names of the records that are written as a whole.
         lines: names of the records that grow by lines; those of what is known of files are added.
+        checksum: see `RemoteStore`.
 
     Raises:
         UserError: it is one object, or cannot be read.
@@ -195,7 +204,8 @@ def load_store(folder: RemoteFolder, records: Path, *, whole: Sequence[str], lin
     if folder.single:
         raise UserError(f"the output {folder} is an object; it must be a folder")
     names = dict.fromkeys((*lines, SOURCES, RESULTS))
-    store = RemoteStore(folder, records, whole, [RemoteLines(folder, name, records / name) for name in names])
+    copied = [RemoteLines(folder, name, records / name) for name in names]
+    store = RemoteStore(folder, records, whole, copied, checksum=checksum)
     with as_user_errors(str(folder)):
         store.load()
     return store

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from onlymymodel.data.atomic import leads_through_link, refuse_links, remove_partials, write_atomic
 from onlymymodel.data.folder_lock import lock_folder
-from onlymymodel.data.manifest import sha256_file
 from onlymymodel.data.regular_file import Readable, read_regular
+from onlymymodel.data.stores.stamps import RESULTS, SOURCES, Stamps, stamp_of
 
 
 class Store(Protocol):
@@ -28,6 +30,10 @@ class Store(Protocol):
     @property
     def base(self) -> Path:
         """The folder that relative files of this machine in the records start from."""
+
+    @property
+    def sources(self) -> Stamps:
+        """Cached facts about the originals that earlier runs have read."""
 
     def lock(self, *, photos: int, offset: int) -> AbstractContextManager[None]:
         """Hold the store, so that no other run writes into it. Raises UserError where one does.
@@ -50,7 +56,7 @@ class Store(Protocol):
         """Return the content of a file, which no link leads to. Raises OSError, also for a larger file."""
 
     def holds(self, name: str, sha256: str | None) -> bool:
-        """Return whether there is a file of this name and content."""
+        """Return whether there is a file of this name and content; one that has not changed is not read again."""
 
     def write(self, name: str, data: bytes, original: Readable) -> None:
         """Write a result, completely or not at all, as private as its original. Raises OSError."""
@@ -81,22 +87,37 @@ class LocalStore:
 
     Attributes:
         records: the folder.
+        checksum: whether files that have not changed are read again, too.
     """
 
     records: Path
+    checksum: bool = False
+    _written: list[str] = field(default_factory=list, init=False, compare=False)  # whose stamps are not known yet
+
+    @cached_property
+    def sources(self) -> Stamps:
+        """Cached facts about the originals that earlier runs have read."""
+        return Stamps(self.records / SOURCES, trusted=not self.checksum)
+
+    @cached_property
+    def _results(self) -> Stamps:
+        return Stamps(self.records / RESULTS, trusted=not self.checksum)
 
     @property
     def base(self) -> Path:
         """The folder itself."""
         return self.records
 
-    def lock(self, *, photos: int, offset: int) -> AbstractContextManager[None]:
+    @contextmanager
+    def lock(self, *, photos: int, offset: int) -> Iterator[None]:
         """Hold the folder, see `lock_folder`."""
-        return lock_folder(self.records, photos=photos, offset=offset)
+        with lock_folder(self.records, photos=photos, offset=offset):
+            self.sources.writable = self._results.writable = True
+            yield
 
     def below(self, name: str, records: Path) -> LocalStore:  # noqa: ARG002 - a folder has its records in itself
         """Return a folder of the folder."""
-        return LocalStore(self.records / name)
+        return LocalStore(self.records / name, self.checksum)
 
     def names(self) -> Iterator[str]:
         """Yield the names of all files, in order."""
@@ -118,9 +139,9 @@ class LocalStore:
 
     def holds(self, name: str, sha256: str | None) -> bool:
         """Return whether there is a regular file of this name and content, which no link leads to."""
-        path = self.records / name
+        path = os.path.join(self.records, name)  # noqa: PTH118 - of every photo of a large folder
         try:
-            return not leads_through_link(path, self.records) and sha256_file(path) == sha256
+            return not leads_through_link(path, self.records) and self._results.sha256(name, path) == sha256
         except OSError:  # whatever it is, it is written again
             return False
 
@@ -137,6 +158,7 @@ class LocalStore:
             (self.records / folder).mkdir(mode | 0o700, exist_ok=True)
         mode = _permissions(original, 0o600) if isinstance(original, Path) else 0o600
         write_atomic(path, data, root=self.records, mode=mode)
+        self._written.append(name)
 
     def remove(self, name: str) -> None:
         """Remove a file or a link; a folder or a device was not written by a run and stays. Raises OSError."""
@@ -154,7 +176,16 @@ class LocalStore:
         return True
 
     def save_records(self) -> None:
-        """Do nothing: they are written where they are."""
+        """Keep the stamps of results, but of those just written, which have none; records are where they are."""
+        waiting = self._written.copy()
+        self._written.clear()
+        for name in waiting:
+            path = self.records / name
+            with suppress(OSError):  # it is read again the next time
+                if stamp_of(path) is None:
+                    self._written.append(name)
+                elif not leads_through_link(path, self.records):
+                    self._results.sha256(name, path)
 
     def finish_records(self) -> None:
         """Do nothing: they are written where they are."""
