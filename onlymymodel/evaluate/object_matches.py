@@ -1,35 +1,12 @@
-"""Match the objects that a detector finds before and after protection: same class, IoU of 0.5 or more."""
+"""Count the objects that a detector finds before and after protection."""
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from onlymymodel.evaluate.results import CLEAN, ObjectCounts
 from onlymymodel.surrogates.detector import Detections
+from onlymymodel.surrogates.object_matches import count_found
 
-SAME_OBJECT = 0.5  # least intersection over union, as in PASCAL VOC's protocol (Everingham et al., IJCV 2010)
 Found = Mapping[str, Mapping[str, Sequence[Detections | None]]]  # version -> channel -> photos; None: it failed
-
-
-def count_found(clean: Detections, after: Detections) -> int:
-    """Return how many objects of a clean photo are found again.
-
-    Objects take their turn by their score in the clean photo; each takes the detection of its class that overlaps it
-    most, of those that no other object has taken.
-    """
-    if not len(clean) or not len(after):
-        return 0
-    from torchvision.ops import box_iou  # torchvision takes seconds to import
-
-    overlaps = box_iou(clean.boxes.float(), after.boxes.float()).numpy().copy()
-    overlaps[clean.classes.numpy()[:, None] != after.classes.numpy()[None]] = 0
-    found = 0
-    for row in np.argsort(-clean.scores.numpy(), kind="stable"):
-        best = int(overlaps[row].argmax())
-        if overlaps[row, best] >= SAME_OBJECT:
-            overlaps[:, best] = 0
-            found += 1
-    return found
 
 
 def count_objects(found: Found) -> dict[str, dict[str, ObjectCounts]]:

@@ -14,6 +14,7 @@ from onlymymodel.surrogates.class_mapping import map_classes
 from onlymymodel.surrogates.classifier import ModelCard
 from onlymymodel.surrogates.detector import Detections
 from onlymymodel.surrogates.gallery import cosines_of
+from onlymymodel.surrogates.kept_objects import answer_of_objects
 
 
 @dataclass
@@ -78,7 +79,8 @@ def make_row(
         return _with_attributes(row, card, photos, labels, attributes)
     row = _with_classes(row, card, labels, authorized)
     if collected.found:
-        return replace(row, objects=count_objects(collected.found))
+        row = replace(row, objects=count_objects(collected.found))
+        return _keeping_objects(row, collected, card) if row.role == "authorized" else row
     return replace(row, matches=_matches(collected, row.truths, card.classes - 1)) if card.gallery else row
 
 
@@ -96,6 +98,23 @@ def _with_classes(row: Row, card: ModelCard, labels: Sequence[int], authorized: 
         truths=truths,
         unmapped=_unmapped(authorized, labels, mapped) if knows_labels else (),
     )
+    return replace(row, names={index: card.name_of(index) for index in _occurring(row)})
+
+
+def _keeping_objects(row: Row, collected: Collected, card: ModelCard) -> Row:
+    """Return the row of an authorized detector, which is right where it finds every object of the original again."""
+    clean = collected.found[CLEAN][AS_WRITTEN]
+    answers = {
+        version: {
+            channel: tuple(
+                None if before is None or now is None else answer_of_objects(before, now, card.classes - 1)
+                for before, now in zip(clean, photos, strict=True)
+            )
+            for channel, photos in channels.items()
+        }
+        for version, channels in collected.found.items()
+    }
+    row = replace(row, answers=answers)
     return replace(row, names={index: card.name_of(index) for index in _occurring(row)})
 
 

@@ -1,9 +1,10 @@
 """Verification of a protected folder, from the bytes on disk."""
 
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from pathlib import Path
 
 import torch
+from msgspec import UnsetType
 from torch import Tensor
 
 from onlymymodel.data.folder_lock import LOCK
@@ -18,27 +19,25 @@ from onlymymodel.data.stores.stamps import SOURCES
 from onlymymodel.data.stores.store import LocalStore, Store
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.folders import CSV, MARKDOWN, PAGE, RESULTS
+from onlymymodel.evaluate.verify_authorized import MARGIN_TOLERANCE, lost_deployments, misread_faces
 from onlymymodel.evaluate.verify_originals import MISSING, Originals, lines_without_original, unlisted_originals
 from onlymymodel.evaluate.verify_report import Fault, VerifyReport
 from onlymymodel.evaluate.verify_seal import check_seal
 from onlymymodel.evaluate.verify_surrogates import AskedSurrogates, find_surrogates, load_surrogates, surrogate_faults
 from onlymymodel.progress import track
 from onlymymodel.protect import run_record, seal
-from onlymymodel.protect.attack.deployed_margins import DeployedMargins
 from onlymymodel.protect.auto_strength import budget_of
 from onlymymodel.protect.context import Context
-from onlymymodel.protect.faces import find_same_faces
+from onlymymodel.protect.kept_object import objects_of
 from onlymymodel.protect.output_folder import DATASET_CARD
 from onlymymodel.protect.photo_record import MANIFEST, WRITTEN, PhotoManifest, PhotoRecord
-from onlymymodel.protect.predictions import Predictions, predict_face, predict_photo
+from onlymymodel.protect.predictions import predict_photo
 from onlymymodel.protect.region import area_from_record
 from onlymymodel.protect.run_record import RunRecord
 from onlymymodel.protect.shards import find_shards
 from onlymymodel.surrogates.answer_cache import DATABASE_FILES, EXPORT
 from onlymymodel.surrogates.load import load_model
 
-# logits; another machine or thread count sums in another order
-MARGIN_TOLERANCE = 1e-3
 BUDGET_TOLERANCE = 1e-4  # of figures in floats: l2, PSNR, SSIM, LPIPS
 STAMPED = (SOURCES, STAMPS_OF_RESULTS)  # what is known of files in stores, and its parts
 OURS = {LOCK, MANIFEST, DATASET_CARD, run_record.NAME, seal.NAME, RESULTS, CSV, MARKDOWN, PAGE, EXPORT, *DATABASE_FILES}
@@ -222,14 +221,15 @@ def _faults_of_file(
     except PhotoError as error:
         yield f"cannot be read any more: {error}"
         return
-    predictions = predict_photo(pixels, label, context)
+    objects = None if isinstance(record.objects, UnsetType) else objects_of(record.objects)
+    predictions = predict_photo(pixels, label, context, objects=objects)
     if predictions.authorized != label:
         yield f"the authorized model reads {predictions.authorized}, not {label}"
     elif predictions.margin < context.recipe.kappa - MARGIN_TOLERANCE:
         yield f"the authorized margin is {predictions.margin:.3f}, less than {context.recipe.kappa:g}"
     else:
-        yield from _lost_deployments(pixels, record, label, context)
-        yield from _misread_faces(pixels, record, predictions, context)
+        yield from lost_deployments(pixels, record, label, objects, context)
+        yield from misread_faces(pixels, record, predictions, context)
     clean = None
     if original is not None:
         read = decode(original, max_pixels=context.max_pixels, first_frame=context.first_frame)
@@ -245,50 +245,6 @@ def _faults_of_file(
         yield "it differs from its original outside its region"
     else:
         yield from budget_of(record, context.budget).violations(pixels[: len(clean)], clean, BUDGET_TOLERANCE)
-
-
-def _lost_deployments(pixels: Tensor, record: PhotoRecord, label: int, context: Context) -> Iterator[str]:
-    """Yield a sentence for each deployment through which the authorized model was recorded to read the photo."""
-    for lost in _lost(DeployedMargins(context.authorized, tuple(record.promised)).measure(pixels, label)):
-        yield f"the authorized model misreads it through {lost}"
-
-
-def _lost(margins: Mapping[str, float]) -> list[str]:
-    """Return the deployments through which a margin is not positive, with the margin."""
-    return [f"{name} (margin {margin:.3f})" for name, margin in margins.items() if margin <= 0]
-
-
-def _misread_faces(
-    pixels: Tensor, record: PhotoRecord, photo_predictions: Predictions, context: Context
-) -> Iterator[str]:
-    """Yield a sentence for each protected face that the authorized model was recorded to keep and now misreads.
-
-    Args:
-        pixels: (C,H,W) uint8 pixels of the protected photo.
-        record: its record.
-        photo_predictions: predictions on the photo.
-        context: models and settings.
-    """
-    changed = [
-        (face, face.authorized) for face in record.faces or () if face.authorized is not None and face.area == "changed"
-    ]
-    landmarks = find_same_faces(pixels, [face.box for face, _ in changed])
-    found = [(face, points) for (face, _), points in zip(changed[1:], landmarks[1:], strict=True) if points is not None]
-    names = tuple(dict.fromkeys(name for face, _ in found for name in face.promised))
-    margins = DeployedMargins(context.authorized, names).measure_faces(
-        pixels, [(face.label, points) for face, points in found]
-    )
-    for (face, _), through in zip(found, margins, strict=True):
-        for lost in _lost({name: margin for name, margin in through.items() if name in face.promised}):
-            yield f"the authorized model misreads the face of {face.label_name} through {lost}"
-    # the first face is checked with the whole photo
-    for (face, answers), points in zip(changed[1:], landmarks[1:], strict=True):
-        if points is None:
-            yield f"the face of {face.label_name} is not found any more"
-            continue
-        answer = predict_face(pixels, points, face.label, photo_predictions, context).authorized
-        if answer != face.label and answers.margin_after is not None and answers.margin_after >= MARGIN_TOLERANCE:
-            yield f"the authorized model reads {answer} at the face of {face.label_name}"
 
 
 def _differs_outside_region(clean: Tensor, pixels: Tensor, record: PhotoRecord) -> bool:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from onlymymodel.errors import UserError
+from onlymymodel.protect.answer_records import SurrogateAnswers
 from onlymymodel.protect.attack.uint8 import to_float
-from onlymymodel.protect.photo_record import PhotoRecord, SurrogateAnswers
+from onlymymodel.protect.photo_record import PhotoRecord
 from onlymymodel.protect.run_record import RunRecord
 from onlymymodel.surrogates.answers import reading_margins
 from onlymymodel.surrogates.classifier import Classifier

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 from msgspec import UNSET
 
+from onlymymodel.protect.answer_records import SurrogateAnswers
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.strengths import DEFAULT, STRENGTHS
 from onlymymodel.protect.context import Context, PhotoSource
-from onlymymodel.protect.photo_record import WRITTEN, PhotoRecord, SurrogateAnswers
+from onlymymodel.protect.photo_record import WRITTEN, PhotoRecord
 
 Result = tuple[bytes | None, PhotoRecord]
 Protect = Callable[[Sequence[PhotoSource], Context], list[Result]]

@@ -12,6 +12,7 @@ from onlymymodel.data.image_io import Photo, PhotoError, decode, encode
 from onlymymodel.data.manifest import sha256
 from onlymymodel.data.pixels import to_array, to_tensor
 from onlymymodel.data.time_limit import check_time
+from onlymymodel.protect.answer_records import DeploymentMargins
 from onlymymodel.protect.attack.attack import protect_rows
 from onlymymodel.protect.attack.optimizer import OnStep
 from onlymymodel.protect.attack.targets import target_class_of_each
@@ -28,7 +29,7 @@ from onlymymodel.protect.photo_outcome import (
     judged_record,
     lost_deployments,
 )
-from onlymymodel.protect.photo_record import WRITTEN, DeploymentMargins, PhotoRecord
+from onlymymodel.protect.photo_record import WRITTEN, PhotoRecord
 from onlymymodel.protect.portable import is_portable
 from onlymymodel.protect.predictions import Predictions, predict_photo
 from onlymymodel.protect.region import Area, RegionRecord, find_area
@@ -222,7 +223,7 @@ def _encode_and_judge(job: PhotoJob, seconds_so_far: float, context: Context) ->
             written = to_tensor(decode(data, max_pixels=context.max_pixels).pixels).to(context.device)
             if torch.equal(written, job.composed):
                 job.composed = written  # one copy of a large photo less
-            after = predict_photo(written, job.label, context, job.original)
+            after = predict_photo(written, job.label, context, job.original, job.objects)
             landmarks = find_same_faces(written, [face.box for face in job.faces])
             faces_after = predict_faces(written, landmarks, job.original, job.faces, after, context)
             deployments = deployment_margins(job, written, context)

@@ -18,6 +18,8 @@ from onlymymodel.protect.faces import MAX_FACES, PhotoFace, find_photo_faces, ne
 from onlymymodel.protect.photo_record import FaceState
 from onlymymodel.protect.predictions import Predictions, predict_photo
 from onlymymodel.protect.region import Area
+from onlymymodel.surrogates.detector import Detections
+from onlymymodel.surrogates.kept_objects import kept_objects
 
 
 class AttackTargets(NamedTuple):
@@ -57,6 +59,7 @@ class PhotoJob:
         owners: (H,W) uint8 number of the face that each pixel belongs to; None where the photo is one row.
         targets: classes of the attack, for each row.
         composed: (C,H,W) uint8, the original with the changes found so far.
+        objects: those that the authorized model has to keep, if it is a detector.
         notes: remarks for the record.
         changed, restored: rows whose changes are in `composed`, and rows whose changes were taken back.
         steps: number of steps that the first row took.
@@ -74,6 +77,7 @@ class PhotoJob:
     targets: AttackTargets
     composed: Tensor
     notes: list[str]
+    objects: Detections | None = None
     changed: set[int] = field(default_factory=set)
     restored: set[int] = field(default_factory=set)
     steps: int = 0
@@ -124,6 +128,7 @@ class PhotoJob:
             mask=self.mask(row),
             landmarks=self.faces[row].landmarks.to(self.original.device) if self.faces else None,
             deployments=readable(self.clean_margins[row]),
+            objects=self.objects,
         )
 
     def apply_row(self, row: int, pixels: Tensor) -> None:
@@ -156,7 +161,8 @@ def start_job(source: PhotoSource, photo: Photo, area: Area, original: Tensor, c
         original: (C,H,W) uint8 pixels of the photo, on the device of the models.
         context: models and settings.
     """
-    clean = predict_photo(original, source.label, context)
+    objects = kept_objects(context.authorized, original)
+    clean = predict_photo(original, source.label, context, objects=objects)
     label = clean.authorized if source.label is None else source.label
     faces, detected = find_photo_faces(original, label, clean, context) if context.protects_each_face else ([], 0)
     owners = None
@@ -169,12 +175,14 @@ def start_job(source: PhotoSource, photo: Photo, area: Area, original: Tensor, c
     if context.recipe.toward and label == target_class(context.recipe.toward, context.authorized.card):
         notes.append(NOTE)
     targets = _attack_targets(label, clean, faces, context)
-    deployed = DeployedMargins(context.authorized, context.recipe.keep_through)
+    deployed = DeployedMargins(context.authorized, context.recipe.keep_through, objects)
     # the first row has the largest face, which the model finds by itself in what a deployment makes of the photo
     others = [(face.label, face.landmarks) for face in faces[1:] if context.reads_faces]
     margins = [deployed.measure(original, label), *deployed.measure_faces(original, others)]
     margins += [{} for _ in range(len(faces) - len(margins))]
-    return PhotoJob(source, photo, area, original, clean, label, margins, faces, owners, targets, original, notes)
+    return PhotoJob(
+        source, photo, area, original, clean, label, margins, faces, owners, targets, original, notes, objects
+    )
 
 
 def _attack_targets(label: int, clean: Predictions, faces: Sequence[PhotoFace], context: Context) -> AttackTargets:

@@ -8,21 +8,14 @@ from msgspec import UNSET
 from torch import Tensor
 
 from onlymymodel.data.manifest import sha256
+from onlymymodel.protect.answer_records import DeploymentMargins, ModelAnswers, SurrogateAnswers
 from onlymymodel.protect.attack.deployed_margins import DeployedMargins
 from onlymymodel.protect.budget.distortion import psnr, ssim
 from onlymymodel.protect.budget.flip import flip
 from onlymymodel.protect.context import Context, PhotoSource
+from onlymymodel.protect.kept_object import record_objects
 from onlymymodel.protect.photo_job import PhotoJob
-from onlymymodel.protect.photo_record import (
-    DeploymentMargins,
-    Distance,
-    FaceBox,
-    FaceRecord,
-    ModelAnswers,
-    PhotoRecord,
-    Status,
-    SurrogateAnswers,
-)
+from onlymymodel.protect.photo_record import Distance, FaceBox, FaceRecord, PhotoRecord, Status
 from onlymymodel.protect.predictions import Predictions
 
 
@@ -90,6 +83,7 @@ def judged_record(
         reason=reason,
         authorized=answers,
         surrogates=surrogates,
+        objects=UNSET if job.objects is None else record_objects(job.objects, context.authorized.card.labels),
         deployments=dict(deployments) if context.recipe.keep_through else UNSET,
         faces=faces,
         linf=linf,
@@ -160,7 +154,7 @@ def verdict(
 def deployment_margins(job: PhotoJob, written: Tensor, context: Context) -> dict[str, DeploymentMargins]:
     """Return the authorized model's margin through each deployment of the recipe, before and on the decoded file."""
     clean = job.clean_margins[0]
-    return _both(clean, DeployedMargins(context.authorized, tuple(clean)).measure(written, job.label))
+    return _both(clean, DeployedMargins(context.authorized, tuple(clean), job.objects).measure(written, job.label))
 
 
 def face_deployment_margins(

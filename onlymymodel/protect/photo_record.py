@@ -9,10 +9,12 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from onlymymodel.data.attributes import MAX_ATTRIBUTES, agreeing
+from onlymymodel.data.attributes import MAX_ATTRIBUTES
 from onlymymodel.data.manifest import Manifest
 from onlymymodel.errors import UserError
+from onlymymodel.protect.answer_records import DeploymentMargins, ModelAnswers, SurrogateAnswers, promised
 from onlymymodel.protect.budget.strengths import STRENGTHS
+from onlymymodel.protect.kept_object import KeptObject
 from onlymymodel.protect.region import RegionRecord
 
 MANIFEST = "manifest.jsonl"
@@ -23,82 +25,6 @@ LabelSource = Literal["given", "authorized model's clean answer"]
 FaceState = Literal["changed", "put back", "untouched"]
 Distance = float | UnsetType | None  # unset where the budget does not bound it
 FaceBox = tuple[float, float, float, float]  # left, top, right, bottom in pixels
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelAnswers:
-    """The authorized model's answers to a photo, or to one face on it, before and after protection.
-
-    Attributes:
-        model: URI; not given for a face.
-        answer_before, answer_after: class indexes, or codes of attributes (`data.attributes`); None after protection
-            where the face is no longer found.
-        margin_before, margin_after: by how much the label is kept, see `kept_margins`.
-    """
-
-    model: str | UnsetType = UNSET
-    answer_before: int
-    margin_before: float
-    answer_after: int | None
-    margin_after: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeploymentMargins:
-    """The authorized model's margin through one deployment; positive where it reads the photo correctly.
-
-    Attributes:
-        before: on the original. Where it is not positive, the deployment is not promised for this photo.
-        after: on the written file.
-    """
-
-    before: float
-    after: float
-
-
-def promised(deployments: dict[str, DeploymentMargins] | UnsetType | None) -> dict[str, DeploymentMargins]:
-    """Return the deployments through which the original was read."""
-    return {name: margins for name, margins in (deployments or {}).items() if margins.before > 0}
-
-
-@dataclass(frozen=True, kw_only=True)
-class SurrogateAnswers:
-    """A surrogate's answers to a photo, or to one face on it, before and after protection.
-
-    Attributes:
-        model: URI.
-        pushed_from: class index that the attack pushes it away from; None where it is not attacked.
-        pushed_toward: class index that the attack pushes it toward; None for no particular class.
-        answer_before, answer_after: class indexes; None after protection where the face is no longer found.
-        attributes: number of attributes of a model of attributes, whose answers are codes of them; unset for another.
-    """
-
-    model: str
-    pushed_from: int | None = None
-    pushed_toward: int | None = None
-    answer_before: int
-    answer_after: int | None
-    attributes: int | UnsetType = UNSET
-
-    @property
-    def read_before(self) -> bool:
-        """Return whether it reads the original: of attributes, whether it gives more than half of them right."""
-        return self._reads(self.answer_before)
-
-    @property
-    def reads_after(self) -> bool:
-        """Return whether it reads the file."""
-        return self._reads(self.answer_after)
-
-    def _reads(self, answer: int | None) -> bool:
-        if answer is None or self.pushed_from is None or not self.attributes:
-            return answer is not None and answer == self.pushed_from
-        return 2 * agreeing(answer, self.pushed_from, self.attributes) > self.attributes
-
-    @property
-    def misled(self) -> bool:
-        """Return whether it reads the original, and not the file."""
-        return self.read_before and not self.reads_after
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +75,7 @@ class PhotoRecord:
         authorized, surrogates: None where no model was asked.
         deployments: margins through the deployments that the recipe keeps, by name; unset where it keeps none, and
             None where no model was asked.
+        objects: those that the authorized model has to keep, if it is a detector; else unset.
         faces: the faces that were protected one by one; None where the photo was protected as a whole.
         linf: largest change of any channel of any pixel, in 8-bit steps; None, as the further figures, where no change
             was measured.
@@ -179,6 +106,7 @@ class PhotoRecord:
     authorized: ModelAnswers | None = None
     surrogates: tuple[SurrogateAnswers, ...] | None = None
     deployments: dict[str, DeploymentMargins] | UnsetType | None = UNSET
+    objects: tuple[KeptObject, ...] | UnsetType = UNSET
     faces: tuple[FaceRecord, ...] | None = None
     linf: int | None = None
     psnr: float | None = None

@@ -8,7 +8,9 @@ from torch import Tensor
 from onlymymodel.protect.context import Context
 from onlymymodel.surrogates.answers import answers, kept_margins
 from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.detector import Detections, detector_of
 from onlymymodel.surrogates.heads import Look, answer_logits
+from onlymymodel.surrogates.kept_objects import kept_answer, object_margins
 
 
 @dataclass(frozen=True)
@@ -16,8 +18,8 @@ class Predictions:
     """Predictions of every model on one photo.
 
     Attributes:
-        authorized: answer of the authorized model, see `answers`.
-        margin: by how much it keeps the label, see `kept_margins`.
+        authorized: answer of the authorized model, see `answers`, and `kept_answer` of a detector.
+        margin: by how much it keeps the label, see `crop_margins`.
         surrogates: answer of each surrogate, see `answer_logits`.
     """
 
@@ -27,7 +29,13 @@ class Predictions:
 
 
 @torch.inference_mode()
-def predict_photo(pixels: Tensor, label: int | None, context: Context, original: Tensor | None = None) -> Predictions:
+def predict_photo(
+    pixels: Tensor,
+    label: int | None,
+    context: Context,
+    original: Tensor | None = None,
+    objects: Detections | None = None,
+) -> Predictions:
     """Predict the class of one photo with every model.
 
     Args:
@@ -35,9 +43,10 @@ def predict_photo(pixels: Tensor, label: int | None, context: Context, original:
         label: answer whose margin is computed; the authorized model's own if None.
         context: the models.
         original: (C,H,W) uint8 pixels of its original, beside which embedders are asked; None for the original itself.
+        objects: those of the original that the authorized model has to keep, if it is a detector.
     """
     photo, beside = pixels[None], None if original is None else Look(original[None])
-    answer, label_margin = _answer_and_margin(context.authorized, Look(photo), label)
+    answer, label_margin = _answer_and_margin(context.authorized, Look(photo), label, objects)
     surrogates = tuple(_answer(model, Look(photo), beside) for model in context.surrogates)
     return Predictions(answer, label_margin, surrogates)
 
@@ -76,7 +85,12 @@ def _answer(model: Classifier, look: Look, original: Look | None) -> int:
     return int(answers(model.card, answer_logits(model, look, original)))
 
 
-def _answer_and_margin(model: Classifier, look: Look, label: int | None) -> tuple[int, float]:
+def _answer_and_margin(
+    model: Classifier, look: Look, label: int | None, objects: Detections | None = None
+) -> tuple[int, float]:
+    if objects is not None:
+        margins = object_margins(detector_of(model), model.network_input(look.pixels), [objects])
+        return kept_answer(model, look.pixels, objects), float(margins)
     logits = model.at(*look)
     answer = int(answers(model.card, logits))
     labels = torch.tensor([answer if label is None else label], device=logits.device)

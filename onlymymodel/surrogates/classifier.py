@@ -54,6 +54,10 @@ class Classifier(nn.Module):
         """Return the network's own input of (B,3,height,width) input in [0,1]."""
         return ((crop - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
+    def network_input(self, pixels: Tensor) -> Tensor:
+        """Return the network's own input of (B,C,H,W) photos of any size."""
+        return self.normalize(self.card.preprocess.center(self.card.preprocess.canvas(pixels)))
+
     def forward(self, pixels: Tensor) -> Tensor:
         """Return (B,classes) logits of (B,C,H,W) photos of any size.
 

@@ -13,7 +13,7 @@ from onlymymodel.data.pixels import to_tensor
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates.black_box import BlackBox, ClassifierBlackBox
 from onlymymodel.surrogates.classifier import Classifier
-from onlymymodel.surrogates.options import number, read_names
+from onlymymodel.surrogates.options import number, read_keep, read_names
 from onlymymodel.surrogates.uri import ModelUri
 
 DETECTION = "detection"  # the task of a detector
@@ -73,26 +73,40 @@ class Detector(nn.Module):
         found: score from which an object counts as found, above 0 and below 1.
         overlap: intersection over union above which the less certain of two boxes of one class is dropped; None for a
             network that gives each object once.
+        kept: indices of the classes that count; None for all. The others are neither found nor have a logit above that
+            of `SMALLEST_SCORE`.
     """
 
     def __init__(
-        self, network: nn.Module, decode: Callable[[Any, int, int], Candidates], found: float, overlap: float | None
+        self,
+        network: nn.Module,
+        decode: Callable[[Any, int, int], Candidates],
+        found: float,
+        overlap: float | None,
+        kept: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.network, self.decode, self.found, self.overlap = network, decode, found, overlap
+        self.kept = None if kept is None else tuple(kept)
 
     def candidates(self, network_input: Tensor) -> Candidates:
         """Return the candidates of (B,3,height,width) network input, differentiable."""
         return self.decode(self.network(network_input), network_input.shape[-2], network_input.shape[-1])
 
     def forward(self, network_input: Tensor) -> Tensor:
-        scores = self.candidates(network_input).scores.float()  # in bfloat16 the largest score would be 1
+        return self.presence(self.candidates(network_input).scores)
+
+    def presence(self, scores: Tensor) -> Tensor:
+        """Return the (B,C+1) logits of (B,N,C) scores of candidates."""
+        scores = scores.float()  # in bfloat16 the largest score would be 1
         empty = (
             torch.zeros_like(scores[:, :1]) if scores.shape[1] else scores.new_zeros(len(scores), 1, scores.shape[2])
         )
         largest = torch.cat([scores, empty], dim=1).amax(1)
+        if self.kept is not None:
+            largest = largest * torch.isin(torch.arange(largest.shape[1]), torch.tensor(self.kept)).to(largest)
         threshold = torch.full_like(largest[:, :1], self.found)
-        return torch.cat([largest, threshold], dim=1).clamp(SMALLEST_SCORE, 1 - SMALLEST_SCORE).logit()
+        return score_logits(torch.cat([largest, threshold], dim=1))
 
     def detect(self, network_input: Tensor) -> list[Detections]:
         """Return what is found in each photo of (B,3,height,width) network input."""
@@ -108,7 +122,14 @@ class Detector(nn.Module):
             from torchvision.ops import batched_nms  # torchvision takes seconds to import
 
             kept = kept[batched_nms(boxes[kept].float(), best[kept].float(), classes[kept], self.overlap)]
+        if self.kept is not None:
+            kept = kept[torch.isin(classes[kept].cpu(), torch.tensor(self.kept)).to(kept.device)]
         return Detections(boxes[kept].cpu(), best[kept].cpu(), classes[kept].cpu())
+
+
+def score_logits(scores: Tensor) -> Tensor:
+    """Return the logits of scores, which are limited to `SMALLEST_SCORE` at both ends."""
+    return scores.clamp(SMALLEST_SCORE, 1 - SMALLEST_SCORE).logit()
 
 
 class DetectorBlackBox(ClassifierBlackBox):
@@ -116,10 +137,9 @@ class DetectorBlackBox(ClassifierBlackBox):
 
     def detect(self, image: NDArray[np.uint8]) -> Detections:
         """See `Detects`."""
-        model, preprocess = self.classifier, self.card.preprocess
+        model = self.classifier
         with torch.inference_mode():
-            crop = preprocess.center(preprocess.canvas(to_tensor(image)[None].to(model.mean.device)))
-            return detector_of(model).detect(model.normalize(crop))[0]
+            return detector_of(model).detect(model.network_input(to_tensor(image)[None].to(model.mean.device)))[0]
 
 
 def as_judge(model: Classifier) -> BlackBox:
@@ -158,3 +178,17 @@ def detector_record(uri: ModelUri, names: Sequence[str] = ()) -> dict[str, Any]:
     """
     names = read_names(uri) if "labels" in uri.options else tuple(names)
     return {"task": DETECTION, "labels": (*names, NOTHING) if names else ()}
+
+
+def with_kept_classes(uri: ModelUri, net: nn.Module, record: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+    """Return a detector whose classes are limited to those of the option `keep`, and the fields of its card.
+
+    Raises:
+        UserError: see `read_keep`.
+    """
+    names = record.get("labels", ())[:-1]
+    kept = read_keep(uri, names)
+    if kept is None or not isinstance(net, Detector):
+        return net, record
+    limited = Detector(net.network, net.decode, net.found, net.overlap, kept)
+    return limited, {**record, "keep": tuple(names[index] for index in kept)}

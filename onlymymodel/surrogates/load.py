@@ -12,7 +12,7 @@ from onlymymodel.errors import UserError
 from onlymymodel.surrogates.assumed import still_assumed
 from onlymymodel.surrogates.black_box import BlackBox
 from onlymymodel.surrogates.classifier import Classifier
-from onlymymodel.surrogates.detector import DETECTION, as_judge
+from onlymymodel.surrogates.detector import DETECTION, as_judge, with_kept_classes
 from onlymymodel.surrogates.fingerprint import fingerprint, parameters_sha256
 from onlymymodel.surrogates.loaded import Loaded
 from onlymymodel.surrogates.model_card import ATTRIBUTES, ModelCard, Preprocess
@@ -116,7 +116,7 @@ def _with_head(uri: ModelUri, loaded: Loaded, preprocess: Preprocess) -> tuple[n
     from onlymymodel.surrogates.heads import EMBEDDING, SELF_THRESHOLD, SelfHead, WordsHead, words_sha256
 
     if loaded.record.get("task") == DETECTION:
-        return loaded.net, loaded.record
+        return with_kept_classes(uri, loaded.net, loaded.record)
     if uri.options.get("task", loaded.record.get("task")) == ATTRIBUTES:
         return _with_attributes(uri, loaded)
     if "keep" in uri.options:

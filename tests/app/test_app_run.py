@@ -29,8 +29,9 @@ from onlymymodel.data.image_io import decode
 from onlymymodel.data.portraits import render
 from onlymymodel.data.processing import recompress, reduce
 from onlymymodel.evaluate.results import Role
+from onlymymodel.protect.answer_records import DeploymentMargins
 from onlymymodel.protect.memory_limit import MemorySize, resident_bytes
-from onlymymodel.protect.photo_record import WRITTEN, DeploymentMargins, PhotoRecord
+from onlymymodel.protect.photo_record import WRITTEN, PhotoRecord
 from onlymymodel.surrogates import zoo
 
 

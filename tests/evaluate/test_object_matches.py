@@ -14,13 +14,13 @@ from onlymymodel.evaluate.csv_table import to_csv
 from onlymymodel.evaluate.harness import Pair, evaluate_models
 from onlymymodel.evaluate.judges import Judge
 from onlymymodel.evaluate.markdown_tables import to_markdown
-from onlymymodel.evaluate.object_matches import count_found
 from onlymymodel.evaluate.report import render_report
 from onlymymodel.evaluate.results import CLEAN, ObjectCounts, Results
 from onlymymodel.evaluate.results_file import read_results, results_to_json
 from onlymymodel.evaluate.terminal_table import to_text
 from onlymymodel.surrogates.black_box import ClassifierBlackBox
 from onlymymodel.surrogates.detector import Detections, as_judge
+from onlymymodel.surrogates.object_matches import count_found
 
 
 def detections(*objects: tuple[float, float, float, float, float, int]) -> Detections:

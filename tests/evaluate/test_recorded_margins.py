@@ -14,7 +14,8 @@ from onlymymodel.evaluate.recorded_margins import RecordedMargins, recorded_marg
 from onlymymodel.evaluate.results_file import read_results
 from onlymymodel.evaluate.score import Proportion
 from onlymymodel.evaluate.terminal_table import to_text
-from onlymymodel.protect.photo_record import DeploymentMargins, PhotoManifest, PhotoRecord, Status
+from onlymymodel.protect.answer_records import DeploymentMargins
+from onlymymodel.protect.photo_record import PhotoManifest, PhotoRecord, Status
 
 MARGINS = {
     "jpeg-75": RecordedMargins(photos=3, kept=3, before=4.0, after=2.0, least=0.5, least_photo="b.png"),

@@ -36,6 +36,41 @@ def corners(name: str = "corners") -> Classifier:
     return Classifier(Detector(Corners(), decode, 0.5, None), card)
 
 
+class Quarters(nn.Module):
+    """One candidate in each quarter of the photo, whatever its size: red is class 0, green is class 1."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        h, w = pixels.shape[-2] // 2, pixels.shape[-1] // 2
+        halves = [pixels[:, :2, rows, columns] for rows, columns in _quarters(h, w)]
+        return torch.stack([quarter.mean((2, 3)) for quarter in halves], dim=1)
+
+
+def _quarters(h: int, w: int) -> list[tuple[slice, slice]]:
+    rows, columns = (slice(None, h), slice(h, None)), (slice(None, w), slice(w, None))
+    return [(row, column) for row in rows for column in columns]
+
+
+def decode_quarters(scores: Tensor, _height: int, _width: int) -> Candidates:
+    corners_ = [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)]
+    boxes = torch.tensor([[left, top, left + 0.5, top + 0.5] for left, top in corners_])
+    return Candidates(boxes.expand(len(scores), -1, -1).to(scores), scores)
+
+
+def quarters() -> Classifier:
+    """A detector of bright red and green quarters that move with the photo; also as `python:detectors:quarters`."""
+    labels = ("red", "green", "nothing")
+    card = ModelCard("quarters", sha256="quarters", classes=3, preprocess=PLAIN, task="detection", labels=labels)
+    return Classifier(Detector(Quarters(), decode_quarters, 0.5, None), card)
+
+
+def quarter_photo(upper_left: float, lower_right: float, size: int = 16) -> Tensor:
+    """(1,3,size,size) in [0,1]: red of a brightness in the upper left quarter, green in the lower right one."""
+    photo, half = torch.full((1, 3, size, size), 0.2), size // 2
+    photo[0, 0, :half, :half] = upper_left
+    photo[0, 1, half:, half:] = lower_right
+    return photo
+
+
 def as_factory() -> Classifier:
     """The same, as `python:detectors:as_factory`."""
     return corners()

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from msgspec import UNSET
 
-from onlymymodel.protect.photo_record import Distance, FaceRecord, ModelAnswers, PhotoRecord, SurrogateAnswers
+from onlymymodel.protect.answer_records import ModelAnswers, SurrogateAnswers
+from onlymymodel.protect.photo_record import Distance, FaceRecord, PhotoRecord
 from onlymymodel.protect.region import Box
 
 

@@ -3,11 +3,12 @@
 import pytest
 from toys import mine, others, theirs
 
+from onlymymodel.protect.answer_records import DeploymentMargins, ModelAnswers, SurrogateAnswers
 from onlymymodel.protect.attack.recipe import make_recipe
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.context import Context
 from onlymymodel.protect.photo_outcome import verdict
-from onlymymodel.protect.photo_record import DeploymentMargins, FaceRecord, ModelAnswers, SurrogateAnswers
+from onlymymodel.protect.photo_record import FaceRecord
 
 CONTEXT = Context(mine(), (theirs(), others()), Budget(), make_recipe("default", kappa=2.0))
 LABEL = 1

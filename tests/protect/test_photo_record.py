@@ -9,14 +9,8 @@ from msgspec import UNSET
 
 from onlymymodel.data.manifest import Manifest
 from onlymymodel.errors import UserError
-from onlymymodel.protect.photo_record import (
-    MANIFEST,
-    FaceRecord,
-    ModelAnswers,
-    PhotoManifest,
-    PhotoRecord,
-    SurrogateAnswers,
-)
+from onlymymodel.protect.answer_records import ModelAnswers, SurrogateAnswers
+from onlymymodel.protect.photo_record import MANIFEST, FaceRecord, PhotoManifest, PhotoRecord
 from onlymymodel.protect.region import RegionRecord
 
 OWN = ModelAnswers(model="zoo:a", answer_before=1, margin_before=2.5, answer_after=1, margin_after=2.0)

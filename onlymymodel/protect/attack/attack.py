@@ -21,6 +21,7 @@ from onlymymodel.runtime import configure
 from onlymymodel.surrogates.answers import answers
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.heads import Look, answer_logits
+from onlymymodel.surrogates.kept_objects import kept_objects
 
 SMALLER_CHANGES = (0.75, 0.5, 0.25)  # fractions of a change, tried where the whole costs the authorized model a reading
 
@@ -86,7 +87,8 @@ def protect_batch(
         predictions = [answers(model.card, answer_logits(model, Look(pixels))) for model in surrogates]
     away = attack_classes(labels, predictions, authorized, surrogates, recipe)
     targets = apply_target_class(away, labels, authorized=authorized, surrogates=surrogates, recipe=recipe)
-    deployed = DeployedMargins(authorized, recipe.keep_through)
+    objects = [kept_objects(authorized, photo) for photo in pixels]
+    deployed = [DeployedMargins(authorized, recipe.keep_through, found) for found in objects]
     rows = [
         AttackRow(
             original=pixels[row],
@@ -96,7 +98,8 @@ def protect_batch(
             budget=budget,
             generator=generators[row],
             mask=None if mask is None else mask[row],
-            deployments=readable(deployed.measure(pixels[row], int(labels[row]))),
+            deployments=readable(deployed[row].measure(pixels[row], int(labels[row]))),
+            objects=objects[row],
         )
         for row in range(len(pixels))
     ]
@@ -167,6 +170,7 @@ def _quantize(row: AttackRow, proposal: Proposal, index: int, authorized: Classi
             mask=row.mask,
             landmarks=row.landmarks,
             deployments=row.deployments,
+            objects=row.objects,
         )
         if result.admissible:
             break

@@ -12,6 +12,7 @@ from onlymymodel.protect.attack.model_inputs import find_landmarks
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.working_size import budget_at_working_size
 from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.detector import Detections
 from onlymymodel.surrogates.resize import resize
 
 
@@ -39,6 +40,7 @@ class AttackRow:
         mask: (1,H,W) of 0 and 1; where it is 0 nothing changes. None for the whole photo.
         landmarks: (5,2) in pixels of the photo, of the face to work on; None to use the largest one.
         deployments: names of those through which the label has to be kept, too.
+        objects: those of the photo that the authorized model must keep, if it is a detector; see `kept_objects`.
     """
 
     original: Tensor
@@ -50,6 +52,7 @@ class AttackRow:
     mask: Tensor | None = None
     landmarks: Tensor | None = None
     deployments: tuple[str, ...] = ()
+    objects: Detections | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class AttackBatch:
         generators: one for each row.
         mask: (B,1,h,w) of 0 and 1; None where all of every photo may change.
         landmarks: (B,5,2) in pixels of the working size; None where no model aligns faces.
+        objects: of each row, see `AttackRow`; None where the authorized model is no detector.
     """
 
     originals: Tensor
@@ -73,6 +77,7 @@ class AttackBatch:
     generators: Sequence[Generator]
     mask: Tensor | None = None
     landmarks: Tensor | None = None
+    objects: Sequence[Detections] | None = None
 
     def __len__(self) -> int:
         return len(self.originals)
@@ -104,6 +109,7 @@ def make_batch(rows: Sequence[AttackRow], size: tuple[int, int], models: Sequenc
         generators=[row.generator for row in rows],
         mask=None if all(row.mask is None for row in rows) else torch.stack(masks),
         landmarks=_landmarks(rows, originals, models),
+        objects=[row.objects for row in rows if row.objects is not None] or None,
     )
 
 

@@ -10,9 +10,11 @@ from onlymymodel.data.processing import longest_side
 from onlymymodel.data.time_limit import check_time
 from onlymymodel.protect.attack.differentiable_channels import differentiable_step
 from onlymymodel.protect.attack.processed import ProcessedPhoto
-from onlymymodel.surrogates.answers import kept_margins
-from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.classifier import Classifier, ModelCard
 from onlymymodel.surrogates.deployments import Deployment, get_deployments
+from onlymymodel.surrogates.detector import Detections
+from onlymymodel.surrogates.kept_objects import crop_margins
+from onlymymodel.surrogates.object_matches import mirror_boxes
 from onlymymodel.surrogates.readings import canvas_map, crop_canvas, read_input
 
 BATCH = 16  # inputs of the network at a time
@@ -31,16 +33,15 @@ class DeployedMargins:
 
     Args:
         authorized: the model.
-        names: of `DEPLOYMENTS`. Readings that make no difference to a model that aligns faces are left out.
+        names: of `DEPLOYMENTS`, without those that do not apply, see `_applies`.
+        objects: those of the photo that a detector has to keep.
     """
 
-    def __init__(self, authorized: Classifier, names: Sequence[str]) -> None:
-        self.authorized = authorized
+    def __init__(self, authorized: Classifier, names: Sequence[str], objects: Detections | None = None) -> None:
+        self.authorized, self.objects = authorized, objects
         chosen = get_deployments(names) if names else []
         self.deployments = {
-            deployment.name: deployment
-            for deployment in chosen
-            if deployment.step or deployment.reading.moves_faces or not authorized.aligns
+            deployment.name: deployment for deployment in chosen if _applies(deployment, authorized.card)
         }
 
     def measure(
@@ -137,10 +138,33 @@ class DeployedMargins:
         rows = torch.zeros(len(crops), device=crops.device)
         for precision in sorted(set(low)):
             chosen = torch.tensor([entry is precision for entry in low], device=crops.device)
+            asked = [deployment for deployment, entry in zip(deployments, low, strict=True) if entry is precision]
             with torch.autocast(crops.device.type, torch.bfloat16, enabled=precision):
-                logits = self.authorized.logits(crops[chosen]).float()
-            rows = rows.masked_scatter(chosen, kept_margins(self.authorized.card, logits, labels[chosen]))
+                margins = crop_margins(self.authorized, crops[chosen], labels[chosen], self._objects(asked))
+            rows = rows.masked_scatter(chosen, margins.float())
         return rows
+
+    def _objects(self, deployments: Sequence[Deployment]) -> list[Detections] | None:
+        """Return the objects as each deployment sees them."""
+        if self.objects is None:
+            return None
+        return [mirror_boxes(self.objects) if one.reading.mirror else self.objects for one in deployments]
+
+
+def _applies(deployment: Deployment, card: ModelCard) -> bool:
+    """Return whether a deployment is promised of a model: its reading makes a difference, and moves no objects' boxes.
+
+    A model that aligns faces sees no crop. A detector sees the whole photo; a letterbox is read in one way, but for a
+    mirror, which boxes follow.
+    """
+    reading, fit = deployment.reading, card.preprocess.fit
+    if fit == "align":
+        return bool(deployment.step) or reading.moves_faces
+    if card.kind != "detector":
+        return True
+    if reading.shift != (0, 0) or reading.resize_offset or reading.crop_pct is not None:
+        return False
+    return bool(deployment.step) or reading.mirror or reading.precision != "float32" or fit != "letterbox"
 
 
 def _process(photo: Tensor, deployment: Deployment) -> ProcessedPhoto:

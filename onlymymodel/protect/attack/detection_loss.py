@@ -4,15 +4,13 @@ from typing import Self
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from onlymymodel.protect.attack.batch import AttackBatch, SurrogateTargets
 from onlymymodel.protect.attack.losses import LossOutput
 from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.detector import SMALLEST_SCORE, detector_of
-
-SAME_OBJECT = 0.5  # least intersection over union of a candidate and an object of the original
+from onlymymodel.surrogates.object_matches import scores_at
 
 
 class DetectionScores:
@@ -27,12 +25,8 @@ class DetectionScores:
 
     def __init__(self, model: Classifier, originals: Tensor) -> None:
         self.model, self.detector = model, detector_of(model)
-        preprocess = model.card.preprocess
         with torch.no_grad():
-            self.objects = [
-                self.detector.detect(model.normalize(preprocess.center(preprocess.canvas(photo[None]))))[0]
-                for photo in originals
-            ]
+            self.objects = [self.detector.detect(model.network_input(photo[None]))[0] for photo in originals]
 
     @classmethod
     def for_surrogate(cls, model: Classifier, targets: SurrogateTargets, batch: AttackBatch, recipe: Recipe) -> Self:  # noqa: ARG003
@@ -45,10 +39,7 @@ class DetectionScores:
         losses, confidences = [], []
         for index, row in enumerate(rows.tolist()):
             objects = self.objects[row]
-            near = box_iou(boxes[index].detach().float(), objects.boxes.to(boxes).float()) >= SAME_OBJECT
-            at_boxes = torch.where(near, scores[index].float()[:, objects.classes.to(scores.device)], 0.0)
-            nowhere = at_boxes.new_zeros(1, len(objects))
-            largest = torch.cat([at_boxes, nowhere]).amax(0).clamp_max(1 - SMALLEST_SCORE)
+            largest = scores_at(objects, boxes[index], scores[index]).clamp_max(1 - SMALLEST_SCORE)
             connected = 0 * crop[index].sum()  # a gradient, of zero, where there is no object
             losses.append(torch.log1p(-largest).sum() / max(len(objects), 1) + connected)
             confidences.append(largest.detach().max() if len(objects) else largest.new_zeros(()))

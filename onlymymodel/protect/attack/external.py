@@ -15,8 +15,8 @@ from torch import Generator, Tensor, nn
 from onlymymodel.protect.attack.batch import SurrogateTargets
 from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.budget.budget import Budget
-from onlymymodel.surrogates.answers import kept_margins
 from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.kept_objects import Objects, crop_margins
 
 
 class Attack(ABC):
@@ -63,6 +63,7 @@ class AttackInputs:
         mask: (B,1,H,W) of 0 and 1; where it is 0 nothing may change. None where all of every photo may.
         landmarks: (B,5,2) of the faces, in pixels; None where no model aligns faces.
         recipe: the run's settings.
+        objects: those of each photo that the authorized model must keep, if it is a detector.
     """
 
     photos: Tensor
@@ -75,6 +76,7 @@ class AttackInputs:
     mask: Tensor | None
     landmarks: Tensor | None
     recipe: Recipe
+    objects: Objects = None
 
     @property
     def epsilon(self) -> float:
@@ -122,13 +124,14 @@ class AttackInputs:
         return torch.stack(losses).sum(0) / self._active.clamp_min(1)
 
     def authorized_margins(self, photos: Tensor) -> Tensor:
-        """Return the authorized model's margins, see `kept_margins`: (B,), differentiable.
+        """Return the authorized model's margins, see `crop_margins`: (B,), differentiable.
 
         Args:
             photos: as in `losses`.
         """
-        logits = self.authorized.at(photos, self.landmarks).float()
-        return kept_margins(self.authorized.card, logits, self.labels)
+        preprocess = self.authorized.card.preprocess
+        crop = preprocess.center(preprocess.canvas(photos, self.landmarks))
+        return crop_margins(self.authorized, crop, self.labels, self.objects)
 
     def project(self, delta: Tensor) -> Tensor:
         """Return the changes inside the budget, the mask and [0,1]; this is done to what `propose` returns, too.

@@ -85,6 +85,7 @@ def _inputs(
         mask=None if batch.mask is None else batch.mask[rows],
         landmarks=None if batch.landmarks is None else batch.landmarks[rows],
         recipe=recipe,
+        objects=None if batch.objects is None else [batch.objects[row] for row in rows],
     )
 
 

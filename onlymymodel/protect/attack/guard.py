@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from onlymymodel.protect.attack.model_inputs import ModelInputs, WrittenInputs, normalize_gradient
-from onlymymodel.surrogates.answers import kept_margins
 from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.kept_objects import Objects, crop_margins
 
 
 class Guard:
@@ -16,11 +16,12 @@ class Guard:
     Args:
         authorized: the model that must keep its prediction.
         labels: (photos,) long, one for each photo of the whole batch.
+        objects: those that it must keep in each photo, for a detector.
     """
 
-    def __init__(self, authorized: Classifier, labels: Tensor) -> None:
+    def __init__(self, authorized: Classifier, labels: Tensor, objects: Objects = None) -> None:
         self.authorized = authorized
-        self.labels = labels
+        self.labels, self.objects = labels, objects
 
     def margin(self, inputs: ModelInputs | WrittenInputs, rows: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Compute the margins of some photos.
@@ -34,8 +35,9 @@ class Guard:
             margins where it is true, zero elsewhere.
         """
         canvas = inputs.canvas(self.authorized)
-        logits = self.authorized.logits(self.authorized.card.preprocess.center(canvas)).float()
-        margins = kept_margins(self.authorized.card, logits, self.labels[rows])
+        crop = self.authorized.card.preprocess.center(canvas)
+        objects = None if self.objects is None else [self.objects[row] for row in rows.tolist()]
+        margins = crop_margins(self.authorized, crop, self.labels[rows], objects)
 
         def gradient_of(selected: Tensor) -> Tensor:
             (gradient,) = torch.autograd.grad(margins[selected].sum(), canvas)

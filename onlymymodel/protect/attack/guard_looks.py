@@ -15,8 +15,9 @@ from torch import Generator, Tensor
 from onlymymodel.protect.attack.differentiable_channels import Transform, between, compress, resize
 from onlymymodel.protect.attack.precision import full_float32
 from onlymymodel.protect.budget.filters import gaussian
-from onlymymodel.surrogates.answers import kept_margins
 from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.kept_objects import Objects, crop_margins
+from onlymymodel.surrogates.object_matches import mirror_boxes
 
 ZOOM = (0.8, 1.2)
 SHIFT = 0.07  # of the input's sides
@@ -35,10 +36,14 @@ class GuardLooks:
         labels: (photos,) long, one for each photo of the whole batch.
         kappa: margins below it are raised.
         count: looks at each step.
+        objects: those that it must keep in each photo, for a detector, whose looks are mirrored at most.
     """
 
-    def __init__(self, authorized: Classifier, labels: Tensor, kappa: float, count: int) -> None:
-        self.authorized, self.labels, self.kappa, self.count = authorized, labels, kappa, count
+    def __init__(
+        self, authorized: Classifier, labels: Tensor, kappa: float, count: int, objects: Objects = None
+    ) -> None:
+        self.authorized, self.labels, self.objects = authorized, labels, objects
+        self.kappa, self.count = kappa, count
 
     def margins(
         self, photos: Tensor, rows: Tensor, generators: Sequence[Generator], landmarks: Tensor | None = None
@@ -59,23 +64,31 @@ class GuardLooks:
         total = torch.zeros_like(photos)
         for _ in range(self.count):
             pixels = photos.detach().requires_grad_()
-            logits = self._logits(pixels, generators, landmarks)
-            margins = kept_margins(self.authorized.card, logits.float(), self.labels[rows])
+            margins = self._margins(pixels, rows, generators, landmarks)
             low = margins < self.kappa
             if low.any():
                 total += torch.autograd.grad(margins[low].sum(), pixels)[0]
             least = torch.minimum(least, margins.detach())
         return least, total
 
-    def _logits(self, pixels: Tensor, generators: Sequence[Generator], landmarks: Tensor | None) -> Tensor:
+    def _margins(
+        self, pixels: Tensor, rows: Tensor, generators: Sequence[Generator], landmarks: Tensor | None
+    ) -> Tensor:
         with full_float32(pixels.device):
-            crops = self._crops(pixels, generators, landmarks)
-        return self.authorized.logits(torch.cat(crops))
+            crops, mirrored = self._crops(pixels, generators, landmarks)
+        objects = None
+        if self.objects is not None:
+            photos = zip([self.objects[row] for row in rows.tolist()], mirrored, strict=True)
+            objects = [mirror_boxes(found) if is_mirrored else found for found, is_mirrored in photos]
+        return crop_margins(self.authorized, torch.cat(crops), self.labels[rows], objects)
 
-    def _crops(self, pixels: Tensor, generators: Sequence[Generator], landmarks: Tensor | None) -> list[Tensor]:
+    def _crops(
+        self, pixels: Tensor, generators: Sequence[Generator], landmarks: Tensor | None
+    ) -> tuple[list[Tensor], list[bool]]:
+        """Return the (1,3,height,width) input of each photo, and whether it is mirrored."""
         received = [draw_change(generator)(photo[None]) for photo, generator in zip(pixels, generators, strict=True)]
         preprocess = self.authorized.card.preprocess
-        crops = []
+        crops, mirrored = [], []
         for index, (photo, generator) in enumerate(zip(received, generators, strict=True)):
             draws = torch.rand(4, generator=generator).tolist()
             points = None
@@ -86,8 +99,10 @@ class GuardLooks:
                 noise = LANDMARK_SHIFT * eyes.cpu() * torch.randn(5, 2, generator=generator)
                 points = ((landmarks[index].cpu() + noise) * scale).to(landmarks)[None]
             canvas = preprocess.canvas(photo, points)
-            crops.append(_crop(canvas, preprocess.height, preprocess.width, draws, aligned=points is not None))
-        return crops
+            still = points is not None or self.objects is not None
+            crops.append(_crop(canvas, preprocess.height, preprocess.width, draws, still=still))
+            mirrored.append(draws[-1] < MIRROR_PROBABILITY)
+        return crops, mirrored
 
 
 def draw_change(generator: Generator) -> Transform:
@@ -102,12 +117,15 @@ def draw_change(generator: Generator) -> Transform:
     return partial(gaussian, sigma=between(BLUR, amount))
 
 
-def _crop(canvas: Tensor, height: int, width: int, draws: Sequence[float], *, aligned: bool) -> Tensor:
-    """Read a (1,3,height,width) input out of a (1,3,h,w) canvas, scaled, shifted and maybe mirrored; an aligned face is
-    mirrored at most, as its landmarks have moved already."""
+def _crop(canvas: Tensor, height: int, width: int, draws: Sequence[float], *, still: bool) -> Tensor:
+    """Read a (1,3,height,width) input out of a (1,3,h,w) canvas, scaled, shifted and maybe mirrored.
+
+    One that is to stand still is mirrored at most: the landmarks of an aligned face have moved already, and objects are
+    not to leave the input.
+    """
     zoom, right, down, flip = draws
-    scale = 1.0 if aligned else between(ZOOM, zoom)
-    shift = (0.0, 0.0) if aligned else ((right * 2 - 1) * SHIFT, (down * 2 - 1) * SHIFT)
+    scale = 1.0 if still else between(ZOOM, zoom)
+    shift = (0.0, 0.0) if still else ((right * 2 - 1) * SHIFT, (down * 2 - 1) * SHIFT)
     mirror = -1.0 if flip < MIRROR_PROBABILITY else 1.0
     h, w = canvas.shape[-2:]
     # from the input's [-1,1] to the canvas's: the center crop is (height / h, width / w) of it

@@ -73,8 +73,8 @@ def optimize(
     if not OBJECTIVES[recipe.objective].uses_layers:
         authorized, *surrogates = map(folded, (authorized, *surrogates))
     objective = make_objective(batch, authorized=authorized, surrogates=surrogates, recipe=recipe)
-    guard = Guard(authorized, batch.labels)
-    looks = GuardLooks(authorized, batch.labels, recipe.kappa, recipe.guard_looks)
+    guard = Guard(authorized, batch.labels, batch.objects)
+    looks = GuardLooks(authorized, batch.labels, recipe.kappa, recipe.guard_looks, batch.objects)
     models = models_in_use(authorized, surrogates, recipe)
     budget = BatchBudget(batch.budgets, batch.originals, batch.mask)
     device = batch.originals.device

@@ -16,6 +16,7 @@ from onlymymodel.protect.attack.uint8 import to_float, to_uint8
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.working_size import resize_change
 from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.detector import Detections
 
 REPAIR_LEVELS = 2  # how far a repair step moves a pixel, in 8-bit levels
 BISECTIONS = 24  # of the threshold above which a pixel is moved
@@ -115,6 +116,7 @@ def quantize_and_repair(
     mask: Tensor | None = None,
     landmarks: Tensor | None = None,
     deployments: Sequence[str] = (),
+    objects: Detections | None = None,
 ) -> Quantized:
     """Round original + delta to 8 bits; where an authorized margin is too small, raise it on the 8-bit pixels.
 
@@ -128,12 +130,14 @@ def quantize_and_repair(
         landmarks: (5,2) of the face, if the authorized model aligns faces; None to detect the largest one at every
             step, as the written file will be read: the change may have moved it.
         deployments: names of those through which the label has to be kept, with `SHARE_OF_KAPPA` of kappa.
+        objects: those of the photo that a detector has to keep.
 
     Returns:
         The first version all of whose margins are large enough, or else the one that lacks the least.
     """
     originals, masks = original[None], None if mask is None else mask[None]
-    required = _RequiredMargins(authorized, label, recipe.kappa, landmarks, deployments)
+    deployed = DeployedMargins(authorized, deployments, objects)
+    required = _RequiredMargins(deployed, label, recipe.kappa, landmarks)
     current = project_to_uint8(originals, resize_change(delta[None], originals), budget, masks)
     shortfall = required.measure(current)
     best, least = current, shortfall
@@ -168,19 +172,18 @@ class _RequiredMargins:
     Deployments that were too small once are measured first, and the others only where these suffice.
     """
 
-    def __init__(
-        self, authorized: Classifier, label: int, kappa: float, landmarks: Tensor | None, deployments: Sequence[str]
-    ) -> None:
-        self.authorized, self.label, self.kappa, self.landmarks = authorized, label, kappa, landmarks
-        self.deployed = DeployedMargins(authorized, deployments)
+    def __init__(self, deployed: DeployedMargins, label: int, kappa: float, landmarks: Tensor | None) -> None:
+        self.deployed, self.label, self.kappa, self.landmarks = deployed, label, kappa, landmarks
         self.difficult: set[str] = set()
 
     def measure(self, pixels: Tensor) -> _Shortfall:
         """Measure (1,C,H,W) uint8 pixels."""
-        guard = Guard(self.authorized, torch.tensor([self.label], device=pixels.device))
+        authorized, objects = self.deployed.authorized, self.deployed.objects
+        labels = torch.tensor([self.label], device=pixels.device)
+        guard = Guard(authorized, labels, None if objects is None else [objects])
         row = torch.zeros(1, dtype=torch.long, device=pixels.device)
         landmarks = None if self.landmarks is None else self.landmarks[None]
-        margins, margin_gradient = guard.margin(WrittenInputs(pixels, self.authorized, landmarks), row)
+        margins, margin_gradient = guard.margin(WrittenInputs(pixels, authorized, landmarks), row)
         margin, lacking = float(margins[0]), self._lacking(pixels[0])
         low = not margin >= self.kappa
 

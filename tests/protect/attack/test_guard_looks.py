@@ -73,14 +73,14 @@ def test_the_center_of_a_larger_canvas_is_its_center_crop(monkeypatch: pytest.Mo
     monkeypatch.setattr(guard_looks, "MIRROR_PROBABILITY", 0.0)
     preprocess = Preprocess(height=32, width=32, crop_pct=0.8)
     canvas = torch.rand(1, 3, 40, 52)
-    crop = guard_looks._crop(canvas, 32, 32, (0.5, 0.5, 0.5, 1.0), aligned=False)
+    crop = guard_looks._crop(canvas, 32, 32, (0.5, 0.5, 0.5, 1.0), still=False)
     torch.testing.assert_close(crop, preprocess.center(canvas), atol=1e-5, rtol=0)
 
 
 def test_a_mirrored_look_is_the_flipped_crop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard_looks, "MIRROR_PROBABILITY", 1.1)
     canvas = torch.rand(1, 3, 40, 40)
-    crop = guard_looks._crop(canvas, 32, 32, (0.5, 0.5, 0.5, 0.0), aligned=False)
+    crop = guard_looks._crop(canvas, 32, 32, (0.5, 0.5, 0.5, 0.0), still=False)
     torch.testing.assert_close(crop, canvas[..., 4:36, 4:36].flip(3), atol=1e-5, rtol=0)
 
 

@@ -1,0 +1,62 @@
+"""Check what the authorized model reads in a protected file: through deployments, and at each face."""
+
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor
+
+from onlymymodel.protect.attack.deployed_margins import DeployedMargins
+from onlymymodel.protect.context import Context
+from onlymymodel.protect.faces import find_same_faces
+from onlymymodel.protect.photo_record import PhotoRecord
+from onlymymodel.protect.predictions import Predictions, predict_face
+from onlymymodel.surrogates.detector import Detections
+
+# logits; another machine or thread count sums in another order
+MARGIN_TOLERANCE = 1e-3
+
+
+def lost_deployments(
+    pixels: Tensor, record: PhotoRecord, label: int, objects: Detections | None, context: Context
+) -> Iterator[str]:
+    """Yield a sentence for each deployment through which the authorized model was recorded to read the photo."""
+    deployed = DeployedMargins(context.authorized, tuple(record.promised), objects)
+    for lost in _lost(deployed.measure(pixels, label)):
+        yield f"the authorized model misreads it through {lost}"
+
+
+def _lost(margins: Mapping[str, float]) -> list[str]:
+    """Return the deployments through which a margin is not positive, with the margin."""
+    return [f"{name} (margin {margin:.3f})" for name, margin in margins.items() if margin <= 0]
+
+
+def misread_faces(
+    pixels: Tensor, record: PhotoRecord, photo_predictions: Predictions, context: Context
+) -> Iterator[str]:
+    """Yield a sentence for each protected face that the authorized model was recorded to keep and now misreads.
+
+    Args:
+        pixels: (C,H,W) uint8 pixels of the protected photo.
+        record: its record.
+        photo_predictions: predictions on the photo.
+        context: models and settings.
+    """
+    changed = [
+        (face, face.authorized) for face in record.faces or () if face.authorized is not None and face.area == "changed"
+    ]
+    landmarks = find_same_faces(pixels, [face.box for face, _ in changed])
+    found = [(face, points) for (face, _), points in zip(changed[1:], landmarks[1:], strict=True) if points is not None]
+    names = tuple(dict.fromkeys(name for face, _ in found for name in face.promised))
+    margins = DeployedMargins(context.authorized, names).measure_faces(
+        pixels, [(face.label, points) for face, points in found]
+    )
+    for (face, _), through in zip(found, margins, strict=True):
+        for lost in _lost({name: margin for name, margin in through.items() if name in face.promised}):
+            yield f"the authorized model misreads the face of {face.label_name} through {lost}"
+    # the first face is checked with the whole photo
+    for (face, answers), points in zip(changed[1:], landmarks[1:], strict=True):
+        if points is None:
+            yield f"the face of {face.label_name} is not found any more"
+            continue
+        answer = predict_face(pixels, points, face.label, photo_predictions, context).authorized
+        if answer != face.label and answers.margin_after is not None and answers.margin_after >= MARGIN_TOLERANCE:
+            yield f"the authorized model reads {answer} at the face of {face.label_name}"
