@@ -1,4 +1,4 @@
-"""Parties of several kinds: expressions are authorized; identity embedders without a gallery and detectors are not.
+"""Parties of several kinds: expressions, or that there is a face, are authorized; who it is is not.
 
     python benchmarks/parties.py                        # resumable; one JSON for each cell in results/parties/
     python benchmarks/parties.py --cells mixed --limit 8
@@ -6,7 +6,7 @@
 Whole photos of LFW, the same in every cell: every tenth photo of the expressions is left out, as in faces.py.
 Surrogates are one expression classifier, identity embedders that are moved away from each photo's own embedding, or
 both; held-out are an expression classifier, two identity embedders that look for the original among all originals, and
-MTCNN.
+MTCNN. In the cell `found` MTCNN is the authorized model, which has to find the same faces.
 """
 
 import argparse
@@ -24,10 +24,12 @@ from onlymymodel.runtime import configure, pick_device
 from onlymymodel.surrogates import face_detector
 
 HELDOUT = ("shufflenet_affectnet", "mobilefacenet_casia", "mobilefacenet_ms1m", "mtcnn")
+DETECTOR = "mtcnn-250"  # MTCNN with gradients, at the size of LFW's photos
 CELLS = {
     "classifier": FaceTeam("fischer_raf", ("mini_xception",), HELDOUT, (16,)),
     "embedder": FaceTeam("fischer_raf", ("edgeface_xs",), HELDOUT, (16,)),
     "mixed": FaceTeam("fischer_raf", ("mini_xception", "edgeface_xs"), HELDOUT, (16,)),
+    "found": FaceTeam(DETECTOR, ("edgeface_xs",), HELDOUT[:-1], (16,)),
     "embedders": FaceTeam("fischer_raf", ("mobileface_v3", "edgeface_xs"), HELDOUT, (16,)),
 }
 
@@ -78,8 +80,8 @@ def protect_command(team: FaceTeam, source: Path, epsilon: int) -> list[str]:
 
 def party_uri(name: str) -> str:
     """Return the URI of a model: an identity network without a gallery, at its threshold for FAR 0.001, or another."""
-    if name == "mtcnn":
-        return "mtcnn:faces"
+    if name in ("mtcnn", DETECTOR):
+        return "mtcnn:faces" if name == "mtcnn" else "mtcnn:faces?size=250"
     record = models()[name]
     if record["task"] != "identity":
         return face_uri(name, GALLERY)

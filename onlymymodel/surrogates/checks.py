@@ -7,9 +7,12 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from onlymymodel.data.pixels import to_tensor
+from onlymymodel.data.portraits import render
 from onlymymodel.errors import UserError, first_line
 from onlymymodel.surrogates.classifier import Classifier, ModelCard
 
+PORTRAITS = ((1, 1, 1), (3, 2, 5))  # person, expression and seed, of faces that MTCNN finds
 FEW_LOGITS = 12  # logits of attributes that may all lie in [0,1] by chance
 
 
@@ -29,17 +32,14 @@ class CheckResult:
 
 
 def check_model(model: Classifier) -> list[CheckResult]:
-    """Check a model on two random photos, a bright and a dark one.
+    """Check a model on two random photos, a bright and a dark one; a detector on two rendered portraits.
 
     Checks: eval mode, a batch of two, finite logits, determinism, independence of the rest of the batch, logits rather
     than probabilities, different logits for different photos, and a gradient that reaches the pixels.
     """
     training = any(module.training for module in model.modules())
     eval_mode = _result("eval mode", not training, "some of its layers are in training mode; call eval()")
-    preprocess = model.card.preprocess
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.rand(2, 3, preprocess.height, preprocess.width, generator=generator)
-    pixels = (pixels * torch.tensor([1.0, 0.4]).view(2, 1, 1, 1)).to(model.mean.device).requires_grad_()
+    pixels = _pictures(model.card).to(model.mean.device).requires_grad_()
     try:
         # with gradients both times: without them some attention layers use another kernel with other last digits
         logits, repeated, single = model(pixels), model(pixels).detach(), model(pixels[:1]).detach()
@@ -115,6 +115,17 @@ def require_classes(card: ModelCard) -> None:
 
 def _result(check: str, passed: bool, advice: str) -> CheckResult:
     return CheckResult(check, passed, "" if passed else advice)
+
+
+def _pictures(card: ModelCard) -> Tensor:
+    """Return (2,3,H,W) in [0,1] on which a model is checked; some detectors propose nothing in noise."""
+    height, width = card.preprocess.height, card.preprocess.width
+    if card.kind == "detector":
+        side = max(height, width)
+        portraits = (to_tensor(render(*numbers, side)) for numbers in PORTRAITS)
+        return torch.stack([portrait[:, :height, :width] for portrait in portraits]).float() / 255
+    pixels = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+    return pixels * torch.tensor([1.0, 0.4]).view(2, 1, 1, 1)
 
 
 def _close(batched: Tensor, single: Tensor) -> bool:

@@ -154,13 +154,13 @@ def detector_of(model: Classifier) -> Detector:
     return model.net
 
 
-def found_score(uri: ModelUri) -> float:
-    """Return the score from which an object counts as found: the option `threshold`, or `FOUND`.
+def found_score(uri: ModelUri, default: float = FOUND) -> float:
+    """Return the score from which an object counts as found: the option `threshold`, or the default.
 
     Raises:
         UserError: it is not between 0 and 1.
     """
-    score = number(uri, "threshold", uri.options.get("threshold", str(FOUND)), float)
+    score = number(uri, "threshold", uri.options.get("threshold", str(default)), float)
     if not 0 < score < 1:
         raise UserError(f"model {uri.text!r}: the threshold of a detector is a score between 0 and 1")
     return score

@@ -1,6 +1,7 @@
 """`mtcnn:faces`: does MTCNN, which comes with facenet-pytorch, still find a face?"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +15,11 @@ from onlymymodel.surrogates.options import override_card
 from onlymymodel.surrogates.uri import ModelUri
 
 WEIGHTS = "faces"
+CARD: dict[str, Any] = {"family": "mtcnn", "parent": "facenet-pytorch-mtcnn"}
 
 
 class MtcnnJudge:
-    """A face detector as a black box: its classes are `face` and `nothing`.
+    """A face detector as a black box, at the photo's own size: its classes are `face` and `nothing`.
 
     The score of `face` is the largest probability of a face; one of at least `face_detector.MIN_PROBABILITY` is found.
 
@@ -33,6 +35,8 @@ class MtcnnJudge:
 
         if uri.rest != WEIGHTS:
             raise UserError(f"model {uri.text!r}: write mtcnn:{WEIGHTS}")
+        if "threshold" in uri.options:
+            raise UserError(f"model {uri.text!r}: a threshold is for MTCNN at one size: add &size=640")
         net = detector()
         card = ModelCard(
             uri=uri.public,
@@ -41,9 +45,8 @@ class MtcnnJudge:
             preprocess=READ_ELSEWHERE,
             task=DETECTION,
             labels=("face", NOTHING),
-            family="mtcnn",
-            parent="facenet-pytorch-mtcnn",
             weights=fingerprint(net.state_dict().values()),
+            **CARD,
         )
         self.card = override_card(card, uri)
 

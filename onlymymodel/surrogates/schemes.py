@@ -97,7 +97,12 @@ SCHEMES = {
         judge_modules=("onnx", "onnxruntime"),
     ),
     "facenet": Scheme("facenet:vggface2", loader="facenet:load_facenet", downloads=True),
-    "mtcnn": Scheme("mtcnn:faces", options=("family", "parent", "licence"), black_box_loader="mtcnn_judge:MtcnnJudge"),
+    "mtcnn": Scheme(
+        "mtcnn:faces?size=640",
+        options=("family", "parent", "licence", "size", "threshold"),
+        loader="mtcnn_network:load_mtcnn",
+        black_box_loader="mtcnn_network:load_mtcnn_judge",
+    ),
     "zoo": Scheme("zoo:identity-residual", loader="bundled:load_zoo"),
     "python": Scheme(
         "python:module:factory",
