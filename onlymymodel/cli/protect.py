@@ -121,6 +121,7 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
         from onlymymodel.evaluate.folders import PAGE, Evaluation, evaluate_folders
         from onlymymodel.evaluate.judges import judges_for
         from onlymymodel.evaluate.terminal_table import to_text
+        from onlymymodel.protect.attack.deployed_margins import not_promised
         from onlymymodel.protect.folder import Job, protect_folder
         from onlymymodel.protect.limits import Limits
         from onlymymodel.protect.seal import seal_folder
@@ -134,6 +135,8 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
     context, heldout = settings.load(device=device, allow_python=arguments.allow_python, progress=True)
     settings = replace(settings, recipe=context.recipe)  # for workers: its precision is decided
     warn_assumed((context.authorized, *context.surrogates, *heldout))
+    if left_out := not_promised(context.authorized.card, context.recipe.keep_through):
+        log.warning("not promised, since they move the boxes of what a detector finds: %s", ", ".join(left_out))
     workers = workers_of(arguments, settings, context)
     limits = Limits.of(context, arguments.memory, arguments.time_limit, 1 if workers is None else workers.count)
     check_known_photos(context, [entry.file for entry in checked.photos], limits, accepted=arguments.i_know)

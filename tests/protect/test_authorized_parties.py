@@ -99,9 +99,12 @@ def protect(source: Path, out: Path, authorized: str, *flags: str) -> list[dict[
     return lines_of(out)
 
 
-def test_a_detector_is_authorized_from_protection_to_evaluation(tmp_path: Path, source: Path) -> None:
+def test_a_detector_is_authorized_from_protection_to_evaluation(
+    tmp_path: Path, source: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     out = tmp_path / "out"
     lines = protect(source, out, DETECTOR, "--keep-through", "mirror", "jpeg-90", "shift-right")
+    assert "not promised, since they move the boxes of what a detector finds: shift-right" in caplog.text
     written = [line for line in lines if line["output"]]
     assert len(written) == 2, [line["reason"] for line in lines]
     assert [[each["name"] for each in line["objects"]] for line in written] == [["red", "green"], ["red"]]
