@@ -157,10 +157,16 @@ def _pairs_at(tuning: Tuning, level: int, results: Results) -> Iterator[Pair]:
 
 
 def _check_judges(judges: tuple[Judge, ...]) -> None:
-    """Check before any work is done that at least one held-out model is independent, and that none is listed twice."""
+    """Check before any work is done that at least one held-out model is independent, and that none is listed twice.
+
+    It has to read photos or not: models of attributes have no share of photos that could be searched for.
+    """
     check_unique(judges)
     used = [judge.model.card for judge in judges if judge.role != "held-out"]
-    origins = [shared_origin(judge.model.card, used) for judge in judges if judge.role == "held-out"]
+    heldout = [judge.model.card for judge in judges if judge.role == "held-out"]
+    origins = [shared_origin(card, used) for card in heldout if card.kind != "attributes"]
+    if heldout and not origins:
+        raise UserError("the judges are models of attributes, which read no share of photos: name another one, too")
     if None not in origins:
         reasons = "; ".join(f"one has the same {origin[0]} as {origin[1].uri}" for origin in origins if origin)
         raise UserError(

@@ -12,6 +12,7 @@ from onlymymodel.protect.context import Context
 from onlymymodel.protect.limits import UNLIMITED, Limits
 from onlymymodel.surrogates.answer_cache import EXPORT, open_answer_cache
 from onlymymodel.surrogates.cached_black_box import CachedBlackBox
+from onlymymodel.surrogates.detector import Detects
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,15 @@ class Tuning:
         return replace(self.context, budget=self.knob.budget(self.context.budget, level))
 
     def cached_judges(self) -> tuple[Judge, ...]:
-        """Return the judges with one answer cache for all levels: none of them is queried twice about one image."""
+        """Return the judges with one answer cache for all levels: none of them is queried twice about one image.
+
+        Detectors are asked again, since their boxes are not cached.
+        """
         cache = open_answer_cache(self.out)
-        return tuple(Judge(judge.role, CachedBlackBox(judge.model, cache)) for judge in self.judges)
+        return tuple(
+            judge if isinstance(judge.model, Detects) else Judge(judge.role, CachedBlackBox(judge.model, cache))
+            for judge in self.judges
+        )
 
     def export_answers(self) -> None:
         """Write the cached answers as JSON lines, which `recorded:` reads."""

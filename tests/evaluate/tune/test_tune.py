@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from detectors import quarter_photo
 from PIL import Image
 from results_toys import toy_results
 from tuning import JUDGE, MINE, PHOTOS, QUICK, SIZE, TEAM, TOYS, answer, content_of, omm, write_portraits
 
+from onlymymodel.data.pixels import to_image
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.results_file import read_results
 from onlymymodel.evaluate.score import wilson
@@ -357,3 +359,24 @@ def test_tune_page_is_self_contained(tuned: Path) -> None:
     assert page.count('alt="trip/1.png: protected"') == 1
     assert f"Epsilon {content_of(tuned)['choice']}/255 is the least budget" in page
     assert (tuned / tune_page.PLOT).read_text(encoding="utf-8").startswith("<?xml")
+
+
+def test_a_judge_of_attributes_alone_is_refused(tmp_path: Path) -> None:
+    source = write_portraits(tmp_path / "photos", 2)
+    words = ["tune", str(source), "--out", str(tmp_path / "out"), *TOYS]
+    with pytest.raises(UserError, match="models of attributes, which read no share of photos: name another one, too"):
+        omm(*words, "--heldout", "python:attribute_models:of_others")
+
+
+def test_an_authorized_detector_is_tuned_by_its_objects(tmp_path: Path) -> None:
+    """The photo has two objects; its kept share is 1 only if both are found in what every level wrote."""
+    source = tmp_path / "photos"
+    source.mkdir()
+    photo = (quarter_photo(0.62, 0.6, 32)[0] * 255).round().byte()
+    to_image(photo.permute(1, 2, 0).numpy()).save(source / "0.png")
+    models = ["--authorized", "python:detectors:quarters", "--surrogate", "python:toys:theirs", *TOYS[5:]]
+    heldout = ["--heldout", "python:toys:moody"]
+    assert omm("tune", str(source), "--out", str(tmp_path / "out"), *models, *heldout, "--highest", "4") in (0, 1)
+    points = content_of(tmp_path / "out")["points"]
+    assert points
+    assert all(point["kept"]["png"]["share"] == 1 for point in points)
