@@ -19,7 +19,7 @@ from onlymymodel.data.stores.stamps import SOURCES
 from onlymymodel.data.stores.store import LocalStore, Store
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.folders import CSV, MARKDOWN, PAGE, RESULTS
-from onlymymodel.evaluate.verify_authorized import MARGIN_TOLERANCE, lost_deployments, misread_faces
+from onlymymodel.evaluate.verify_authorized import MARGIN_TOLERANCE, lost_deployments, misread_faces, missing_objects
 from onlymymodel.evaluate.verify_originals import MISSING, Originals, lines_without_original, unlisted_originals
 from onlymymodel.evaluate.verify_report import Fault, VerifyReport
 from onlymymodel.evaluate.verify_seal import check_seal
@@ -237,6 +237,7 @@ def _faults_of_file(
     yield from surrogate_faults(record, pixels, clean, asked, MARGIN_TOLERANCE)
     if clean is None:
         return
+    yield from missing_objects(clean, objects, context)
     if clean.shape[1:] != pixels.shape[1:]:
         yield "it has another size than its original"
     elif torch.equal(pixels[: len(clean)], clean):

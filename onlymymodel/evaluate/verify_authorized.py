@@ -9,10 +9,13 @@ from onlymymodel.protect.context import Context
 from onlymymodel.protect.faces import find_same_faces
 from onlymymodel.protect.photo_record import PhotoRecord
 from onlymymodel.protect.predictions import Predictions, predict_face
-from onlymymodel.surrogates.detector import Detections
+from onlymymodel.surrogates.detector import Detections, detector_of
+from onlymymodel.surrogates.kept_objects import kept_objects
+from onlymymodel.surrogates.object_matches import count_found
 
 # logits; another machine or thread count sums in another order
 MARGIN_TOLERANCE = 1e-3
+SCORE_TOLERANCE = 1e-3  # of a detector's scores, in [0,1]
 
 
 def lost_deployments(
@@ -27,6 +30,24 @@ def lost_deployments(
 def _lost(margins: Mapping[str, float]) -> list[str]:
     """Return the deployments through which a margin is not positive, with the margin."""
     return [f"{name} (margin {margin:.3f})" for name, margin in margins.items() if margin <= 0]
+
+
+def missing_objects(clean: Tensor, objects: Detections | None, context: Context) -> Iterator[str]:
+    """Yield a sentence if an object that an authorized detector finds in the original is not recorded.
+
+    Args:
+        clean: (C,H,W) uint8 pixels of the original.
+        objects: those that are recorded; None where none are.
+        context: models and settings.
+    """
+    found = None if objects is None else kept_objects(context.authorized, clean)
+    if objects is None or found is None:
+        return
+    # on another machine a score may lie on the other side of the threshold
+    sure = found.scores >= detector_of(context.authorized).found + SCORE_TOLERANCE
+    expected = Detections(found.boxes[sure], found.scores[sure], found.classes[sure])
+    if missing := len(expected) - count_found(expected, objects):
+        yield f"{missing} objects that the authorized model finds in its original are not in its line"
 
 
 def misread_faces(

@@ -135,6 +135,18 @@ def test_a_lost_object_is_a_fault(tmp_path: Path, source: Path, capsys: pytest.C
     assert fault in capsys.readouterr().err.splitlines()
 
 
+def test_an_object_that_is_left_out_of_the_record_is_a_fault(
+    tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    first, second = protect(source, out, DETECTOR)
+    first["objects"] = first["objects"][:1]
+    (out / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in (first, second)))
+    assert main(["verify", str(out), *FLAGS]) == 1
+    fault = f"FAULT  {first['output']}: 1 objects that the authorized model finds in its original are not in its line"
+    assert fault in capsys.readouterr().err.splitlines()
+
+
 def test_only_the_named_classes_are_kept(tmp_path: Path, source: Path) -> None:
     lines = protect(source, tmp_path / "out", f"{DETECTOR}?keep=red")
     assert [[each["name"] for each in line["objects"]] for line in lines] == [["red"], ["red"]]
