@@ -16,6 +16,7 @@ from onlymymodel.data.image_input import Picture, picture_bytes
 from onlymymodel.data.image_io import decode
 from onlymymodel.data.labels import read_labels
 from onlymymodel.data.pixels import to_tensor
+from onlymymodel.data.source import open_source
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.channels import get_channels
 from onlymymodel.evaluate.folders import Evaluation, evaluate_folders
@@ -279,7 +280,7 @@ class Protector:
         """Ask all models about originals and protected files, as `omm evaluate` does.
 
         Args:
-            source: the originals.
+            source: the originals: a folder, one photo, or Parquet files with rows of pictures.
             protected: a folder of protected photos, or several, by `protect_folder` or another tool.
             out: folder for `results.json`, the tables and the page.
             heldout: models that took no part, as judges; those of the protector if None.
@@ -291,20 +292,20 @@ class Protector:
         Raises:
             UserError: see `onlymymodel.evaluate.folders.evaluate_folders`.
         """
-        source, out = Path(source), Path(out)
+        originals, out = open_source(Path(source)), Path(out)
         folders = [protected] if isinstance(protected, str | Path) else protected
         others = self._heldout if heldout is None else heldout
         judges = judges_for(self.context, [load_judge(model, self._device, self._allow_python) for model in others])
         check_independence(judges)
-        photos = [str(entry.relative) for entry in scan(source) if entry.status == "photo"]
+        photos = [str(entry.relative) for entry in scan(originals) if entry.status == "photo"]
         evaluation = Evaluation(
-            source=source,
+            source=originals,
             protected=tuple(map(Path, folders)),
             judges=tuple(judges),
             labels=self._labels(labels, photos),
             channels=(*get_channels(channels), *(get_deployments(deployments) if deployments else ())),
         )
-        check_destination(source, out)
+        check_destination(originals, out)
         return evaluate_folders(evaluation, out, command=COMMAND, device=self._device, progress=progress)
 
     def _index_of(self, label: int | str | None) -> int | None:

@@ -68,20 +68,24 @@ def check_photos(arguments: argparse.Namespace, source: Source, known: Stamps | 
 
 
 def check_judges(settings: PartialSettings, places: Places) -> None:
-    """Refuse held-out models for stores and rows, where they cannot be asked.
+    """Refuse held-out models for stores, where they cannot be asked.
 
     Raises:
         UserError: there are both.
     """
-    if settings.heldout and places.remote:
+    if settings.heldout and places.in_store:
         raise UserError(
-            "judges are asked about folders of photos on this machine: leave out --heldout here, copy source and "
+            "judges are asked about photos of this machine: leave out --heldout here, copy source and "
             "output to such folders when the run is done, and name these models to omm evaluate"
         )
 
 
-def check_evaluation(arguments: argparse.Namespace) -> CheckedPhotos:
+def check_evaluation(arguments: argparse.Namespace, source: Source) -> CheckedPhotos:
     """Check the models, photos, folders and labels of `omm evaluate`.
+
+    Args:
+        arguments: the flags.
+        source: the originals.
 
     Raises:
         UserError: any of them cannot be used, or the output folder cannot be written or is not apart from the source.
@@ -89,14 +93,15 @@ def check_evaluation(arguments: argparse.Namespace) -> CheckedPhotos:
     models = models_given(arguments)
     allow_python = arguments.allow_python
     check_uris(models.authorized, models.surrogates, models.heldout, allow_python=allow_python, judges=True)
-    entries = scan(arguments.original)
+    entries = scan(source)
     for folder in arguments.protected:
         if not folder.is_dir():
             raise UserError(f"{folder} is no folder of protected photos: name one that omm protect or a tool has made")
-    check_apart(arguments.original, arguments.out)
+    if (here := local_path(source)) is not None:
+        check_apart(here, arguments.out)
     check_could_be_written(arguments.out)
     names = [str(entry.relative) for entry in entries if entry.status == "photo"]
-    return CheckedPhotos(models, entries, labels_given(arguments.labels, names, arguments.output.say))
+    return CheckedPhotos(models, entries, labels_given(arguments.labels, names, arguments.output.say, source))
 
 
 def check_continues(arguments: argparse.Namespace, settings: PartialSettings) -> None:

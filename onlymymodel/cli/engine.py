@@ -5,10 +5,10 @@ import importlib.util
 import os
 import re
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onlymymodel.cli.flags import AUTO, decimal, positive
+from onlymymodel.data.source import Source, local_path
 from onlymymodel.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,18 +44,18 @@ def worker_count(text: str) -> int | str | tuple[int, int]:
     return positive(text)
 
 
-def check_engine(arguments: argparse.Namespace, source: object) -> None:
+def check_engine(arguments: argparse.Namespace, source: Source) -> None:
     """Check the flags of the engine before a model is loaded.
 
     Raises:
-        UserError: Ray is asked for and not installed, or the photos are in a store or in rows, which its workers do not
-            read; or a flag of it is given without it.
+        UserError: Ray is asked for and not installed, or the photos are in a store, which its workers do not read; or a
+            flag of it is given without it.
     """
     if arguments.engine == "ray":
         if importlib.util.find_spec("ray") is None:
             raise UserError("--engine ray needs Ray: pip install 'onlymymodel[ray]'")
-        if not isinstance(source, Path):
-            raise UserError("--engine ray reads photos from a folder that all machines see, not from a store or rows")
+        if local_path(source) is None:
+            raise UserError("--engine ray reads photos from a folder that all machines see, not from a store")
         if arguments.gpus_per_worker < 0:
             raise UserError(f"--gpus-per-worker must be at least 0, not {arguments.gpus_per_worker:g}")
         return

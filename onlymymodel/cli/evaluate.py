@@ -28,7 +28,8 @@ def add_flags(parser: Parser) -> None:
         f"deployments (how the owner of a model may read them, and what may happen before):\n{deployments}"
     )
     photos = parser.add_argument_group("photos")
-    photos.add_argument("--original", type=folder_here, required=True, metavar="SRC", help="the originals")
+    originals = "the originals; also Parquet files with rows of pictures"
+    photos.add_argument("--original", type=folder_here, required=True, metavar="SRC", help=originals)
     several = "folders of protected photos with the file names of the originals; by omm protect or another tool"
     photos.add_argument("--protected", type=folder_here, required=True, nargs="+", metavar="DST", help=several)
     photos.add_argument("--out", type=folder_here, required=True, metavar="DIR", help="folder for the results")
@@ -62,8 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
     with exit_on_interrupt():
         from onlymymodel.cli.checks import check_evaluation
         from onlymymodel.cli.given import with_recorded_models
+        from onlymymodel.data.source import open_source
 
-        checked = check_evaluation(arguments)
+        source = open_source(arguments.original)
+        checked = check_evaluation(arguments, source)
         channels = get_channels(list(CHANNELS) if arguments.channels == ["all"] else arguments.channels)
         deployments = [] if arguments.deployments is None else get_deployments(arguments.deployments)
         from onlymymodel.cli.scores import scores
@@ -78,11 +81,11 @@ def run(arguments: argparse.Namespace) -> int:
     settings, device = with_recorded_models(checked.settings, arguments.protected[0]), pick_device(arguments.device)
     judges = settings.load_judges(device=device, allow_python=arguments.allow_python, progress=True)
     warn_assumed(judge.model for judge in judges)
-    paths = [entry.path for entry in checked.photos]
-    if unknown := unknown_pictures(judges[0].model.card.uri, paths, max_pixels=MAX_PIXELS, first_frame=True):
+    files = [entry.file for entry in checked.photos]
+    if unknown := unknown_pictures(judges[0].model.card.uri, files, max_pixels=MAX_PIXELS, first_frame=True):
         log.warning(unknown)
     evaluation = Evaluation(
-        source=arguments.original,
+        source=source,
         protected=tuple(arguments.protected),
         judges=tuple(judges),
         # None means no table; an empty table leaves photos without a label, which is an error
@@ -92,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         adapt=arguments.adapt,
         lpips=arguments.lpips,
     )
-    check_destination(arguments.original, arguments.out)
+    check_destination(source, arguments.out)
     command = recorded_command(arguments.words)
     results = evaluate_folders(evaluation, arguments.out, command=command, device=device)
     output.say(to_text(results))

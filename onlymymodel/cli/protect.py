@@ -168,7 +168,7 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
     job.store.finish_records()
     report(summary, places.shown, output.say)
     output.add(out=places.shown, **summary_fields(summary))
-    if heldout and summary.written and isinstance(job.source, Path):
+    if heldout and summary.written:
         from onlymymodel.cli.scores import scores
 
         judges, attributes = tuple(judges_for(context, heldout)), checked.labels.attributes

@@ -53,9 +53,8 @@ def add_flags(parser: Parser) -> None:
         "The judges (--heldout) decide, since the change is fitted to the stand-ins, whose answers are no evidence.\n"
         "Without --heldout the last --surrogate is set aside as the judge; it is a stand-in again in run.toml."
     )
-    parser.add_argument(
-        "photos", type=folder_here, metavar="PHOTOS", help="a folder of photos, or one photo; never changed"
-    )
+    pictures = "a folder of photos, or one photo; or Parquet files with rows of pictures; never changed"
+    parser.add_argument("photos", type=folder_here, metavar="PHOTOS", help=pictures)
     photos = parser.add_argument_group("photos")
     photos.add_argument("--out", type=folder_here, required=True, metavar="DIR", help="folder for the results")
     photos.add_argument("--labels", metavar="CSV", help="as for omm protect")
@@ -173,6 +172,7 @@ def _checked(arguments: argparse.Namespace) -> "tuple[Target, CheckedPhotos]":
     from msgspec import structs
 
     from onlymymodel.cli.checks import check_photos
+    from onlymymodel.data.source import open_source
     from onlymymodel.evaluate.tune.search import Target
 
     if arguments.strength is not None:
@@ -185,6 +185,7 @@ def _checked(arguments: argparse.Namespace) -> "tuple[Target, CheckedPhotos]":
     through = expand_groups(tuple(arguments.through))
     get_deployments(through)
     target = Target(arguments.target_heldout, arguments.target_kept, through)
+    arguments.photos = open_source(arguments.photos)
     checked = check_photos(arguments, arguments.photos)
     check_judge(checked.settings.surrogates, checked.settings.heldout)
     epsilon = 1.0 if arguments.over == "epsilon" else arguments.epsilon or CAP
@@ -247,7 +248,7 @@ def _tuning(
     context, heldout = settings.load(device=device, allow_python=arguments.allow_python, progress=True)
     warn_assumed((context.authorized, *context.surrogates, *heldout))
     limits = Limits.of(context, arguments.memory, arguments.time_limit)
-    check_known_photos(context, [entry.path for entry in checked.photos], limits, accepted=arguments.i_know)
+    check_known_photos(context, [entry.file for entry in checked.photos], limits, accepted=arguments.i_know)
     return Tuning(
         source=arguments.photos,
         out=arguments.out,

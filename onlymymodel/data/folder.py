@@ -198,7 +198,7 @@ def _nothing_to_do(source: Source, entries: list[Entry]) -> str:
     pictures_first = sorted(entries, key=lambda entry: entry.status != "refused")
     first = ", ".join(f"{entry.relative} ({entry.reason})" for entry in pictures_first[:_SHOWN])
     rows = any(entry.relative.suffix == TABLE for entry in entries)
-    hint = " Only omm protect reads rows of Parquet files, and no links to such files." if rows else ""
+    hint = " Rows of Parquet files are for omm protect, evaluate and tune, which follow no links." if rows else ""
     return f"{source} has no photo to work on; it has {len(entries)} other file(s): {first}.{hint}"
 
 

@@ -11,6 +11,7 @@ from onlymymodel.data.atomic import write_atomic
 from onlymymodel.data.attributes import AttributeLabels
 from onlymymodel.data.folder import Entry
 from onlymymodel.data.manifest import json_bytes
+from onlymymodel.data.source import Source
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.adaptive import ADAPTATION, adapted_rows
 from onlymymodel.evaluate.channels import CHANNELS, AnyChannel
@@ -37,7 +38,7 @@ class Evaluation:
     """The photos to evaluate, and the models that judge them.
 
     Attributes:
-        source: the originals, a folder or one photo.
+        source: the originals: a folder, one photo, or rows of Parquet files.
         protected: folders with one protected version of the originals each.
         judges: exactly one of them authorized.
         labels: class index of each photo by its path below the source. If None, labels are taken from the manifests;
@@ -49,7 +50,7 @@ class Evaluation:
         attributes: labels of the photos' attributes, for models of attributes; None where there are none.
     """
 
-    source: Path
+    source: Source
     protected: tuple[Path, ...]
     judges: tuple[Judge, ...]
     labels: Mapping[str, int] | None = None
@@ -194,7 +195,7 @@ def _labels(
     Raises:
         UserError: labels are given, but not for all photos; two runs recorded different labels.
     """
-    paths = {str(entry.relative): entry.path for entry in photos}
+    paths = {str(entry.relative): entry.file for entry in photos}
     if evaluation.labels is not None:
         missing = [path for path in paths if path not in evaluation.labels]
         if missing:

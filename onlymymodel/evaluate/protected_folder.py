@@ -9,8 +9,9 @@ from pathlib import Path
 from onlymymodel.data.atomic import leads_through_link
 from onlymymodel.data.folder import Entry, scan, without_picture_suffix
 from onlymymodel.data.image_io import MAX_PIXELS, PhotoError, decode
-from onlymymodel.data.manifest import sha256_file
-from onlymymodel.data.regular_file import max_photo_bytes, read_regular
+from onlymymodel.data.manifest import sha256, sha256_file
+from onlymymodel.data.regular_file import Readable, max_photo_bytes, read_regular
+from onlymymodel.data.source import Source
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.harness import Pair
 from onlymymodel.evaluate.judges import Pixels
@@ -73,7 +74,7 @@ class ProtectedFolder:
         return [] if self.run is None else [self.run.authorized, *self.run.surrogates]
 
 
-def open_folders(source: Path, folders: Sequence[Path]) -> tuple[list[Entry], list[ProtectedFolder]]:
+def open_folders(source: Source, folders: Sequence[Path]) -> tuple[list[Entry], list[ProtectedFolder]]:
     """Return the photos below `source` that can be read, and each folder's protected versions of all photos.
 
     A photo that a run could not read, and that cannot be read now either, is left out and counted in the statuses. A
@@ -91,7 +92,7 @@ def open_folders(source: Path, folders: Sequence[Path]) -> tuple[list[Entry], li
     _check_originals(photos, opened)
     options = read_options(opened)
     unasked = {path for folder in opened for path, record in folder.records.items() if record.authorized is None}
-    readable = [entry for entry in photos if str(entry.relative) not in unasked or _can_be_read(entry.path, options)]
+    readable = [entry for entry in photos if str(entry.relative) not in unasked or _can_be_read(entry.file, options)]
     if not readable:
         raise UserError(f"{source} has no photo that can be read")
     return readable, opened
@@ -108,7 +109,7 @@ def read_pairs(
     options = read_options(folders)
     for entry in photos:
         path = str(entry.relative)
-        original = read_photo(entry.path, options)
+        original = read_photo(entry.file, options)
         protected = {
             folder.name: original if file is None else read_photo(file, options)
             for folder, file in ((folder, folder.files[path]) for folder in folders)
@@ -133,7 +134,7 @@ def read_options(folders: Sequence[ProtectedFolder]) -> ReadOptions:
     return ReadOptions(max([MAX_PIXELS, *(run.max_pixels for run in runs)]), any(run.first_frame for run in runs))
 
 
-def read_photo(path: Path, options: ReadOptions = ReadOptions()) -> Pixels:
+def read_photo(path: Readable, options: ReadOptions = ReadOptions()) -> Pixels:
     """Return the pixels of a photo's file, HWC uint8, upright.
 
     Raises:
@@ -194,11 +195,15 @@ def _check_originals(photos: Sequence[Entry], folders: Sequence[ProtectedFolder]
     Raises:
         UserError: originals have other bytes than a manifest records.
     """
-    digest = cache(_digest)  # computed once for each photo, whatever the number of folders
+    files = {str(entry.relative): entry.file for entry in photos}
+
+    @cache  # computed once for each photo, whatever the number of folders
+    def digest(path: str) -> str:
+        return _digest(files[path])
+
     for folder in folders:
-        recorded = {path: record.source_sha256 for path, record in folder.records.items()}
-        originals = {str(entry.relative): entry.path for entry in photos if recorded.get(str(entry.relative))}
-        changed = [path for path, file in originals.items() if digest(file) != recorded[path]]
+        recorded = {path: record.source_sha256 for path, record in folder.records.items() if record.source_sha256}
+        changed = [path for path in files if path in recorded and digest(path) != recorded[path]]
         if changed:
             raise UserError(
                 f"{folder.path}: {len(changed)} originals are not those that were protected: {_listed(changed)}; "
@@ -206,14 +211,14 @@ def _check_originals(photos: Sequence[Entry], folders: Sequence[ProtectedFolder]
             )
 
 
-def _digest(path: Path) -> str:
+def _digest(file: Readable) -> str:
     try:
-        return sha256_file(path)
+        return sha256_file(file) if isinstance(file, Path) else sha256(file.read_all())
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _can_be_read(path: Path, options: ReadOptions) -> bool:
+def _can_be_read(path: Readable, options: ReadOptions) -> bool:
     try:
         read_photo(path, options)
     except UserError:

@@ -172,7 +172,7 @@ class FolderRun:
                 digests.append(digest)
                 if isinstance(self.job.workers, RaySettings):
                     mask = _path_of_mask(entry, self.job.masks)
-                    batch.names.append(PhotoName.of(entry.path, digest, label, mask))
+                    batch.names.append(PhotoName.of(entry, digest, label, mask))
         for (entry, source), digest in zip(batch.readable, digests, strict=True):
             for record, store in self._earlier_records(entry):
                 if self._holds(record, digest, source, store):

@@ -35,9 +35,9 @@ class Places:
     shown: str
 
     @property
-    def remote(self) -> bool:
-        """Return whether source or output is no folder of files of this machine."""
-        return is_remote(self.shown) or not isinstance(self.source, Path)
+    def in_store(self) -> bool:
+        """Return whether source or output is in a store."""
+        return is_remote(self.shown) or remote_folder(self.source) is not None
 
     @property
     def how_to_merge(self) -> str:

@@ -9,8 +9,11 @@ from typing import Any
 
 import torch
 
+from onlymymodel.data.entry import Entry
 from onlymymodel.data.manifest import sha256
 from onlymymodel.data.regular_file import max_photo_bytes, read_regular
+from onlymymodel.data.rows.parquet import ParquetTable
+from onlymymodel.data.rows.source import RowFile
 from onlymymodel.errors import UserError, first_line
 from onlymymodel.protect.batches import Result, protect_batch
 from onlymymodel.protect.canary import Canary, run_canary
@@ -30,21 +33,24 @@ class PhotoName:
     """A photo by its name, to be read where it is protected.
 
     Attributes:
-        path: of its file, the same on every machine.
+        path: of its file, or of the Parquet file that it is a row of; the same on every machine.
         sha256: of its bytes.
         label: see `PhotoSource`.
         mask: path of its mask; None if it has none.
+        row: number of its row in the Parquet file; None for a file.
     """
 
     path: str
     sha256: str
     label: int | None = None
     mask: str | None = None
+    row: int | None = None
 
     @classmethod
-    def of(cls, path: Path, digest: str, label: int | None, mask: Path | None) -> "PhotoName":
-        """Return the name of a photo with absolute paths."""
-        return cls(str(path.absolute()), digest, label, None if mask is None else str(mask.absolute()))
+    def of(cls, entry: Entry, digest: str, label: int | None, mask: Path | None) -> "PhotoName":
+        """Return the name of a photo of this machine with absolute paths."""
+        file, row = (entry.file.path, entry.file.row) if isinstance(entry.file, RowFile) else (entry.path, None)
+        return cls(str(file.absolute()), digest, label, None if mask is None else str(mask.absolute()), row)
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,7 @@ class BatchWorker:
     def __init__(self, plan: dict[str, Any]) -> None:
         self.plan = WorkerPlan(**{**plan, "cards": tuple(plan["cards"])})
         self.error = ""
+        self._table: ParquetTable | None = None
         torch.set_num_threads(1)
         try:
             make: MakeContext = resolve_name(self.plan.maker)
@@ -145,7 +152,7 @@ class BatchWorker:
         """Return the input of a photo, or the record of its failure."""
         limit = max_photo_bytes(self.context.max_pixels)
         try:
-            data = read_regular(Path(name.path), limit)
+            data = read_regular(Path(name.path), limit) if name.row is None else self._read_row(name.path, name.row)
             mask = None if name.mask is None else read_regular(Path(name.mask), limit)
         except (OSError, MemoryError) as error:
             reason = getattr(error, "strerror", None) or "not enough memory"
@@ -153,6 +160,12 @@ class BatchWorker:
         if sha256(data) != name.sha256:
             return failure(name, self.context, CHANGED)
         return PhotoSource(data, name.label, mask)
+
+    def _read_row(self, path: str, row: int) -> bytes:
+        """Return the bytes of a row; the Parquet file of the last one stays open. Raises OSError."""
+        if self._table is None or self._table.key != path:
+            self._table = ParquetTable(path, Path(path), None)
+        return self._table.read(row)
 
     def _row(
         self, task: RemoteTask, index: int, result: tuple[bytes | None, PhotoRecord | None], error: str = ""

@@ -185,7 +185,7 @@ def test_a_folder_of_others_is_not_written_to(photos: Path, capsys: pytest.Captu
     assert protect(photos, OUT) == 2
     assert f"{OUT} is not empty and was not written by omm protect" in capsys.readouterr().err
     assert protect(photos, "memory://bucket/new", "--heldout", "python:toys:others") == 2
-    assert "judges are asked about folders of photos on this machine" in capsys.readouterr().err
+    assert "judges are asked about photos of this machine" in capsys.readouterr().err
     assert main(["merge", OUT]) == 2
     assert "copy the folder to this machine first" in capsys.readouterr().err
 

@@ -176,9 +176,9 @@ def test_commands_that_need_photos_say_which_command_reads_rows(
     models = ("--authorized", "python:toys:mine", "--allow-python")
     protected = ("--protected", str(tmp_path))
     assert main(["evaluate", "--original", str(rows), *protected, "--out", str(tmp_path / "out"), *models]) == 2
-    assert "Only omm protect reads rows of Parquet files" in capsys.readouterr().err
+    assert "Rows of Parquet files are for omm protect, evaluate and tune" in capsys.readouterr().err
     links = tmp_path / "links"
     links.mkdir()
     (links / "a.parquet").symlink_to(rows / "data" / "train-00000-of-00002.parquet")
     assert protect(links, tmp_path / "out") == 2
-    assert "a.parquet (a symbolic link). Only omm protect reads rows" in capsys.readouterr().err
+    assert "a.parquet (a symbolic link). Rows of Parquet files are for" in capsys.readouterr().err

@@ -57,11 +57,14 @@ def test_one_parquet_file_in_a_store_is_a_source(rows: Path, tmp_path: Path) -> 
     assert sorted(photos_of(contents(tmp_path / "out"))) == ["3.png", "4.png", "5.png", "README.md"]
 
 
-def test_judges_and_ray_are_refused_for_rows(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert protect(rows, tmp_path / "out", "--heldout", "python:toys:others") == 2
-    assert "judges are asked about folders of photos on this machine" in capsys.readouterr().err
-    assert protect(rows, tmp_path / "out", "--engine", "ray") == 2
-    assert "not from a store or rows" in capsys.readouterr().err
+def test_judges_and_ray_are_refused_for_rows_in_a_store(
+    rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(SOURCE, rows)
+    assert protect(SOURCE, tmp_path / "out", "--heldout", "python:toys:others") == 2
+    assert "judges are asked about photos of this machine" in capsys.readouterr().err
+    assert protect(SOURCE, tmp_path / "out", "--engine", "ray") == 2
+    assert "not from a store" in capsys.readouterr().err
 
 
 def test_a_hub_that_cannot_be_reached_ends_the_run_in_one_sentence(

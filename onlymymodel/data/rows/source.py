@@ -45,6 +45,14 @@ class RowFile(NamedByKey):
         return None if of_table is None else f"{of_table} row {self.row}"
 
     @property
+    def path(self) -> Path:
+        """Path of its Parquet file, where that is on this machine."""
+        file = self.rows.tables[self.table].file
+        if not isinstance(file, Path):
+            raise TypeError(f"{self} is in a store, and has no path")
+        return file
+
+    @property
     def size(self) -> int:
         """Number of bytes. Raises OSError."""
         return len(self.read_all())

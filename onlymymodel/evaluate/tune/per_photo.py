@@ -190,7 +190,7 @@ def _search_all(
 def _pairs(levels: PhotoLevels, photo_levels: Mapping[str, int], *, protected: bool = True) -> Iterator[Pair]:
     """Yield originals with their versions at these levels; the original again where nothing was written."""
     for photo, level in photo_levels.items():
-        original = read_photo(levels.paths[photo], levels.read_options)
+        original = read_photo(levels.files[photo], levels.read_options)
         versions: dict[str, Pixels] = {}
         if protected:
             file = levels.file(photo, level)

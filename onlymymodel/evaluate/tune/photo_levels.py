@@ -22,7 +22,7 @@ class PhotoLevels:
 
     Attributes:
         entries: entries of the photos by their path below the source, in the order of the folder.
-        paths: file of each photo, by its path below the source.
+        files: file of each photo, by its path below the source.
         read_options: how the photos are decoded.
     """
 
@@ -30,7 +30,7 @@ class PhotoLevels:
         self._tuning, self._progress = tuning, progress
         entries = scan(tuning.source, f".{tuning.context.format}", tuning.context.exclude)
         self.entries: Mapping[str, Entry] = {str(entry.relative): entry for entry in entries if entry.status == "photo"}
-        self.paths = {photo: entry.path for photo, entry in self.entries.items()}
+        self.files = {photo: entry.file for photo, entry in self.entries.items()}
         self.read_options = ReadOptions(tuning.context.max_pixels, tuning.context.first_frame)
         self._records: dict[tuple[str, int], PhotoRecord] = {}
 

@@ -103,7 +103,7 @@ def draw_sample(tuning: Tuning) -> tuple[str, ...]:
     """
     entries = [entry for entry in scan(tuning.source, exclude=tuning.context.exclude) if entry.status == "photo"]
     drawn = random.Random(tuning.seed).sample(range(len(entries)), min(tuning.sample, len(entries)))
-    chosen = {str(entries[index].relative): entries[index].path for index in sorted(drawn)}
+    chosen = {str(entries[index].relative): entries[index].file for index in sorted(drawn)}
     folder = tuning.out / SAMPLE
     names = sorted(path.name for path in tuning.out.iterdir() if not path.name.startswith(OWN))
     if names and not folder.is_dir():
@@ -114,13 +114,14 @@ def draw_sample(tuning: Tuning) -> tuple[str, ...]:
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     if unknown := sorted(present.difference(chosen)):
         raise UserError(f"{folder} contains another sample of photos (such as {unknown[0]}); choose another --out")
-    for name, path in chosen.items():
+    for name, file in chosen.items():
         try:
-            data = read_regular(path, max_photo_bytes(tuning.context.max_pixels))
+            data = read_regular(file, max_photo_bytes(tuning.context.max_pixels))
             if name not in present or (folder / name).read_bytes() != data:
-                write_atomic(folder / name, data, root=tuning.out, mode=path.stat().st_mode & 0o777)
+                mode = file.stat().st_mode & 0o777 if isinstance(file, Path) else 0o600  # a row has no permissions
+                write_atomic(folder / name, data, root=tuning.out, mode=mode)
         except OSError as error:
-            raise UserError(f"{path} cannot be copied to the sample: {error.strerror}") from error
+            raise UserError(f"{file} cannot be copied to the sample: {error.strerror}") from error
     return tuple(chosen)
 
 

@@ -114,7 +114,7 @@ def _sample_photos(outcome: TuningOutcome) -> Iterator[SamplePhoto]:
     """Yield the first photos of the sample that were changed."""
     tuning, level = outcome.tuning, outcome.frontier.nearest
     entries, (folder,) = open_folders(tuning.out / SAMPLE, [level_folder(tuning, level)])
-    files = {str(entry.relative): (entry.path, folder.files[str(entry.relative)]) for entry in entries}
+    files = {str(entry.relative): (entry.file, folder.files[str(entry.relative)]) for entry in entries}
     changed = ((name, before, after) for name, (before, after) in files.items() if after is not None)
     for name, before, after in islice(changed, MAX_PHOTOS):
         original, protected = (read_photo(path, read_options([folder])) for path in (before, after))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from onlymymodel.data.source import Source
 from onlymymodel.evaluate.judges import Judge
 from onlymymodel.evaluate.tune.knob import EPSILON, HIGHEST, Knob
 from onlymymodel.evaluate.tune.search import Target
@@ -20,7 +21,7 @@ class Tuning:
     """Inputs of a tuning.
 
     Attributes:
-        source: a folder of photos, or one photo.
+        source: a folder of photos, one photo, or rows of Parquet files.
         out: a folder, new or of an earlier tuning with the same models and settings.
         context: settings of the protection; the search replaces the knob's bound of its budget.
         uris_from: returns the models' URIs for `run.json` in a folder, see `RunSettings.uris_from`.
@@ -33,7 +34,7 @@ class Tuning:
         command: the user's command line, for the records.
     """
 
-    source: Path
+    source: Source
     out: Path
     context: Context
     uris_from: Callable[[Path], dict[str, Any]]
