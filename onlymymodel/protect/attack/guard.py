@@ -40,7 +40,7 @@ class Guard:
         margins = crop_margins(self.authorized, crop, self.labels[rows], objects)
 
         def gradient_of(selected: Tensor) -> Tensor:
-            (gradient,) = torch.autograd.grad(margins[selected].sum(), canvas)
+            (gradient,) = torch.autograd.grad(torch.where(selected, margins, 0).sum(), canvas)
             return inputs.to_pixels(self.authorized, gradient)
 
         return margins.detach(), gradient_of

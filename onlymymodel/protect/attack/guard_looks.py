@@ -67,7 +67,7 @@ class GuardLooks:
             margins = self._margins(pixels, rows, generators, landmarks)
             low = margins < self.kappa
             if low.any():
-                total += torch.autograd.grad(margins[low].sum(), pixels)[0]
+                total += torch.autograd.grad(torch.where(low, margins, 0).sum(), pixels)[0]
             least = torch.minimum(least, margins.detach())
         return least, total
 

@@ -51,7 +51,7 @@ class EnsembleObjective:
         if not surrogates:
             raise UserError("this recipe needs at least one stand-in")
         self.surrogates, self.losses, self.recipe = surrogates, losses, recipe
-        active = [targets.signs != 0 for targets in batch.targets]
+        active = [(targets.signs != 0).cpu() for targets in batch.targets]  # once, so that no step waits for a GPU
         self.active = None if all(bool(part.all()) for part in active) else active
 
     def gradient(self, inputs: ModelInputs, rows: Tensor, generators: Sequence[Generator]) -> tuple[Tensor, Tensor]:

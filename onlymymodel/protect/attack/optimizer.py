@@ -82,11 +82,11 @@ def optimize(
     delta = _start(batch, budget, recipe)
     fallback, velocity = torch.zeros_like(delta), torch.zeros_like(delta)
     steps, misled_steps = torch.zeros(2, len(batch), dtype=torch.long, device=device)
-    rows = torch.arange(len(batch), device=device)  # the photos that have not stopped
+    rows = torch.arange(len(batch))  # the photos that have not stopped; on the CPU, so that no step waits for a GPU
     for step in range(recipe.steps):
         check_time()
         generators = [batch.generators[row] for row in rows.tolist()]
-        step_size = recipe.step_share * budget.step_sizes[rows.cpu()]
+        step_size = recipe.step_share * budget.step_sizes[rows]
         channels = draw_channels(recipe, generators)
         landmarks = jitter_landmarks(None if batch.landmarks is None else batch.landmarks[rows], generators)
         photos = batch.originals[rows] + delta[rows]
@@ -104,9 +104,11 @@ def optimize(
                 margins, margin_gradient = guard.margin(inputs, rows)
                 least, looks_gradient = looks.margins(photos, rows, generators, landmarks)
             kept, low = torch.minimum(margins, least) >= recipe.kappa, margins < recipe.kappa
-            fallback[rows[kept]] = delta[rows[kept]]
-            if not kept.all():
-                exact = margin_gradient(low) if low.any() else torch.zeros_like(gradient)
+            fallback[rows] = torch.where(kept.view(-1, 1, 1, 1), delta[rows], fallback[rows])
+            # the one wait for a GPU of a step, besides those of the looks: it may save a backward pass
+            all_kept, some_low = torch.stack([kept.all(), low.any()]).tolist()
+            if not all_kept:
+                exact = margin_gradient(low) if some_low else torch.zeros_like(gradient)
                 gradient = steer(gradient, exact + looks_gradient, recipe.guard_weight)
         gradient = gaussian(gradient, recipe.smooth) if recipe.smooth else gradient
         velocity[rows] = recipe.momentum * velocity[rows] + normalize_gradient(gradient)
@@ -117,7 +119,7 @@ def optimize(
         if on_step is not None:
             on_step(step + 1, recipe.steps)
         if recipe.patience:
-            rows = rows[misled_steps[rows] < recipe.patience]
+            rows = rows[misled_steps[rows].cpu() < recipe.patience]
             if not len(rows):
                 break
     return Proposal(delta, fallback, steps)
@@ -129,5 +131,5 @@ def _start(batch: AttackBatch, budget: BatchBudget, recipe: Recipe) -> Tensor:
     if not recipe.random_start:
         return torch.zeros_like(originals)
     noise = torch.stack([torch.rand(originals.shape[1:], generator=generator) for generator in batch.generators])
-    rows = torch.arange(len(batch), device=originals.device)
+    rows = torch.arange(len(batch))
     return budget.project((noise.to(originals) * 2 - 1) * budget.step_sizes.to(originals), rows)
