@@ -4,9 +4,9 @@
 
 Authorized mobilenet_v2, epsilon 8, the first images and the models of `deployments.py`. Each party cleans the written
 files (a learned denoiser, JPEG several times, the mean of resized copies), or fine-tunes a judge on half of the
-protected photos with their right labels and reads the other half. `default` is compared with the same recipe whose
-attack goes through the cleaning parties (`--against`). Nobody here goes beyond these parties: a stronger purifier, or
-one who fine-tunes on many photos, reads more.
+protected photos and their originals with the right labels and reads the other half. `default` is compared with the
+same recipe whose attack goes through the cleaning parties (`--against`). Nobody here goes beyond these parties: a
+stronger purifier, or one who fine-tunes on many photos, reads more.
 """
 
 import argparse

@@ -51,12 +51,14 @@ def _cell(cell: MeasuredRun, channel: str) -> str:
 
 
 def _fine_tuned(cell: MeasuredRun) -> str:
-    return f"-, {_mean(adapted_rows_of(cell.results), cell.run.name, AS_WRITTEN)}"
+    rows = adapted_rows_of(cell.results)
+    if not rows:
+        return "not measured"
+    clean = mean_unprotected([row.score(CLEAN) for row in rows])
+    return f"-, {_mean(rows, cell.run.name, AS_WRITTEN)} (originals left out: {percent(clean.share)})"
 
 
 def _mean(rows: Sequence[Row], version: str, channel: str) -> str:
-    if not rows:
-        return "not measured"
     mean = mean_unprotected([row.score(version, channel) for row in rows])
     return f"{percent(mean.share)} [{percent(mean.low)}, {percent(mean.high)}]"
 

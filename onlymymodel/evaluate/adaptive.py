@@ -20,7 +20,7 @@ from onlymymodel.errors import UserError
 from onlymymodel.evaluate.channels import CHANNELS, AnyChannel
 from onlymymodel.evaluate.harness import Pair
 from onlymymodel.evaluate.judges import Judge
-from onlymymodel.evaluate.results import CLEAN, Results, Row
+from onlymymodel.evaluate.results import CLEAN, Answer, Results, Row
 from onlymymodel.progress import track
 from onlymymodel.surrogates.black_box import BlackBox, ClassifierBlackBox, to_pixels
 from onlymymodel.surrogates.classifier import Classifier
@@ -36,14 +36,17 @@ class Adaptation(TypedDict):
 
     folds: int
     epochs: int
-    learning_rate: float
     batch: int
     seed: int
 
 
 # settings of an evaluation; recorded in its results
-ADAPTATION: Final[Adaptation] = {"folds": 2, "epochs": 10, "learning_rate": 3e-4, "batch": 8, "seed": 0}
-EXCLUSION = "adapted: trained further on these protected photos with their right labels, and judged on those left out"
+ADAPTATION: Final[Adaptation] = {"folds": 2, "epochs": 5, "batch": 8, "seed": 0}
+LEARNING_RATES = (3e-5, 3e-4)  # of which the adversary keeps the one that reads most; the first of several
+EXCLUSION = (
+    "adapted: trained further on these protected photos and their originals with the right labels, and judged on those "
+    "left out"
+)
 
 
 @dataclass(frozen=True)
@@ -132,8 +135,10 @@ def adapted_rows(
 ) -> list[Row]:
     """Return one more row for every held-out model that has gradients and the authorized model's classes.
 
-    The model is fine-tuned on the protected photos of each run as they were written; its answers to the clean photos
-    are those before fine-tuning.
+    The model is fine-tuned on the protected photos of each run as they were written, and on their originals, at the
+    learning rate of `LEARNING_RATES` at which most of the protected photos left out are read. Its answers to the clean
+    photos are those after fine-tuning for the first run, to originals that were left out: where they are wrong,
+    training has broken the model, and its answers to the protected photos show nothing.
 
     Args:
         results, judges: an evaluation and its judges.
@@ -155,16 +160,32 @@ def adapted_rows(
     ways: dict[str, AnyChannel] = {**CHANNELS, **DEPLOYMENTS}
     rows = []
     for row, model in track(students, "adapting", unit="model", progress=progress):
-        answers = {CLEAN: row.answers[CLEAN]}
+        answers: dict[str, dict[str, tuple[Answer, ...]]] = {}
+        labels = [truth for truth in row.truths if truth is not None]  # all, since nothing is unmapped
+        originals = [pair.original for pair in pairs]
         for run in results.runs:
             photos = [pair.protected[run.name] for pair in pairs]
-            labels = [truth for truth in row.truths if truth is not None]  # all, since nothing is unmapped
-            adapted = adapt(model, photos, labels, **ADAPTATION)
-            answers[run.name] = {
-                name: tuple(adapted.answers([ways[name].apply(photo) for photo in photos])) for name in results.channels
-            }
+            adapted = _strongest(model, photos, labels, originals)
+            versions = {run.name: photos} if answers else {CLEAN: originals, run.name: photos}
+            for version, images in versions.items():
+                answers[version] = {
+                    name: tuple(adapted.answers([ways[name].apply(image) for image in images]))
+                    for name in results.channels
+                }
         rows.append(replace(row, model=f"{row.model} (adapted)", answers=answers, exclusion=EXCLUSION))
     return rows
+
+
+def _strongest(model: Classifier, photos: Images, labels: Sequence[int], originals: Images) -> AdaptedModel:
+    """Return the copies whose learning rate reads most of the protected photos that each left out."""
+
+    def read(adapted: AdaptedModel) -> int:
+        return sum(answer == label for answer, label in zip(adapted.answers(photos), labels, strict=True))
+
+    tried = (
+        adapt(model, photos, labels, **ADAPTATION, learning_rate=rate, also_clean=originals) for rate in LEARNING_RATES
+    )
+    return max(tried, key=read)
 
 
 def _trainable(model: BlackBox) -> Classifier | None:

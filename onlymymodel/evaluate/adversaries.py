@@ -2,7 +2,7 @@
 
 from onlymymodel.evaluate.adaptive import EXCLUSION
 from onlymymodel.evaluate.channels import CHANNELS
-from onlymymodel.evaluate.results import AS_WRITTEN, Results, Row
+from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Results, Row
 from onlymymodel.evaluate.score import ShareEstimate, mean_unprotected
 from onlymymodel.evaluate.text import percent
 
@@ -31,7 +31,8 @@ def _strongest_channel(results: Results, run: str) -> list[str]:
         return []
     shares = {name: mean_unprotected([row.score(run, name) for row in rows]) for name in names}
     most = max(shares, key=lambda name: (shares[name].share, name))
-    return [f"of {len(names)} channels judges read most after {most}: {_in_words(shares[most])}"]
+    through = "one channel" if len(names) == 1 else f"{len(names)} channels"
+    return [f"through {through} judges read at most {_in_words(shares[most])}, after {most}"]
 
 
 def _fine_tuned(results: Results, run: str) -> list[str]:
@@ -42,8 +43,10 @@ def _fine_tuned(results: Results, run: str) -> list[str]:
     weights = {row.sha256 for row in adapted}
     before = [row for row in results.independent() if row.sha256 in weights]
     after, plain = (mean_unprotected([row.score(run) for row in rows]) for rows in (adapted, before))
+    clean = mean_unprotected([row.score(CLEAN) for row in adapted])
     return [
-        f"judges that are fine-tuned on other protected photos read {_in_words(after)}, {percent(plain.share)} before"
+        f"judges that are fine-tuned on other protected photos and their originals read {_in_words(after)}, "
+        f"{percent(plain.share)} before; of the originals left out they read {percent(clean.share)}"
     ]
 
 

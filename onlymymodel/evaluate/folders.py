@@ -13,7 +13,7 @@ from onlymymodel.data.folder import Entry
 from onlymymodel.data.manifest import json_bytes
 from onlymymodel.data.source import Source
 from onlymymodel.errors import UserError
-from onlymymodel.evaluate.adaptive import ADAPTATION, adapted_rows
+from onlymymodel.evaluate.adaptive import ADAPTATION, LEARNING_RATES, adapted_rows
 from onlymymodel.evaluate.channels import CHANNELS, AnyChannel
 from onlymymodel.evaluate.harness import evaluate_models
 from onlymymodel.evaluate.judges import Judge, Pixels
@@ -112,7 +112,7 @@ def evaluate_folders(
             "command": command,
             "environment": environment(device),
             "settings": {folder.name: {} if folder.run is None else folder.run.settings for folder in folders},
-            "adaptation": ADAPTATION if evaluation.adapt else None,
+            "adaptation": {**ADAPTATION, "learning_rates": LEARNING_RATES} if evaluation.adapt else None,
             **({"assumed": assumed} if assumed else {}),
         },
     )
