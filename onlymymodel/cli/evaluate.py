@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 def add_flags(parser: Parser) -> None:
     """Add the flags."""
-    channels = "\n".join(f"  {channel.name:9} {channel.meaning}" for channel in CHANNELS.values())
+    channels = "\n".join(f"  {channel.name:11} {channel.meaning}" for channel in CHANNELS.values())
     deployments = "\n".join(f"  {deployment.name:15} {deployment.meaning}" for deployment in DEPLOYMENTS.values())
     parser.description = (
         "Query the authorized model, the stand-ins and the judges about originals and protected files, and\n"
