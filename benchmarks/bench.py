@@ -78,7 +78,7 @@ BENCHMARKS = {
         ),
         folder="frontier/nips2017",
     ),
-    "adaptive": Benchmark("parties that clean the files or learn from them", ("--limit 24",)),
+    "adaptive": Benchmark("parties that clean the files or learn from them", ("--limit 16",), folder="adaptive"),
     "peers": Benchmark("published methods in our loop", ("--limit 8",)),
     "recipes": Benchmark("settings of the recipe default, on validation images", ("--limit 8",)),
     "overhead": Benchmark("the cost of a step", ("", "--folding", "--recipes")),

@@ -21,6 +21,7 @@ SOURCES: dict[str, tuple[tuple[str, ...], str]] = {
     "deployments": (("deployments/**/*.json",), "deployments"),
     "paired": (("deployments/nips2017/*.json",), "deployments"),
     "leaderboard": (("deployments/**/*.json",), "deployments"),
+    "adaptive": (("adaptive/*.json",), "adaptive"),
     "transfer": (("transfer/nips2017/*.json",), "transfer"),
     "few": (("transfer/nips2017/*.json",), "transfer"),
     "transfer-details": (("transfer/nips2017/*.json",), "transfer"),
