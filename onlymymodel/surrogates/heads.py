@@ -1,7 +1,7 @@
-"""Heads on an embedder: what its embedding of a photo is compared with.
+"""Heads: what an embedding of a photo is compared with, and which outputs of a network count.
 
-`gallery` compares it with photos of people, `WordsHead` with texts, and `SelfHead` with the photo's own original. All
-give scaled cosines.
+`gallery` compares an embedding with photos of people, `WordsHead` with texts, and `SelfHead` with the photo's own
+original; all give scaled cosines. `ChosenOutputs` is for models of attributes.
 """
 
 import hashlib

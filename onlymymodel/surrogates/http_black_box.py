@@ -74,6 +74,8 @@ class HttpBlackBox:
         self.budget = int(numeric_option(uri, "budget", 0, int, 0, 2**53)) if "budget" in uri.options else None
         self.sent = 0
         self.on_query: Callable[[], None] = lambda: None
+        if "keep" in uri.options:
+            raise UserError(f"model {uri.public!r}: a server gives all of its attributes: leave keep= out")
         uri = replace(uri, text=uri.public)  # the server's own options may be secret: errors do not show them
         metadata = self.endpoint.metadata()
         self.input = _select_tensor(uri, metadata, "input")

@@ -21,7 +21,7 @@ CHAT_OPTIONS = ("model", "ask", "synonyms", "max_tokens", "temperature", "timeou
 REKOGNITION_OPTIONS = ("synonyms", "threshold", "region", "timeout", "retries", "budget")
 
 CLASSIFIER = (*CARD_OPTIONS, *GALLERY_OPTIONS, *KEEP_OPTIONS, *PREPROCESS_OPTIONS)
-SERVER = (*CARD_OPTIONS, *PREPROCESS_OPTIONS, *SERVER_OPTIONS)
+SERVER = (*CARD_OPTIONS, *KEEP_OPTIONS, *PREPROCESS_OPTIONS, *SERVER_OPTIONS)
 
 
 @dataclass(frozen=True)

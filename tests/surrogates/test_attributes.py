@@ -28,6 +28,7 @@ from onlymymodel.surrogates.cached_black_box import CachedBlackBox
 from onlymymodel.surrogates.checks import check_model
 from onlymymodel.surrogates.load import load_black_box, load_model
 from onlymymodel.surrogates.recorded_answers import image_key
+from onlymymodel.surrogates.wrap import wrap_network
 
 CARD = attribute_model(0).card
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [-3.0, -0.25, -1.0], [1.0, 1.0, -4.0]])
@@ -124,6 +125,8 @@ def test_a_server_gives_the_logits(tmp_path: Path) -> None:
         judge = load_black_box(f"{server.url}?task=attributes&labels={tmp_path / 'names.txt'}&size=16&fit=squash")
         for image in images():
             np.testing.assert_allclose(query(judge, image), query(ClassifierBlackBox(model), image), atol=1e-4)
+        with pytest.raises(UserError, match="a server gives all of its attributes: leave keep= out"):
+            load_black_box(f"{server.url}?task=attributes&keep=Male")
 
 
 def test_recorded_answers_are_lists_of_names_or_codes(tmp_path: Path) -> None:
@@ -164,3 +167,11 @@ def test_answers_are_cached_and_exported(tmp_path: Path) -> None:
     options = f"task=attributes&labels={tmp_path / 'names.txt'}"
     recorded = load_black_box(f"recorded:{tmp_path / 'answers.jsonl'}?{options}")
     assert [answer_of(CARD, query(recorded, image)) for image in images()] == expected
+
+
+def test_a_network_of_a_program_may_have_attributes() -> None:
+    net = attribute_model(3).net
+    model = wrap_network(net, mean=(0, 0, 0), std=(1, 1, 1), size=16, fit="squash", labels=NAMES, task="attributes")
+    assert (model.card.kind, model.card.labels) == ("attributes", NAMES)
+    pixels = photos(2)
+    torch.testing.assert_close(model(pixels), attribute_model(3)(pixels))

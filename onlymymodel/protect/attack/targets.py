@@ -63,6 +63,8 @@ def target_class(name: str, card: ModelCard) -> int:
     Raises:
         UserError: no class, or more than one.
     """
+    if card.kind == "attributes":
+        raise UserError(f"toward {name!r}: {card.uri} answers several questions, and has no classes to move toward")
     matches = {index for index, label in enumerate(card.labels) if label.strip() == name.strip()}
     if name.strip().isdecimal() and int(name) < card.classes:
         matches.add(int(name))

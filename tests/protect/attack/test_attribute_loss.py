@@ -15,7 +15,7 @@ from onlymymodel.protect.attack.external_run import run_attack
 from onlymymodel.protect.attack.objective import make_objective
 from onlymymodel.protect.attack.optimizer import optimize
 from onlymymodel.protect.attack.recipe import RECIPES, Recipe
-from onlymymodel.protect.attack.targets import attack_classes
+from onlymymodel.protect.attack.targets import attack_classes, target_class_of_each
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.surrogates.answers import answer_loss, answers, kept_margins
 
@@ -96,6 +96,11 @@ def test_features_of_a_model_of_attributes_may_be_moved() -> None:
         recipe=replace(RECIPES["fmd"], steps=4, kappa=0.0), generators=generators(2),
     )  # fmt: skip
     assert torch.equal(answers(authorized.card, authorized(result.pixels)), labels)
+
+
+def test_there_is_no_class_to_move_toward() -> None:
+    with pytest.raises(UserError, match="toward 'Smiling': attributes-1 answers several questions"):
+        target_class_of_each(attribute_model(1), [linear(0)], Recipe(toward="Smiling"))
 
 
 def test_an_attack_from_outside_needs_classes() -> None:
