@@ -39,6 +39,7 @@ HERE = Path(os.path.relpath(WORK / "faces"))  # relative, so that no command nam
 GALLERY = HERE / "people"
 ENROLLED = 5  # photos of each person
 CHOSEN_ON_PEOPLE, CHOSEN_ON_EVERY = 10, 10  # the first 10 people; every 10th photo of the expressions
+JUDGING_ALONE = "human_faceres"
 DEPLOYED = ("jpeg-75", "half-and-back", "facebook-2021")
 
 Task = Literal["identity", "emotion"]
@@ -65,19 +66,30 @@ class FaceTeam(Team):
 
 
 TEAMS = {
-    "identity": FaceTeam("edgeface_xs", ("mobilefacenet_casia", "mobileface_v3"), ("mobilefacenet_ms1m",), (16, 8, 4)),
+    "identity": FaceTeam(
+        "edgeface_xs",
+        ("mobilefacenet_casia", "mobileface_v3"),
+        ("mobilefacenet_ms1m", JUDGING_ALONE),
+        (16, 8, 4),
+    ),
     # mobilefacenet_casia has the family of mobilefacenet_ms1m, whose row is marked above: here neither takes part
     "identity-by-rule": FaceTeam(
-        "edgeface_xs", ("mobileface_v3",), ("mobilefacenet_ms1m", "mobilefacenet_casia"), (16, 8)
+        "edgeface_xs", ("mobileface_v3",), ("mobilefacenet_ms1m", "mobilefacenet_casia", JUDGING_ALONE), (16, 8)
     ),
     # edgeface_xxs has the parent of edgeface_xs: an authorized party may well have a related model as a surrogate
     "identity-with-relative": FaceTeam(
-        "edgeface_xs", ("mobileface_v3", "edgeface_xxs"), ("mobilefacenet_ms1m", "mobilefacenet_casia"), (16, 8)
+        "edgeface_xs",
+        ("mobileface_v3", "edgeface_xxs"),
+        ("mobilefacenet_ms1m", "mobilefacenet_casia", JUDGING_ALONE),
+        (16, 8),
     ),
     "emotion-a": FaceTeam("fischer_raf", ("mini_xception",), ("shufflenet_affectnet",), (16,), "emotion", 48),
     "emotion-b": FaceTeam("fischer_raf", ("shufflenet_affectnet",), ("mini_xception",), (16,), "emotion", 48),
     "emotion-not-identity": FaceTeam(
-        "fischer_raf", ("mobileface_v3", "edgeface_xs"), ("mobilefacenet_ms1m", "mobilefacenet_casia"), (16, 8)
+        "fischer_raf",
+        ("mobileface_v3", "edgeface_xs"),
+        ("mobilefacenet_ms1m", "mobilefacenet_casia", JUDGING_ALONE),
+        (16, 8),
     ),
     "identity-not-emotion": FaceTeam(
         "edgeface_xs", ("fischer_raf", "fischer_ferplus"), ("mini_xception", "shufflenet_affectnet"), (16, 8)
