@@ -54,12 +54,21 @@ class DeploymentCell(MeasuredRun):
         return min(proportion.share or 0.0 for proportion in self.kept(measured).values())
 
     @property
+    def recipe_settings(self) -> Recipe:
+        """The recorded settings of the recipe."""
+        return Recipe.from_json(self.results.header["settings"][self.run.name]["recipe"])
+
+    @property
+    def promised(self) -> tuple[str, ...]:
+        """The deployments through which photos were kept; those of today's `default` for recipes that keep none."""
+        return self.recipe_settings.keep_through or KEPT_BY_DEFAULT
+
+    @property
     def passes(self) -> int:
         """Forward passes of a network for each photo, those of the guard included; most have a backward pass."""
-        settings = self.results.header["settings"][self.run.name]
-        recipe = Recipe.from_json(settings["recipe"])
+        recipe = self.recipe_settings
         guard = recipe.steps * (1 + recipe.guard_looks) if recipe.guard else 0
-        return passes(recipe, len(settings["surrogates"])) + guard
+        return passes(recipe, len(self.results.header["settings"][self.run.name]["surrogates"])) + guard
 
     @property
     def cpu_seconds(self) -> str:
@@ -84,7 +93,8 @@ def deployments() -> str:
     cells = [cell for cell in all_cells() if cell.budget in BUDGETS]
     cells.sort(key=lambda cell: (BUDGETS.index(cell.budget), METHODS.index(cell.method), cell.team))
     head = [
-        "budget", "recipe", "authorized", "protected", "kept, promised: mean, least", "kept, others: mean, least",
+        "budget", "recipe", "authorized", "protected", "promised", "kept, promised: mean, least",
+        "kept, others: mean, least",
         "judges: clean", "as written", *HELDOUT[1:], "SSIM",
     ]  # fmt: skip
     return table(head, map(_row, cells))
@@ -166,10 +176,10 @@ def draw_headline(target: Path = FIGURE) -> None:
 
 def _row(cell: DeploymentCell) -> list[str]:
     measured = [name for name in cell.deployed.channels if name in DEPLOYMENTS and name != "as-written"]
-    promised = [name for name in measured if name in KEPT_BY_DEFAULT]
+    promised = [name for name in measured if name in cell.promised]
     return [
         cell.budget.replace("ssim-", "SSIM "), f"`{cell.method}`", cell.team, cell.protected,
-        _mean_and_least(cell, promised),
+        str(len(promised)), _mean_and_least(cell, promised),
         _mean_and_least(cell, [name for name in measured if name not in promised]), cell.heldout(CLEAN),
         *(cell.heldout(None, channel) for channel in HELDOUT), f"{cell.ssim:.3f}",
     ]  # fmt: skip
