@@ -149,7 +149,8 @@ def write(
 
 def _check_precision(out: Path, there: Mapping[str, Any], here: Mapping[str, Any], reason: str) -> None:
     """Say so where two settings differ only by what `--precision auto` has become, for a reason. Raises UserError."""
-    precision = there["recipe"]["precision"]
+    recorded = there.get("recipe")
+    precision = recorded.get("precision") if isinstance(recorded, Mapping) else None
     with_precision = {**here, "recipe": {**here["recipe"], "precision": precision}}
     if reason and _digest(there, COMPARED) == _digest(with_precision, COMPARED):
         raise UserError(

@@ -68,7 +68,7 @@ def describe_outcome(outcome: TuningOutcome) -> Iterator[str]:
     if point.kept[RECOMPRESSED].share < target.kept:
         yield (
             f"After JPEG 75 the authorized model keeps {_in_words(point.kept[RECOMPRESSED])}: the target applies to "
-            "the files as written. Where photos are compressed again, use --recipe robust."
+            "the files as written. Where photos are compressed again, add --through jpeg-75."
         )
     if target.heldout_met(clean):
         yield (
