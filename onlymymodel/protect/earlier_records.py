@@ -9,6 +9,7 @@ class EarlierRecords:
 
     Attributes:
         superseded: whether there are lines that later ones of the same photos replace.
+        outputs: names of the files of all lines, by their hashes.
 
     Args:
         store: the results of a run.
@@ -21,9 +22,12 @@ class EarlierRecords:
         self.store = store
         self._manifest = PhotoManifest(store.records)
         self._offsets: dict[str, int] = {}
+        self.outputs: dict[str, str] = {}
         lines = 0
         for lines, (offset, record) in enumerate(self._manifest.read(), start=1):  # noqa: B007
             self._offsets[record.source] = offset
+            if record.output_sha256 is not None and record.output is not None:
+                self.outputs.setdefault(record.output_sha256, record.output)
         self.superseded = lines > len(self._offsets)
 
     def get(self, source: str) -> PhotoRecord | None:

@@ -89,7 +89,7 @@ class FolderRun:
     def protect(self, entries: Sequence[Entry], progress: bool) -> Summary:
         """Protect the photos among the entries, and record the other files that look like photos as skipped."""
         outcomes: list[Outcome] = []
-        self.own = own_outputs(self.job.source, entries, self.job.out)
+        self.own = own_outputs(self.job.source, entries, self.earlier.outputs)
         photos = [entry for entry in entries if entry.status == "photo"]
         with counted("protecting", len(photos), progress=progress) as task:
             for entry in entries:

@@ -1,8 +1,7 @@
 """Recognize photos that an earlier run has written, by the hashes of the manifests around them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 
 import msgspec
 
@@ -24,7 +23,7 @@ class _Written(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(_Written)
 
 
-def own_outputs(source: Source, entries: Iterable[Entry], out: Path) -> dict[str, str]:
+def own_outputs(source: Source, entries: Iterable[Entry], outputs: Mapping[str, str]) -> dict[str, str]:
     """Return where each protected file is recorded, in words, by its SHA-256.
 
     The manifests are those of the output folder, of the source and the folders above it, and of folders below it.
@@ -32,17 +31,21 @@ def own_outputs(source: Source, entries: Iterable[Entry], out: Path) -> dict[str
     Args:
         source: the folder that is to be protected, or one photo.
         entries: all files below it.
-        out: the output folder.
+        outputs: names of the files that the manifest of the output folder records, by their hashes.
     """
-    found: dict[str, str] = {}
-    for place, path in _manifests(source, entries, out):
+    found = {digest: _words(output, "in the output folder") for digest, output in outputs.items()}
+    for place, path in _manifests(source, entries):
         # a stranger's file of that name records nothing of ours
         with suppress(UserError, OSError):
             for _, line in lines_of(path):
                 written = _written(line)
                 if written is not None and written.output_sha256 is not None and written.output is not None:
-                    found.setdefault(written.output_sha256, f"{written.output!r} of the {MANIFEST} {place}")
+                    found.setdefault(written.output_sha256, _words(written.output, place))
     return found
+
+
+def _words(output: str, place: str) -> str:
+    return f"{output!r} of the {MANIFEST} {place}"
 
 
 def _written(line: bytes) -> _Written | None:
@@ -56,9 +59,8 @@ def _written(line: bytes) -> _Written | None:
         return _Written(digest, output) if isinstance(digest, str) and isinstance(output, str) else None
 
 
-def _manifests(source: Source, entries: Iterable[Entry], out: Path) -> Iterator[tuple[str, Readable]]:
+def _manifests(source: Source, entries: Iterable[Entry]) -> Iterator[tuple[str, Readable]]:
     """Yield the paths at which manifests may be, each with its place in words that name no folder above the source."""
-    yield "in the output folder", out / MANIFEST
     for entry in entries:
         if entry.relative.name == MANIFEST:
             yield f"in the source's {str(entry.relative.parent)!r}", entry.file

@@ -65,7 +65,7 @@ def plan_folder(job: Job) -> Plan:
         UserError: see `scan`, or the manifest of the output folder cannot be read.
     """
     entries, run = job.entries(), _run(job)
-    run.own = own_outputs(job.source, entries, job.out)
+    run.own = own_outputs(job.source, entries, run.earlier.outputs)
     to_do, finished, own = list[Entry](), 0, 0
     for entry in entries:
         if entry.status == "photo":
