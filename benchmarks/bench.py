@@ -81,7 +81,7 @@ BENCHMARKS = {
     "adaptive": Benchmark("parties that clean the files or learn from them", ("--limit 16",), folder="adaptive"),
     "peers": Benchmark("published methods in our loop", ("--limit 8",)),
     "recipes": Benchmark("settings of the recipe default, on validation images", ("--limit 8",)),
-    "overhead": Benchmark("the cost of a step", ("", "--folding", "--recipes")),
+    "overhead": Benchmark("the cost of a step", ("", "--folding", "--compile", "--recipes")),
     "memory": Benchmark("the memory that photos of 1 to 100 megapixels take", ("",), needs=()),
     "faces": Benchmark("people and expressions on whole photos", ("",), needs=("faces",)),
     "parties": Benchmark("parties of several kinds on whole photos", ("--limit 40",), needs=("faces",)),

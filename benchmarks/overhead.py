@@ -2,6 +2,7 @@
 
     python benchmarks/overhead.py
     python benchmarks/overhead.py --folding
+    python benchmarks/overhead.py --compile
     python benchmarks/overhead.py --recipes
 
 Times whole steps of the `default` recipe against the bare forward and backward passes of the same models on the same
@@ -13,13 +14,19 @@ margin holds is cheaper than this.
 
 `--folding` times whole steps of `default` instead, its kappa included, with and without folded batch norms in turn: the
 sum over the steps of the least CPU seconds that the step took in any turn, since other programs share the machine.
+
+`--compile` does the same with and without networks that torch.compile has compiled, and measures the CPU seconds that
+compiling takes, those of the C++ compiler included: what the first run takes more than the second.
 """
 
 import argparse
 import json
+import os
 import statistics
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -42,6 +49,9 @@ from onlymymodel.protect.context import Context
 from onlymymodel.protect.photo import photo_generator, protect_bytes
 from onlymymodel.runtime import environment
 from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.early_checks import check_compiler
+
+Attack = Callable[[], AttackBatch]
 
 AUTHORIZED = "resnet50"
 SURROGATES = ("resnet18", "vit_tiny", "squeezenet1_1", "mobilenet_v2")
@@ -55,11 +65,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--folding", action="store_true")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--recipes", action="store_true")
     parser.add_argument("--turns", type=int, default=10)
     arguments = parser.parse_args()
     if arguments.folding:
         measure_folding(arguments.steps, arguments.batch, arguments.turns)
+        return
+    if arguments.compile:
+        measure_compiling(arguments.steps, arguments.batch, arguments.turns)
         return
     if arguments.recipes:
         measure_recipes(arguments.batch)
@@ -105,25 +119,73 @@ def make_attack(photos: Tensor, labels: Tensor, data: list[bytes], surrogates: i
 
 def measure_folding(count: int, batch: int, turns: int) -> None:
     """Write results/folding.json: CPU seconds of whole steps with and without folded batch norms."""
+
+    def cell(models: list[Classifier], attack: Attack, recipe: Recipe) -> dict[str, Any]:
+        plain, folded = (partial(timed, models, attack, recipe) for timed in (unfolded_steps, time_steps))
+        return compare("folded", plain, folded, turns)
+
+    write_cells("folding", f"--folding --steps {count} --batch {batch} --turns {turns}", FOLDING, count, batch, cell)
+
+
+def measure_compiling(count: int, batch: int, turns: int) -> None:
+    """Write results/compile.json: CPU seconds of whole steps with and without compiled networks, and of compiling."""
+    check_compiler()
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # the compiler is then a child of this process, whose time counts
+
+    def cell(models: list[Classifier], attack: Attack, recipe: Recipe) -> dict[str, Any]:
+        torch.compiler.reset()
+        plain = partial(time_steps, models, attack, recipe)
+        with_compiling = partial(time_steps, models, attack, replace(recipe, compile=True))
+        first, second = cpu_seconds_of(with_compiling), cpu_seconds_of(with_compiling)
+        found = compare("compiled", plain, with_compiling, turns)
+        saved = (found["seconds_plain"] - found["seconds_compiled"]) / count
+        return {
+            **found,
+            "compile_seconds": round(first - second, 1),
+            "pays_after_steps": round((first - second) / saved) if saved > 0 else None,
+        }
+
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
+        # one team: a second one would find the first one's networks compiled
+        flags = f"--compile --steps {count} --batch {batch} --turns {turns}"
+        write_cells("compile", flags, FOLDING[:1], count, batch, cell)
+
+
+def write_cells(
+    name: str,
+    flags: str,
+    teams: Sequence[Sequence[str]],
+    count: int,
+    batch: int,
+    cell: Callable[[list[Classifier], Attack, Recipe], dict[str, Any]],
+) -> None:
+    """Write a file of results with a cell for each team of models and each precision.
+
+    Args:
+        name: of the file.
+        flags: with which it is made.
+        teams: names of models, the authorized one first.
+        count: number of steps.
+        batch: number of photos.
+        cell: measures `default` on models and photos.
+    """
     configure()
     photos, data = read_photos(batch)
     cells = []
-    for names in FOLDING:
-        models = [load_model(uri(name)) for name in names]
+    for names in teams:
+        models = [load_model(uri(model)) for model in names]
         with torch.no_grad():
             labels = models[0](photos).argmax(1)
         attack = partial(make_attack, photos, labels, data, len(models) - 1)
         for precision in ("float32", "bfloat16"):
             recipe = make_recipe("default", steps=count + 1, precision=precision)
-            cells.append({"precision": precision, **compare_folding(models, attack, recipe, turns)})
+            uris = {"authorized": models[0].card.uri, "surrogates": [model.card.uri for model in models[1:]]}
+            cells.append({"precision": precision, **uris, **cell(models, attack, recipe)})
             print(cells[-1], flush=True)
-    content = {
-        "schema": 1,
-        "made_by": f"benchmarks/overhead.py --folding --steps {count} --batch {batch} --turns {turns}",
-        "cells": cells,
-        "environment": environment(),
-    }
-    write_atomic(RESULTS / "folding.json", (json.dumps(content, indent=1) + "\n").encode())
+    made_by = f"benchmarks/overhead.py {flags}"
+    content = {"schema": 1, "made_by": made_by, "cells": cells, "environment": environment()}
+    write_atomic(RESULTS / f"{name}.json", (json.dumps(content, indent=1) + "\n").encode())
 
 
 def measure_recipes(count: int) -> None:
@@ -159,34 +221,41 @@ def measure_recipes(count: int) -> None:
     write_atomic(RESULTS / "recipe_cost.json", (json.dumps(content_of_file, indent=1) + "\n").encode())
 
 
-def compare_folding(
-    models: list[Classifier], attack: Callable[[], AttackBatch], recipe: Recipe, turns: int
+def compare(
+    name: str, plain: Callable[[], list[float]], other: Callable[[], list[float]], turns: int
 ) -> dict[str, Any]:
-    """Time whole runs in turn with and without folding, and add up the least time of each step."""
-    plain, with_folding = [], []
-    for _ in range(turns):
-        with patch("onlymymodel.protect.attack.optimizer.folded", lambda model: model):
-            plain.append(time_steps(models, attack(), recipe))
-        with_folding.append(time_steps(models, attack(), recipe))
-    before, after = (sum(map(min, zip(*each, strict=True))) for each in (plain, with_folding))
+    """Time whole runs in turn, and add up the least time of each step."""
+    before, after = zip(*((plain(), other()) for _ in range(turns)), strict=True)
+    of_plain, of_other = (sum(map(min, zip(*each, strict=True))) for each in (before, after))
     return {
-        "authorized": models[0].card.uri,
-        "surrogates": [model.card.uri for model in models[1:]],
-        "seconds_plain": round(before, 3),
-        "seconds_folded": round(after, 3),
-        "saved": round(1 - after / before, 4),
-        "saved_in_turn": [round(1 - sum(b) / sum(a), 3) for a, b in zip(plain, with_folding, strict=True)],
+        "seconds_plain": round(of_plain, 3),
+        f"seconds_{name}": round(of_other, 3),
+        "saved": round(1 - of_other / of_plain, 4),
+        "saved_in_turn": [round(1 - sum(b) / sum(a), 3) for a, b in zip(before, after, strict=True)],
     }
 
 
-def time_steps(models: list[Classifier], batch: AttackBatch, recipe: Recipe) -> list[float]:
+def unfolded_steps(models: list[Classifier], attack: Attack, recipe: Recipe) -> list[float]:
+    """Return what `time_steps` does, of networks with their batch norms."""
+    with patch("onlymymodel.protect.attack.optimizer.folded", lambda model: model):
+        return time_steps(models, attack, recipe)
+
+
+def cpu_seconds_of(act: Callable[[], object]) -> float:
+    """Return the CPU seconds of a call, those of processes that it started and awaited included."""
+    before = os.times()
+    act()
+    return sum(os.times()[:4]) - sum(before[:4])
+
+
+def time_steps(models: list[Classifier], attack: Attack, recipe: Recipe) -> list[float]:
     """Return the CPU seconds of each step but the first, which warms up."""
     times = [time.process_time()]
 
     def on_step(_step: int, _steps: int) -> None:
         times.append(time.process_time())
 
-    optimize(batch, authorized=models[0], surrogates=models[1:], recipe=recipe, on_step=on_step)
+    optimize(attack(), authorized=models[0], surrogates=models[1:], recipe=recipe, on_step=on_step)
     return [after - before for before, after in pairwise(times)][1:]
 
 

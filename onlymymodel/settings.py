@@ -20,6 +20,8 @@ from onlymymodel.protect.budget.kinds import BOUNDS, LINF
 from onlymymodel.protect.budget.strengths import AUTO, SET_BY_STRENGTH, STRENGTHS
 from onlymymodel.protect.budget.strengths import DEFAULT as DEFAULT_STRENGTH
 from onlymymodel.protect.choices import Faces, Format, NoFace, RegionKind
+from onlymymodel.protect.portable import is_portable
+from onlymymodel.surrogates.early_checks import check_compiler
 from onlymymodel.surrogates.uri import QUERY_SAFE, parse_uri, redacted
 
 if TYPE_CHECKING:
@@ -146,12 +148,12 @@ class RunSettings:
         return context, heldout
 
     def check_models(self) -> None:
-        """Check, before any model is loaded, that those that the settings need are named.
+        """Check, before any model is loaded, that the settings have what they need.
 
         Raises:
-            UserError: no surrogate although the recipe needs one, or missing masks.
+            UserError: missing masks, or see `check_recipe`.
         """
-        check_surrogates(self.recipe, self.surrogates)
+        check_recipe(self.recipe, self.surrogates)
         _ = self.masks  # raises if they are missing
 
     def context(
@@ -288,12 +290,16 @@ def masks_of(region: str) -> Path | None:
     return path
 
 
-def check_surrogates(recipe: Recipe, surrogates: Sequence[str]) -> None:
-    """Refuse a recipe that changes the answers of surrogates where there are none.
+def check_recipe(recipe: Recipe, surrogates: Sequence[str]) -> None:
+    """Check that a recipe has what it needs, before any model is loaded.
 
     Raises:
-        UserError: the recipe needs a surrogate.
+        UserError: it needs a surrogate; or it compiles networks, without a compiler or for one machine with --portable.
     """
+    if recipe.compile:
+        check_compiler()
+        if is_portable():
+            raise UserError("--compile makes code for the processor at hand: leave out --compile or --portable")
     if recipe.objective != "feature" and not surrogates:
         raise UserError("name at least one stand-in for unknown models: --surrogate URI")
 

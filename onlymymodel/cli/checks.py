@@ -15,7 +15,7 @@ from onlymymodel.errors import UserError
 from onlymymodel.protect.budget.kinds import as_recorded
 from onlymymodel.protect.output_folder import RUN_RECORD, check_ours, check_same_settings
 from onlymymodel.protect.places import Places
-from onlymymodel.settings import PHOTO_DEFAULTS, check_surrogates, masks_of
+from onlymymodel.settings import PHOTO_DEFAULTS, check_recipe, masks_of
 from onlymymodel.settings_partial import PartialSettings
 from onlymymodel.surrogates.early_checks import check_uris
 
@@ -54,7 +54,7 @@ def check_photos(arguments: argparse.Namespace, source: Source, known: Stamps | 
     settings = settings_given(arguments)
     valid = settings.check()
     authorized, surrogates, heldout = valid.models
-    check_surrogates(valid.recipe, surrogates)
+    check_recipe(valid.recipe, surrogates)
     check_uris(authorized, surrogates, heldout, allow_python=arguments.allow_python)
     photos: dict[str, Any] = PHOTO_DEFAULTS | valid.photos
     masks_of(photos["region"])

@@ -1,5 +1,8 @@
 """Checks of model URIs that load no model and import no torch, so that mistakes are reported at once."""
 
+import os
+import shutil
+import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,6 +54,17 @@ def check_uris(
             raise UserError(f"judge {redacted(text)} took part in the protection: name one that did not")
         if text in heldout[:index]:
             raise UserError(f"judge {redacted(text)} is named twice: name it once")
+
+
+def check_compiler() -> None:
+    """Refuse `--compile` where torch.compile would find no C++ compiler.
+
+    Raises:
+        UserError: there is none.
+    """
+    name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(name) is None:
+        raise UserError(f"--compile needs a C++ compiler, and there is no {name}: apt install g++, or name one in CXX")
 
 
 def _check(uri: ModelUri, allow_python: bool, *, guides: bool) -> None:

@@ -19,6 +19,7 @@ from onlymymodel.protect.attack.tables import OBJECTIVES
 from onlymymodel.protect.budget.batch import BatchBudget
 from onlymymodel.protect.budget.filters import gaussian
 from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.compilation import compiled
 from onlymymodel.surrogates.folding import folded
 
 MISLED = 0.01  # a surrogate is misled once its probability of the class is below this
@@ -72,6 +73,8 @@ def optimize(
     """
     if not OBJECTIVES[recipe.objective].uses_layers:
         authorized, *surrogates = map(folded, (authorized, *surrogates))
+    if recipe.compile:
+        authorized, *surrogates = map(compiled, (authorized, *surrogates))
     objective = make_objective(batch, authorized=authorized, surrogates=surrogates, recipe=recipe)
     guard = Guard(authorized, batch.labels, batch.objects)
     looks = GuardLooks(authorized, batch.labels, recipe.kappa, recipe.guard_looks, batch.objects)

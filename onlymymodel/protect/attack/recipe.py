@@ -21,6 +21,7 @@ ADDED_LATER: dict[str, Any] = {
     "guard_looks": 0,
     "guard_weight": 2.0,
     "keep_through": [],
+    "compile": False,
     "attack": "",
 }
 # fields that apply to an attack from outside, too
@@ -126,6 +127,9 @@ class Recipe:
         "precision of the networks while optimizing (auto: bfloat16 where the device computes in it natively, else "
         "float32); written files are always checked in float32",
     )
+    compile: bool = _setting(
+        False, "compile the networks by torch.compile while optimizing, for GPUs (slower on CPUs); needs a C++ compiler"
+    )
     attack: str = _setting(
         "",
         "an attack from outside this package instead of the optimizer: python:module:factory, or the name under which "
@@ -154,6 +158,10 @@ class Recipe:
         _require(0 <= self.resize_share <= 1, "resize-share must be between 0 and 1")
         _require(0 <= self.smooth <= 32, "smooth must be between 0 and 32 pixels")
         _require(self.working_size >= 64, "working-size must be at least 64")
+        _require(
+            not self.compile or not OBJECTIVES[self.objective].uses_layers,
+            f"compile needs networks as a whole, and the objective {self.objective} reads their layers; leave it out",
+        )
         _require(0 < self.depth <= 1, "depth must be above 0 and at most 1")
         _require(self.step_share > 0, "step-share must be greater than 0")
         _require(self.kappa >= 0, "kappa must not be negative")
