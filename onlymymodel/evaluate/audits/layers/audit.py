@@ -32,12 +32,12 @@ from onlymymodel.evaluate.audits.layers.layers import (
 )
 from onlymymodel.evaluate.audits.layers.membership import auc_deviation, membership_auc, tpr_at_fpr
 from onlymymodel.evaluate.audits.layers.noise_defense import noise_values
-from onlymymodel.evaluate.audits.layers.refinement import refine
 from onlymymodel.evaluate.audits.layers.release import LayerRelease
 from onlymymodel.evaluate.audits.layers.shadow_membership import LOW_FPR, confidence, shadow_membership
 from onlymymodel.evaluate.audits.options import LayerOptions
 from onlymymodel.evaluate.audits.pictures import Pictures, display_picture
 from onlymymodel.evaluate.audits.ranking import correlate_rows
+from onlymymodel.evaluate.audits.refinement import refine
 from onlymymodel.evaluate.audits.report import AuditRow, Findings, Value
 from onlymymodel.evaluate.audits.similarity import SIMILARITY_DEFINITION
 from onlymymodel.progress import track

@@ -2,7 +2,7 @@
 
 The published audit of this defense trains decoders on public data against the frozen encoder (Xiao et al., AAAI 2020;
 the full text was not available). Ours trains two, a convolutional one and a ridge regression, since on few pictures the
-regression is often better, and counts the better one.
+regression is often better, searches on from there with the encoder itself, and counts the best of the three.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +18,12 @@ from onlymymodel.evaluate.audits.inverter import invert, train_inverter
 from onlymymodel.evaluate.audits.options import RepresentationOptions, RepresentationSettings
 from onlymymodel.evaluate.audits.pictures import Pictures, display_picture
 from onlymymodel.evaluate.audits.report import AuditReport, AuditRow, Findings, Value, audit_release
+from onlymymodel.evaluate.audits.representation.decoders import (
+    DECODERS,
+    RIDGE_PENALTY,
+    SEARCH_STEPS,
+    reconstruct,
+)
 from onlymymodel.evaluate.audits.representation.defense import MakeEncoder, Representation, train_representation
 from onlymymodel.evaluate.audits.representation.face_similarity import FaceSimilarity
 from onlymymodel.evaluate.audits.similarity import SIMILARITY_DEFINITION
@@ -25,14 +31,12 @@ from onlymymodel.protect.budget.distortion import batch_psnr, batch_ssim
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.fingerprint import parameters_sha256
 
-NEEDS_EXTRA = "an audit of representations needs scikit-learn: pip install 'onlymymodel[audit]'"
 DECODER_STEPS = RepresentationOptions().decoder_steps
-RIDGE_PENALTY = 0.05  # on the squared weights of standardized features, times the number of public pictures
 MAX_ILLUSTRATED = 6  # rows with pictures
-PUBLIC_SEED, PRIVATE_SEED = 1, 2  # of the noise on what is released
+PRIVATE_SEED = 2  # of the noise on what is released
 SEED_OFFSET = 1000  # added to the seed of the defense
 MEASURES = ("psnr", "ssim", "perceptual", "identity_cosine")
-MEASURES_BY_DECODER = ("psnr_convolutional", "psnr_ridge", "ssim_convolutional", "ssim_ridge")
+MEASURES_BY_DECODER = tuple(f"{measure}_{decoder}" for measure in ("psnr", "ssim") for decoder in DECODERS)
 # names of the controls
 MEAN_PICTURE, OTHER_PICTURE = "mean picture", "somebody else's picture"
 UNDEFENDED, PIXELS = "lambda 0, no noise", "the pixels themselves"
@@ -104,12 +108,12 @@ class RepresentationAdversary:
             "trainings",
             "two new decoders, with another seed and another architecture than the adversary of the training: a "
             f"convolutional one ({self.steps} steps) and a ridge regression (features standardized, penalty "
-            f"{RIDGE_PENALTY:g} a picture); the one with the higher PSNR on the private pictures counts, which favors "
-            "the adversary",
-            "the defense was trained against regressions of that kind, on its own batches, but not against the "
-            "convolutional decoder"
+            f"{RIDGE_PENALTY:g} a picture); and a search of {SEARCH_STEPS} steps for pictures with the released "
+            "representation, from where the closer decoder ended; the one with the highest PSNR on the private "
+            "pictures counts, which favors the adversary",
+            "the defense was trained against regressions of that kind, on its own batches, but not against the others"
             if settings.best_linear and settings.weight
-            else "the defense was trained against neither",
+            else "the defense was trained against none of them",
             f"noise of standard deviation {settings.noise:g} on each number of a representation, drawn once for each "
             "picture; whoever gets several releases of one picture can average it out"
             if settings.noise
@@ -128,7 +132,7 @@ class RepresentationAdversary:
         self._check(release)
         defense, private = release.representation, release.pictures
         by_decoder = self._reconstruct(defense, private, progress)
-        best = _better(by_decoder, private)
+        best = _best(by_decoder, private)
         columns = self._measure(best, private.pixels)
         for measure, of in (("psnr", batch_psnr), ("ssim", batch_ssim)):
             columns |= {f"{measure}_{name}": of(pictures, private.pixels) for name, pictures in by_decoder.items()}
@@ -154,7 +158,7 @@ class RepresentationAdversary:
         guesses = {
             MEAN_PICTURE: self._mean_picture(private),
             OTHER_PICTURE: public[torch.arange(len(private)) % len(public)],
-            UNDEFENDED: _better(self._reconstruct(self.undefended, private, progress), private),
+            UNDEFENDED: _best(self._reconstruct(self.undefended, private, progress), private),
             PIXELS: invert(upper_bound, private.pixels),
         }
         rows = {name: _means(self._measure(guess, private.pixels)) for name, guess in guesses.items()}
@@ -203,12 +207,9 @@ class RepresentationAdversary:
             raise UserError(f"the adversary has the seed of the defense, {self.seed}: give it another one")
 
     def _reconstruct(self, defense: Representation, private: Pictures, progress: bool) -> dict[str, Tensor]:
-        """Train both decoders on public pictures, and return the (N,C,S,S) reconstructions of private ones."""
-        public = defense.release(self.public.pixels, seed=PUBLIC_SEED)
+        """Return the (N,C,S,S) reconstructions of private pictures, see `decoders.reconstruct`."""
         released = defense.release(private.pixels, seed=PRIVATE_SEED)
-        net = train_inverter(public, self.public.pixels, steps=self.steps, seed=self.seed, progress=progress)
-        ridge = _reconstruct_by_ridge(public, self.public.pixels, released)
-        return {"convolutional": invert(net, released), "ridge": ridge}
+        return reconstruct(defense, self.public.pixels, released, steps=self.steps, seed=self.seed, progress=progress)
 
     def _measure(self, reconstructions: Tensor, pixels: Tensor) -> dict[str, Tensor]:
         """Return the (N,) values of each of `MEASURES`."""
@@ -303,8 +304,8 @@ def train_defense(
     )
 
 
-def _better(reconstructions: Mapping[str, Tensor], private: Pictures) -> Tensor:
-    """Return the reconstructions of the decoder with the higher mean PSNR."""
+def _best(reconstructions: Mapping[str, Tensor], private: Pictures) -> Tensor:
+    """Return the reconstructions with the highest mean PSNR."""
     return max(reconstructions.values(), key=lambda pictures: batch_psnr(pictures, private.pixels).mean().item())
 
 
@@ -327,17 +328,3 @@ def _intervals_by_person(rows: Sequence[AuditRow]) -> dict[str, Value]:
 
 def _means(columns: Mapping[str, Tensor]) -> dict[str, Value]:
     return {name: column.double().mean().item() for name, column in columns.items()}
-
-
-def _reconstruct_by_ridge(public: Tensor, pixels: Tensor, released: Tensor) -> Tensor:
-    """Fit a ridge regression from standardized representations to pictures, and return (N,C,S,S) in [0,1]."""
-    try:
-        from sklearn.linear_model import Ridge
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-    except ImportError as error:
-        raise UserError(NEEDS_EXTRA) from error
-    regression = make_pipeline(StandardScaler(), Ridge(RIDGE_PENALTY * len(public)))
-    regression.fit(public.flatten(1).numpy(), pixels.flatten(1).numpy())
-    reconstructions = torch.from_numpy(regression.predict(released.flatten(1).numpy()))
-    return reconstructions.float().clamp(0, 1).view(-1, *pixels.shape[1:])

@@ -1,4 +1,4 @@
-"""The decision of the audit of representations: lambdas in lines, decoders in columns, the accuracy beside them."""
+"""The decision of the audit of representations: lambdas in lines, attacks in columns, the accuracy beside them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,21 +18,26 @@ from onlymymodel.evaluate.audits.decision import (
 from onlymymodel.evaluate.audits.report import AuditReport
 from onlymymodel.evaluate.audits.representation.audit import MEAN_PICTURE, UNDEFENDED
 
-DECODERS = {"convolutional decoder": "ssim_convolutional", "ridge regression": "ssim_ridge"}
+ATTACKS = {
+    "convolutional decoder": "ssim_convolutional",
+    "ridge regression": "ssim_ridge",
+    "search with the encoder": "ssim_searched",
+}
 IDENTITY, BACK, MEAN, ACCURACY, UNDEFENDED_ACCURACY = (
     "identity cosine", "come back", "mean picture", "task accuracy", "undefended accuracy",
 )  # fmt: skip
 COLUMNS = {
     "convolutional decoder": "mean SSIM of what a new convolutional decoder reconstructs",
     "ridge regression": "mean SSIM of what a ridge regression reconstructs",
+    "search with the encoder": "mean SSIM of pictures with the released representation, searched from a decoder's",
     IDENTITY: "cosine of the faces' embeddings, minus their mean; near 0 for two different people",
-    BACK: f"pictures that the better decoder returns at SSIM {RECOVERED:g} or more",
+    BACK: f"pictures that the best attack returns at SSIM {RECOVERED:g} or more",
     MEAN: "mean SSIM of the mean picture, a guess without any representation",
     ACCURACY: "accuracy of the task on people who are in no training data",
     UNDEFENDED_ACCURACY: "the same with lambda 0 and no noise: what the defense costs is the difference",
 }
 WORSE = (
-    "more public pictures of similar people, a stronger decoder, several releases of one picture (noise averages out), "
+    "more public pictures of similar people, a stronger attack, several releases of one picture (noise averages out), "
     "or a noise that the receiver can predict"
 )
 
@@ -65,13 +70,13 @@ def _line(report: AuditReport) -> Line:
     states = [
         picture_state(float(row.values["ssim"] or 0), float(row.values["ssim_mean_picture"] or 0)) for row in rows
     ]
-    decoders = {}
-    for name, column in DECODERS.items():
+    attacks = {}
+    for name, column in ATTACKS.items():
         ssim = float(report.summary[column] or 0)
         failed = ssim <= mean
-        decoders[name] = Cell(ssim, "below the mean picture on average" if failed else "", failed=failed)
+        attacks[name] = Cell(ssim, "below the mean picture on average" if failed else "", failed=failed)
     cells = {
-        **mark_worst(decoders),
+        **mark_worst(attacks),
         IDENTITY: Cell(report.summary["identity_cosine"]),
         BACK: Cell(f"{states.count('comes back')} of {len(rows)}"),
         MEAN: Cell(mean),
@@ -106,7 +111,7 @@ def _advice(reports: Sequence[AuditReport], lines: Sequence[Line]) -> list[str]:
     if held:
         best = max(held, key=lambda report: float(report.summary["accuracy"] or 0))
         choice = (
-            f"Use {best.release.removeprefix('representation, ')}: these decoders got nothing, at a task accuracy of "
+            f"Use {best.release.removeprefix('representation, ')}: these attacks got nothing, at a task accuracy of "
             f"{best.summary['accuracy']:.2f} (undefended {undefended:.2f})."
         )
     else:

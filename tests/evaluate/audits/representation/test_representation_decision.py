@@ -9,7 +9,8 @@ def report(weight: float, noise: float, ssim: float, accuracy: float) -> AuditRe
     rows = tuple(AuditRow(f"{index}", {"ssim": ssim, "ssim_mean_picture": 0.2}) for index in range(4))
     controls = (AuditRow(MEAN_PICTURE, {"ssim": 0.2}), AuditRow(UNDEFENDED, {"ssim": 0.95}))
     summary: dict[str, Value] = {
-        "ssim": ssim, "ssim_convolutional": ssim, "ssim_ridge": 0.1, "identity_cosine": 0.3, "accuracy": accuracy,
+        "ssim": ssim, "ssim_convolutional": ssim, "ssim_ridge": 0.1, "ssim_searched": 0.1,
+        "identity_cosine": 0.3, "accuracy": accuracy,
         "accuracy_undefended": 0.9, "accuracy_by_chance": 0.2, "accuracy_low": accuracy - 0.1,
         "accuracy_high": accuracy + 0.1, "people": 4,
     }  # fmt: skip
@@ -25,7 +26,7 @@ def test_the_state_is_that_of_the_defended_ones_and_the_undefended_is_the_first_
     ]  # fmt: skip
     assert [line.state for line in decision.lines] == ["comes back", "partly", "nothing found"]
     assert decision.state == "partly"
-    assert "Use lambda 2, noise 0.5: these decoders got nothing, at a task accuracy of 0.80" in decision.advice[0]
+    assert "Use lambda 2, noise 0.5: these attacks got nothing, at a task accuracy of 0.80" in decision.advice[0]
     assert decision.lines[2].cells[ACCURACY].note == "95 % interval over 4 people: 0.70 to 0.90"
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from onlymymodel.evaluate.audits.layers.refinement import refine
 from onlymymodel.evaluate.audits.pictures import portrait_pictures
+from onlymymodel.evaluate.audits.refinement import refine
 from onlymymodel.protect.budget.distortion import batch_ssim
 
 
