@@ -205,7 +205,7 @@ def representation() -> str:
     holds = "Holds" if hides and whole else "Holds in part" if hides else "Not seen here"
     return (
         "*An encoder trained against a decoder hides pictures from new decoders at little cost* (Xiao et al., AAAI "
-        f"2020). {holds}: undefended a new decoder reaches an SSIM of {spread(bare['ssim'])}, the mean picture "
+        f"2020). {holds}: undefended the best attack reaches an SSIM of {spread(bare['ssim'])}, the mean picture "
         f"{plain(bare['ssim_mean_picture'])}, and the task an accuracy of {spread(bare['accuracy'])}; "
         f"{'; '.join(said)}."
     )

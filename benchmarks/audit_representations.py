@@ -73,7 +73,7 @@ def _portraits(seed: int) -> Measured:
         training, public, private, LAMBDAS, embedder=load_model("zoo:identity-residual"),
         decoder_steps=DECODER_STEPS, settings=RepresentationSettings(steps=STEPS, seed=seed),
     )  # fmt: skip
-    plot = Plot(privacy_plot(reports[1:]), "Accuracy of the task and reconstructions of a new decoder, by lambda")
+    plot = Plot(privacy_plot(reports[1:]), "Accuracy of the task and reconstructions of the best attack, by lambda")
     sections = [Section(reports[0], (plot,)), *map(Section, reports[1:])]
     names = [UNDEFENDED, *(report.release.removeprefix("representation, ") for report in reports[1:])]
     figures = {

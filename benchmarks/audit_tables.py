@@ -152,7 +152,7 @@ def whole_weights() -> str:
 
 
 def representations() -> str:
-    """Return the quality of the task and of new decoders' reconstructions with intervals over people."""
+    """Return the quality of the task and of the best attack's reconstructions with intervals over people."""
     rows: Rows = []
     for line in tables("representation", "representations"):
         cells = [
@@ -166,7 +166,7 @@ def representations() -> str:
                 [f"control: {line['control']}", "-", "-", spread(line["ssim"]), "-", spread(line["identity_cosine"])]
             )
     head = [
-        "representation", "task accuracy [95 %]", "minus undefended", "SSIM of a new decoder", "minus undefended",
+        "representation", "task accuracy [95 %]", "minus undefended", "SSIM of the best attack", "minus undefended",
         "identity cosine",
     ]  # fmt: skip
     return table(head, rows)

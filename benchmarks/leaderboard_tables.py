@@ -43,11 +43,10 @@ def leaderboard() -> str:
 def cells(bound: str) -> list[DeploymentCell]:
     """Return the cells of a bound, those after which judges read least first."""
     even, texture = budgets(bound)
-    measured = [
-        cell
-        for cell in all_cells()
-        if cell.team == TEAM and (cell.budget == even or (cell.method, cell.budget) == ("default", texture))
-    ]
+    of_team = [cell for cell in all_cells() if cell.team == TEAM]
+    measured = [cell for cell in of_team if cell.budget == even]
+    if measured:  # alone, the shape of `default` is compared with nothing
+        measured += [cell for cell in of_team if (cell.method, cell.budget) == ("default", texture)]
     return sorted(measured, key=lambda cell: (cell.heldout_mean() or 0.0, METHODS.index(cell.method)))
 
 
