@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from records import measured
 from skimage.metrics import peak_signal_noise_ratio
+from stored import contents
 
 from onlymymodel.cli.main import main
 from onlymymodel.data.image_io import decode
@@ -130,10 +131,10 @@ def test_verify_reports_a_violated_shape(photos: Path, tmp_path: Path, capsys: p
 def test_a_run_resumes_with_equal_bounds_only(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     protect(photos, out, "--ssim", "0.95")
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    before = contents(out)
     capsys.readouterr()
     assert protect(photos, out, "--ssim", "0.95") in (0, 1)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert contents(out) == before
     assert protect(photos, out, "--ssim", "0.94") == 2
     assert "was made with other settings (ssim 0.95 there, 0.94 here)" in capsys.readouterr().err
 
