@@ -48,10 +48,18 @@ class DeploymentCell(MeasuredRun):
         return {name: proportion for name, proportion in shares.items() if proportion.total}
 
     @property
+    def measured(self) -> list[str]:
+        """Names of the deployments of the authorized model, without the files as written."""
+        return [name for name in self.deployed.channels if name in DEPLOYMENTS and name != "as-written"]
+
+    def least_of(self, names: Sequence[str]) -> tuple[str, Proportion]:
+        """Return the deployment through which the authorized model keeps the smallest share, and what it keeps."""
+        return min(self.kept(names).items(), key=lambda item: (item[1].share or 0.0, item[0]))
+
+    @property
     def least(self) -> float:
         """Smallest share that the authorized model keeps, over all deployments."""
-        measured = [name for name in self.deployed.channels if name in DEPLOYMENTS and name != "as-written"]
-        return min(proportion.share or 0.0 for proportion in self.kept(measured).values())
+        return self.least_of(self.measured)[1].share or 0.0
 
     @property
     def recipe_settings(self) -> Recipe:
@@ -175,7 +183,7 @@ def draw_headline(target: Path = FIGURE) -> None:
 
 
 def _row(cell: DeploymentCell) -> list[str]:
-    measured = [name for name in cell.deployed.channels if name in DEPLOYMENTS and name != "as-written"]
+    measured = cell.measured
     promised = [name for name in measured if name in cell.promised]
     return [
         cell.budget.replace("ssim-", "SSIM "), f"`{cell.method}`", cell.team, cell.protected,
@@ -186,8 +194,6 @@ def _row(cell: DeploymentCell) -> list[str]:
 
 
 def _mean_and_least(cell: DeploymentCell, names: Sequence[str]) -> str:
-    kept = cell.kept(names)
-    mean = fmean(proportion.share or 0.0 for proportion in kept.values())
-    name = min(kept, key=lambda name: (kept[name].share or 0.0, name))
-    least = kept[name]
+    mean = fmean(proportion.share or 0.0 for proportion in cell.kept(names).values())
+    name, least = cell.least_of(names)
     return f"{100 * mean:.1f} %, {share(least.hits or 0, least.total)} ({name}: {least.hits} of {least.total})"

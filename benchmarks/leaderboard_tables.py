@@ -15,7 +15,6 @@ from markup import short_name, table
 from paired import paired_difference
 
 from onlymymodel.data.atomic import write_atomic
-from onlymymodel.surrogates.deployments import DEPLOYMENTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,27 +35,32 @@ def leaderboard() -> str:
         "SSIM at least", "method", "photos", "SSIM", "FLIP", "MS-SSIM", "PSNR", "passes", "CPU s", "kept: least",
         "judges read: mean", "worst judge", "less `default`",
     ]  # fmt: skip
-    rows = [_row(cell, bound) for bound in BOUNDS for cell in cells(bound)]
+    rows = []
+    for bound, cells in cells_by_bound().items():
+        even, _ = budgets(bound)
+        reference = next((cell for cell in cells if (cell.method, cell.budget) == ("default", even)), None)
+        rows += [_row(cell, bound, reference) for cell in cells]
     return table(head, rows) if rows else ""
 
 
-def cells(bound: str) -> list[DeploymentCell]:
-    """Return the cells of a bound, those after which judges read least first."""
-    even, texture = budgets(bound)
+def cells_by_bound() -> dict[str, list[DeploymentCell]]:
+    """Return the cells of each bound, those after which judges read least first."""
     of_team = [cell for cell in all_cells() if cell.team == TEAM]
-    measured = [cell for cell in of_team if cell.budget == even]
-    if measured:  # alone, the shape of `default` is compared with nothing
-        measured += [cell for cell in of_team if (cell.method, cell.budget) == ("default", texture)]
-    return sorted(measured, key=lambda cell: (cell.heldout_mean() or 0.0, METHODS.index(cell.method)))
+    found = {}
+    for bound in BOUNDS:
+        even, texture = budgets(bound)
+        cells = [cell for cell in of_team if cell.budget == even]
+        if cells:  # alone, the shape of `default` is compared with nothing
+            cells += [cell for cell in of_team if (cell.method, cell.budget) == ("default", texture)]
+        found[bound] = sorted(cells, key=lambda cell: (cell.heldout_mean() or 0.0, METHODS.index(cell.method)))
+    return found
 
 
-def _row(cell: DeploymentCell, bound: str) -> list[str]:
-    even, texture = budgets(bound)
-    reference = next((other for other in cells(bound) if (other.method, other.budget) == ("default", even)), None)
+def _row(cell: DeploymentCell, bound: str, reference: DeploymentCell | None) -> list[str]:
+    _, texture = budgets(bound)
     worst = max(cell.results.independent(), key=lambda row: row.score(cell.run.name).right)
     distortion = cell.run.distortion
-    kept = cell.kept([name for name in cell.deployed.channels if name in DEPLOYMENTS and name != "as-written"])
-    least = min(kept, key=lambda name: (kept[name].share or 0.0, name))
+    name, least = cell.least_of(cell.measured)
     return [
         bound,
         f"`{cell.method}`, beside texture" if cell.budget == texture else f"`{cell.method}`",
@@ -67,7 +71,7 @@ def _row(cell: DeploymentCell, bound: str) -> list[str]:
         f"{cell.psnr:.1f}",
         str(cell.passes),
         cell.cpu_seconds,
-        f"{100 * cell.least:.0f} % ({least})",
+        f"{100 * (least.share or 0.0):.0f} % ({name})",
         cell.heldout(),
         f"{short_name(worst)} {worst.score(cell.run.name).right}",
         "-" if reference is None or cell is reference else paired_difference(cell, reference).describe(),
@@ -79,8 +83,8 @@ def draw(target: Path = FIGURE) -> None:
     from matplotlib import pyplot, rc_context
 
     lines: dict[str, list[DeploymentCell]] = {}
-    for bound in BOUNDS:
-        for cell in cells(bound):
+    for cells in cells_by_bound().values():
+        for cell in cells:
             beside = "" if cell.budget.endswith("-even") else ", beside texture"
             lines.setdefault(f"{cell.method}{beside}", []).append(cell)
     if not lines:

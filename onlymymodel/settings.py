@@ -66,9 +66,10 @@ class RunSettings:
 
     Attributes:
         authorized, surrogates, heldout: URIs of the models by role; their files are relative to the current folder.
+        auto_strength: see `Context`.
         region: `image`, `face`, or the path of a mask or of a folder of masks.
         no_face, faces: see `Region`.
-        format, metadata, max_pixels, keep_makernotes, first_frame, exclude, auto_strength: see `Context`.
+        format, metadata, max_pixels, keep_makernotes, first_frame, exclude: see `Context`.
     """
 
     authorized: str
@@ -76,6 +77,7 @@ class RunSettings:
     heldout: tuple[str, ...] = ()
     budget: "Budget" = field(default_factory=_default_budget)
     recipe: Recipe = field(default_factory=Recipe)
+    auto_strength: bool = False
     region: str = "image"
     no_face: NoFace = "skip"
     faces: Faces = "all"
@@ -85,7 +87,6 @@ class RunSettings:
     keep_makernotes: bool = False
     first_frame: bool = False
     exclude: tuple[str, ...] = ()
-    auto_strength: bool = False
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -270,7 +271,7 @@ def make_context(settings: RunSettings, allow_python: bool, device: str) -> "Con
     return replace(settings, heldout=()).load(device=device, allow_python=allow_python)[0]
 
 
-PHOTO_DEFAULTS = {setting.name: setting.default for setting in fields(RunSettings)[5:-1]}
+PHOTO_DEFAULTS = {setting.name: setting.default for setting in fields(RunSettings)[6:]}
 
 
 def masks_of(region: str) -> Path | None:

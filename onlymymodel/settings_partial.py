@@ -108,9 +108,7 @@ class PartialSettings(msgspec.Struct, frozen=True):
 
         checked = self.check()
         budget = Budget.from_json(checked.budget)
-        return RunSettings(
-            *checked.models, budget, checked.recipe, **checked.photos, auto_strength=checked.auto_strength
-        )
+        return RunSettings(*checked.models, budget, checked.recipe, checked.auto_strength, **checked.photos)
 
     def check(self) -> "CheckedSettings":
         """Check everything that `complete` needs, without importing torch.

@@ -53,6 +53,14 @@ def assets() -> Path:
     return ASSETS
 
 
+@pytest.fixture
+def two_portraits(tmp_path: Path) -> Path:
+    """A folder of two rendered portraits."""
+    from tuning import write_portraits  # imports the command line
+
+    return write_portraits(tmp_path / "portraits", 2)
+
+
 @pytest.fixture(scope="session")
 def cases() -> Path:
     """The folder of small odd files."""

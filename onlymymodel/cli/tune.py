@@ -113,14 +113,14 @@ def run(arguments: argparse.Namespace) -> int:
     if set_aside:
         log.warning("no judge was given: the stand-in %s is set aside as the judge", redacted(set_aside))
     if arguments.dry_run:
-        price = price_of(tuning, each=arguments.per_image)
+        price = price_of(tuning, checked.photos, each=arguments.per_image)
         arguments.output.say(price.describe(), "nothing was written")
         arguments.output.add(dry_run=True, seconds=price.seconds, protections=price.protections)
         return 0
     if arguments.per_image:
         previous_highest(tuning)  # refuses a folder of other settings before anything is computed
     if is_shown() and not (tuning.out / SAMPLE).exists():
-        remark(f"omm: {price_of(tuning, each=arguments.per_image).describe()}")
+        remark(f"omm: {price_of(tuning, checked.photos, each=arguments.per_image).describe()}")
     frontier = tune(tuning)
     # a photo that cannot be measured gets the budget that the sample needs
     fallback = frontier.choice or tuning.highest

@@ -21,7 +21,7 @@ from onlymymodel.data.labelled import (
     require_all,
     split_prefix,
 )
-from onlymymodel.data.tables import Problems, inner_path, integer, read_csv
+from onlymymodel.data.tables import Problems, add_once, inner_path, integer, read_csv
 from onlymymodel.errors import UserError
 
 EXPRESSIONS = ("Neutral", "Happiness", "Sadness", "Surprise", "Fear", "Disgust", "Anger", "Contempt")
@@ -80,6 +80,7 @@ def expression_noun(name: str) -> str:
 def _tables(root: Path, split: str | None, pictures: PurePosixPath) -> Dataset:
     table = _find_table(root, split)
     items: dict[PurePosixPath, Item] = {}
+    labels: dict[PurePosixPath, int] = {}
     left_out, problems = Counter[str](), Problems(table)
     columns = ("subDirectory_filePath", "expression", "face_x", "face_y", "face_width", "face_height")
     for line, (name, expression, *box) in read_csv(table, columns, headless=COLUMNS, max_bytes=_MAX_TABLE):
@@ -90,10 +91,8 @@ def _tables(root: Path, split: str | None, pictures: PurePosixPath) -> Dataset:
             problems.add("no expression from 0 to 10", expression, line)
         elif label in NO_EXPRESSION:
             left_out[NO_EXPRESSION[label]] += 1
-        elif pictures / path not in items:
-            items[pictures / path] = Item(pictures / path, label, _box(box))
-        elif items[pictures / path].label == label:
-            left_out["listed twice"] += 1
+        elif add_once(labels, pictures / path, label, left_out):
+            items.setdefault(pictures / path, Item(pictures / path, label, _box(box)))
         else:
             problems.add("more than one expression for a picture", name, line)
     problems.raise_if_any()

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from onlymymodel.data.attributes import MAX_ATTRIBUTES, encode
 from onlymymodel.data.labelled import Dataset, Item, quoted, refuse_split
-from onlymymodel.data.tables import Problems, inner_path, read_table, read_words
+from onlymymodel.data.tables import Problems, add_once, inner_path, read_table, read_words
 from onlymymodel.errors import UserError
 
 _TABLES = ("list_attr_celeba.txt", "Anno/list_attr_celeba.txt", "list_attr_celeba.csv")
@@ -77,11 +77,7 @@ def _codes(
             problems.add(f"neither -1, 0 nor 1 in column {names[wrong]}", values[wrong], number)
             continue
         code = encode([_VALUES[value] for value in values])
-        if path.as_posix() not in codes:
-            codes[path.as_posix()] = code
-        elif codes[path.as_posix()] == code:
-            left_out["listed twice"] += 1
-        else:
+        if not add_once(codes, path.as_posix(), code, left_out):
             problems.add("other attributes than before for a file", file, number)
     problems.raise_if_any()
     if not codes:

@@ -15,7 +15,7 @@ from onlymymodel.data.labelled import (
     require_all,
     split_prefix,
 )
-from onlymymodel.data.tables import Problems, inner_path, integer, read_words
+from onlymymodel.data.tables import Problems, add_once, inner_path, integer, read_words
 from onlymymodel.errors import UserError
 
 SPLITS = {"test": ("test",), "train": ("train",)}
@@ -95,11 +95,7 @@ def _originals(table: Path, left_out: Counter[str]) -> dict[PurePosixPath, str]:
             problems.add("not a picture's number", number, line)
         elif inner_path(original) is None:
             problems.add("unsafe file name", original, line)
-        elif path not in originals:
-            originals[path] = original
-        elif originals[path] == original:
-            left_out["listed twice"] += 1
-        else:
+        elif not add_once(originals, path, original, left_out):
             problems.add("more than one original for a picture", number, line)
     problems.raise_if_any()
     if not originals:

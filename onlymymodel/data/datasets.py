@@ -19,7 +19,7 @@ from onlymymodel.data.labelled import Dataset, Item, quoted, refuse_split
 from onlymymodel.data.labels import read_labels
 from onlymymodel.data.nips2017 import load_nips2017
 from onlymymodel.data.regular_file import is_file, is_folder
-from onlymymodel.data.tables import Problems, inner_path, integer, read_csv
+from onlymymodel.data.tables import Problems, add_once, inner_path, integer, read_csv
 from onlymymodel.errors import UserError
 
 __all__ = ["KINDS", "Dataset", "Item", "attributes_for", "labels_for", "open_dataset"]
@@ -198,11 +198,7 @@ def _load_csv(table: Path, split: str | None) -> Dataset:
             problems.add("no label", file, line)
         elif _INTEGER.fullmatch(label) and integer(label, 0, _MAX_INDEX) is None:
             problems.add("negative or huge indices", label, line)
-        elif path.as_posix() not in labels:
-            labels[path.as_posix()] = label
-        elif labels[path.as_posix()] == label:
-            left_out["listed twice"] += 1
-        else:
+        elif not add_once(labels, path.as_posix(), label, left_out):
             problems.add("more than one label for a file", file, line)
     problems.raise_if_any()
     if not labels:

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from onlymymodel.data.labelled import Dataset, Item, list_folder, missing_pictures, refuse_split, require_all
-from onlymymodel.data.tables import Problems, inner_path, integer, read_csv
+from onlymymodel.data.tables import Problems, add_once, inner_path, integer, read_csv
 from onlymymodel.errors import UserError
 
 TABLES = ("images.csv", "dev_dataset.csv", "final_dataset.csv")
@@ -33,11 +33,7 @@ def load_nips2017(root: Path, split: str | None) -> Dataset:
             problems.add("unsafe ImageId", image, line)
         elif number is None:
             problems.add(f"TrueLabel outside 1 to {CLASSES}", text, line)
-        elif _FOLDER / path not in labels:
-            labels[_FOLDER / path] = number - 1
-        elif labels[_FOLDER / path] == number - 1:
-            left_out["listed twice"] += 1
-        else:
+        elif not add_once(labels, _FOLDER / path, number - 1, left_out):
             problems.add("more than one label for a picture", image, line)
     problems.raise_if_any()
     if not labels:

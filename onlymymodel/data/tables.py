@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from onlymymodel.data.labelled import quoted
 from onlymymodel.errors import UserError
@@ -17,6 +17,8 @@ from onlymymodel.errors import UserError
 MAX_BYTES = 64 * 2**20
 _SHOWN = 10
 _INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
+KeyT = TypeVar("KeyT")
+ValueT = TypeVar("ValueT")
 
 
 class Problems:
@@ -35,6 +37,24 @@ class Problems:
         if self.by_kind:
             listed = "; ".join(f"{kind} ({len(items)}): {_first(items)}" for kind, items in self.by_kind.items())
             raise UserError(f"{self.path} cannot be used: {listed}.")
+
+
+def add_once(found: dict[KeyT, ValueT], key: KeyT, value: ValueT, left_out: Counter[str]) -> bool:
+    """Add the value of a key, which later rows may repeat; return False, and change nothing, if it had another one.
+
+    Args:
+        found: values by key so far.
+        key: of the row, such as the path of a picture.
+        value: of the row, such as its label.
+        left_out: number of omitted rows by reason, to which repeated ones are added.
+    """
+    if key not in found:
+        found[key] = value
+        return True
+    if found[key] != value:
+        return False
+    left_out["listed twice"] += 1
+    return True
 
 
 def read_csv(

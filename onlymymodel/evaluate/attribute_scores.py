@@ -13,7 +13,7 @@ Codes = Sequence[int | None]  # of photos, see `data.attributes`; None where the
 
 @dataclass(frozen=True)
 class AttributeTruths:
-    """What is known of the attributes of the photos by which a model is judged.
+    """The reference attributes of the evaluated photos, for one model.
 
     Attributes:
         names: of the model's attributes, in the order of the bits of its answers.

@@ -26,7 +26,7 @@ from onlymymodel.evaluate.report_aside import Aside
 from onlymymodel.evaluate.report_headline import least_deployment
 from onlymymodel.evaluate.report_photos import OPEN, lead_photo, photo_cards
 from onlymymodel.evaluate.report_settings import settings_tables
-from onlymymodel.evaluate.results import ROLE_WORDS, Results, Role, Row
+from onlymymodel.evaluate.results import ROLE_WORDS, Results, Role
 from onlymymodel.evaluate.text import encodable, percent
 from onlymymodel.surrogates.deployments import DEPLOYMENTS
 
@@ -87,7 +87,7 @@ def render_report(
     Raises:
         ValueError: no pairs, or pairs that do not belong to these results.
     """
-    groups = [(*group, rows) for group in GROUPS if (rows := _counted(results, group[0]))]
+    groups = [(*group, rows) for group in GROUPS if (rows := results.photo_rows_of(group[0]))]
     cards = photo_cards(results, pairs, (row for group in GROUPS for row in results.rows_of(group[0])), amplify)
     lead = min(lead_photo(results), len(cards) - 1)
     return _template().render(
@@ -110,11 +110,6 @@ def render_report(
         aside=aside,
         settings=settings_tables(results),
     )
-
-
-def _counted(results: Results, role: Role) -> list[Row]:
-    """Return the rows of a role in the heat map, which has one unit: a share of photos."""
-    return [row for row in results.rows_of(role) if row.counts_photos]
 
 
 def heat_steps(scheme: str) -> list[tuple[str, str]]:

@@ -202,9 +202,13 @@ class Results:
         """Return the rows of one role."""
         return [row for row in self.rows if row.role == role]
 
+    def photo_rows_of(self, role: Role) -> list[Row]:
+        """Return the rows of one role whose figure is a share of photos."""
+        return [row for row in self.photo_rows if row.role == role]
+
     def independent(self) -> list[Row]:
         """Return the rows of the independent held-out models whose figure is a share of photos: the evidence."""
-        return [row for row in self.rows_of("held-out") if not row.exclusion and row.counts_photos]
+        return [row for row in self.photo_rows_of("held-out") if not row.exclusion]
 
     def heldout_mean(self, version: str, channel: str = AS_WRITTEN) -> float | None:
         """Return the mean of `Score.unprotected` over the independent held-out models; None where there are none."""

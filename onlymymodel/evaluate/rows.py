@@ -7,7 +7,7 @@ from onlymymodel.data.attributes import AttributeLabels
 from onlymymodel.evaluate.attribute_scores import AttributeTruths
 from onlymymodel.evaluate.face_verification import GalleryMatches, match_gallery
 from onlymymodel.evaluate.judges import Judge, JudgeAnswer, Scores, reason_excluded
-from onlymymodel.evaluate.object_matches import count_objects
+from onlymymodel.evaluate.object_counts import count_objects
 from onlymymodel.evaluate.original_matches import NONE_OF_THEM, match_originals
 from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Answer, Row
 from onlymymodel.surrogates.class_mapping import map_classes

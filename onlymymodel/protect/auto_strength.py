@@ -2,20 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from msgspec import UNSET
 
 from onlymymodel.protect.answer_records import SurrogateAnswers
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.strengths import DEFAULT, STRENGTHS
-from onlymymodel.protect.context import Context, PhotoSource
+from onlymymodel.protect.context import Context
 from onlymymodel.protect.photo_record import WRITTEN, PhotoRecord
 
 Result = tuple[bytes | None, PhotoRecord]
-Protect = Callable[[Sequence[PhotoSource], Context], list[Result]]
+PhotoT = TypeVar("PhotoT")
 
 
-def protect_at_weakest(sources: Sequence[PhotoSource], context: Context, protect: Protect) -> list[Result]:
+def protect_at_weakest(
+    photos: Sequence[PhotoT], context: Context, protect: Callable[[Sequence[PhotoT], Context], list[Result]]
+) -> list[Result]:
     """Protect each photo at the weakest strength that suffices.
 
     The strengths are tried from the weakest on. One suffices where the authorized model keeps the file through the
@@ -24,20 +27,20 @@ def protect_at_weakest(sources: Sequence[PhotoSource], context: Context, protect
     the default strength.
 
     Args:
-        sources: the photos.
+        photos: the photos, as `protect` takes them.
         context: its budget has the bounds of the greatest strength.
-        protect: protects photos at the budget of a context.
+        protect: protects photos at the budget of a context; it is given the same photos again for each strength.
 
     Returns:
         The file and the record of each photo; the record has the strength, and the time of all that were tried.
     """
-    tried: list[list[Result]] = [[] for _ in sources]
-    waiting = list(range(len(sources)))
+    tried: list[list[Result]] = [[] for _ in photos]
+    waiting = list(range(len(photos)))
     for name in STRENGTHS:
         if not waiting:
             break
         at_strength = replace(context, budget=budget_at(context.budget, name), auto_strength=False)
-        results = protect([sources[index] for index in waiting], at_strength)
+        results = protect([photos[index] for index in waiting], at_strength)
         for index, (data, record) in zip(waiting, results, strict=True):
             tried[index].append((data, record if record.authorized is None else replace(record, strength=name)))
         waiting = [index for index in waiting if not _suffices(tried[index][-1][1], name)]

@@ -24,7 +24,8 @@ class EarlierRecords:
         self._offsets: dict[str, int] = {}
         self.outputs: dict[str, str] = {}
         lines = 0
-        for lines, (offset, record) in enumerate(self._manifest.read(), start=1):  # noqa: B007
+        for offset, record in self._manifest.read():
+            lines += 1
             self._offsets[record.source] = offset
             if record.output_sha256 is not None and record.output is not None:
                 self.outputs.setdefault(record.output_sha256, record.output)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -16,7 +17,7 @@ from onlymymodel.protect.answer_records import DeploymentMargins
 from onlymymodel.protect.attack.attack import protect_rows
 from onlymymodel.protect.attack.optimizer import OnStep
 from onlymymodel.protect.attack.targets import target_class_of_each
-from onlymymodel.protect.auto_strength import protect_at_weakest
+from onlymymodel.protect.auto_strength import Result, protect_at_weakest
 from onlymymodel.protect.choices import Format
 from onlymymodel.protect.context import Context, PhotoSource
 from onlymymodel.protect.faces import find_same_faces, predict_faces
@@ -81,7 +82,8 @@ def protect_photos(
         on_step: called after each step of the optimizer with the step and the number of steps.
         batch_size: largest number of photos, or of faces on them, that are optimized together. It bounds the memory.
             No photo's random numbers depend on it, but the last bits of sums in floating point may, and a few pixels
-            with them. With `make_portable` every photo is optimized alone on the CPU, and nothing depends on it.
+            with them. With `make_portable` or `auto_strength` every photo is optimized alone on the CPU, and nothing
+            depends on it.
         on_stage: called before each stage of each group of photos of one working size.
 
     Returns:
@@ -92,24 +94,9 @@ def protect_photos(
         TimeUp: see `time_limit`.
     """
     configure()
-    if not context.auto_strength:
-        return _protect_at_budget(sources, context, on_step, batch_size, on_stage)
-    size = 1 if context.device.type == "cpu" else batch_size  # the batches of later strengths depend on the photos
-
-    def protect(sources: Sequence[PhotoSource], context: Context) -> list[tuple[bytes | None, PhotoRecord]]:
-        return _protect_at_budget(sources, context, on_step, size, on_stage)
-
-    return protect_at_weakest(sources, context, protect)
-
-
-def _protect_at_budget(
-    sources: Sequence[PhotoSource],
-    context: Context,
-    on_step: OnStep | None,
-    batch_size: int,
-    on_stage: OnStage | None,
-) -> list[tuple[bytes | None, PhotoRecord]]:
-    """Protect photos at the budget of the context, see `protect_photos`."""
+    if context.device.type == "cpu" and (context.auto_strength or is_portable()):
+        # networks sum in another order in other batches, and which photos a later strength gets depends on the others
+        batch_size = 1
 
     def tell(stage: Stage) -> None:
         check_time()
@@ -117,7 +104,7 @@ def _protect_at_budget(
             on_stage(stage)
 
     target_class_of_each(context.authorized, context.surrogates, context.recipe)
-    results: dict[int, tuple[bytes | None, PhotoRecord]] = {}
+    results: dict[int, Result] = {}
     batches: dict[tuple[int, int, int], list[tuple[int, Photo, Area, Tensor]]] = {}
     for index, source in enumerate(sources):
         try:
@@ -145,13 +132,42 @@ def _protect_at_budget(
             start_job(sources[index], photo, area, original.to(context.device), context)
             for index, photo, area, original in members
         ]
-        tell("change")
-        _attack_rows(jobs, (size[0], size[1]), context, on_step, batch_size)
-        tell("file")
-        seconds_so_far = (time.perf_counter() - started) / len(jobs)
-        for (index, *_), job in zip(members, jobs, strict=True):
-            results[index] = _encode_and_judge(job, seconds_so_far, context)
+        preparation = (time.perf_counter() - started) / len(jobs)
+        protect = partial(_protect_jobs, size=(size[0], size[1]), on_step=on_step, batch_size=batch_size, tell=tell)
+        found = protect_at_weakest(jobs, context, protect) if context.auto_strength else protect(jobs, context)
+        for (index, *_), (data, record) in zip(members, found, strict=True):
+            results[index] = data, replace(record, seconds=round((record.seconds or 0.0) + preparation, 3))
     return [results[index] for index in range(len(sources))]
+
+
+def _protect_jobs(
+    jobs: Sequence[PhotoJob],
+    context: Context,
+    *,
+    size: tuple[int, int],
+    on_step: OnStep | None,
+    batch_size: int,
+    tell: OnStage,
+) -> list[Result]:
+    """Protect photos of one working size at the budget of the context; the jobs stay as they are.
+
+    Args:
+        jobs: the photos, none of whose rows has been attacked.
+        context: models and settings.
+        size: height and width at which the attack works.
+        on_step, batch_size: see `protect_photos`.
+        tell: called before each stage.
+
+    Returns:
+        The file and the record of each photo.
+    """
+    started = time.perf_counter()
+    jobs = [job.unchanged() for job in jobs]
+    tell("change")
+    _attack_rows(jobs, size, context, on_step, batch_size)
+    tell("file")
+    seconds_so_far = (time.perf_counter() - started) / len(jobs)
+    return [_encode_and_judge(job, seconds_so_far, context) for job in jobs]
 
 
 def _refused_record(source: PhotoSource, error: PhotoError, context: Context) -> PhotoRecord:
@@ -168,8 +184,6 @@ def _attack_rows(
 ) -> None:
     """Attack every row of photos of one working size, and copy the changed rows into the composed photos."""
     rows = [(job, row) for job in jobs for row in job.rows(context)]
-    if is_portable() and context.device.type == "cpu":
-        batch_size = 1  # networks sum in another order in other batches
     for start in range(0, len(rows), batch_size):
         chunk = rows[start : start + batch_size]
         protected = protect_rows(

@@ -1,7 +1,7 @@
 """State of one photo while it is protected: one row of the batch for the whole photo, or one for each face."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -81,6 +81,10 @@ class PhotoJob:
     changed: set[int] = field(default_factory=set)
     restored: set[int] = field(default_factory=set)
     steps: int = 0
+
+    def unchanged(self) -> "PhotoJob":
+        """Return a copy of a job whose rows have not been attacked yet, so that they can be attacked more than once."""
+        return replace(self, notes=[*self.notes], changed=set(), restored=set())
 
     def rows(self, context: Context) -> list[int]:
         """Return the rows that are optimized: the first, and those in which a surrogate is attacked."""

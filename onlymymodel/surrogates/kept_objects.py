@@ -1,4 +1,4 @@
-"""What an authorized detector keeps of a photo: the objects that it finds in the original."""
+"""Objects that an authorized detector has to keep: those that it finds in the original, and their margins."""
 
 from collections.abc import Sequence
 from dataclasses import replace

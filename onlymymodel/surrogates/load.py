@@ -25,6 +25,7 @@ from onlymymodel.surrogates.options import (
     read_names,
     read_template,
     read_threshold,
+    refuse_keep,
     require_gallery,
 )
 from onlymymodel.surrogates.schemes import import_loader
@@ -119,8 +120,7 @@ def _with_head(uri: ModelUri, loaded: Loaded, preprocess: Preprocess) -> tuple[n
         return with_kept_classes(uri, loaded.net, loaded.record)
     if uri.options.get("task", loaded.record.get("task")) == ATTRIBUTES:
         return _with_attributes(uri, loaded)
-    if "keep" in uri.options:
-        raise UserError(f"model {uri.text!r}: keep= is for detectors, and for models with task=attributes")
+    refuse_keep(uri)
     if "gallery" in uri.options:
         folder, embedder = Path(uri.options["gallery"]).expanduser(), loaded.net.eval()
         enrolled = enroll(repr(uri.text), embedder, preprocess, folder, read_threshold(uri, None))

@@ -35,6 +35,7 @@ from onlymymodel.surrogates.options import (
     override_card,
     override_preprocess,
     read_threshold,
+    refuse_keep,
     require_gallery,
 )
 from onlymymodel.surrogates.schemes import READING_OPTIONS
@@ -91,9 +92,12 @@ class OnnxBlackBox:
         require_one_each(uri, len(inputs), len(outputs))
         self.embeds = embeds_photos(uri, names_features(outputs[0].name))
         self.input = inputs[0].name
-        self.kept, record = attribute_record(uri) if uri.options.get("task") == ATTRIBUTES else (None, {})
-        if "keep" in uri.options and not record:
-            raise UserError(f"model {uri.text!r}: keep= is for detectors, and for models with task=attributes")
+        self.kept: tuple[int, ...] | None = None
+        record: dict[str, Any] = {}
+        if uri.options.get("task") == ATTRIBUTES:
+            self.kept, record = attribute_record(uri)
+        else:
+            refuse_keep(uri)
         preprocess = override_preprocess(onnx_preprocess(uri, inputs[0].shape[2:4]), uri)
         try:
             scores = self._scores(torch.zeros(1, 3, preprocess.height, preprocess.width))

@@ -94,6 +94,12 @@ def read_keep(uri: ModelUri, names: Sequence[str]) -> tuple[int, ...] | None:
     return tuple(index for index, name in enumerate(names) if name in listed)
 
 
+def refuse_keep(uri: ModelUri) -> None:
+    """Refuse the option `keep` of a model that has neither attributes nor objects. Raises UserError."""
+    if "keep" in uri.options:
+        raise UserError(f"model {uri.text!r}: keep= is for detectors, and for models with task=attributes")
+
+
 def attribute_record(uri: ModelUri, names: Sequence[str] = ()) -> tuple[tuple[int, ...] | None, dict[str, Any]]:
     """Return which outputs of a model of attributes count (None for all), and the fields of its card.
 

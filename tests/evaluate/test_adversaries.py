@@ -1,4 +1,4 @@
-"""What the adversaries of an evaluation read, in words."""
+"""Test the sentences on adversaries in the summary of an evaluation."""
 
 from dataclasses import replace
 

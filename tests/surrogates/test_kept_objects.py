@@ -1,4 +1,4 @@
-"""What an authorized detector keeps: the objects of the original, and by how much."""
+"""Test the objects that an authorized detector has to keep, and their margins."""
 
 import math
 from pathlib import Path

@@ -6,7 +6,6 @@ import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 from onlymymodel.data.manifest import sha256 as sha256_of
@@ -15,14 +14,14 @@ from onlymymodel.data.stores.errors import as_user_errors
 from onlymymodel.data.stores.lines import RemoteLines
 from onlymymodel.data.stores.lock import PREFIX, lock_remote
 from onlymymodel.data.stores.remote import RemoteFolder
-from onlymymodel.data.stores.stamps import RESULTS, SOURCES, Known, Stamps
+from onlymymodel.data.stores.stamps import RESULTS, SOURCES, Known, StampedStore
 from onlymymodel.errors import UserError
 
 _LONGEST_PATH = 1024  # bytes of a key, in S3 and Google Cloud Storage
 
 
 @dataclass(eq=False)
-class RemoteStore:
+class RemoteStore(StampedStore):
     """A folder of a remote store, see `Store`; make it with `load_store`.
 
     Attributes:
@@ -50,7 +49,7 @@ class RemoteStore:
     def lock(self, *, photos: int, offset: int) -> Iterator[None]:
         """Hold the folder, see `lock_remote`. The lines that are there at the end, also that by an error, are saved."""
         with lock_remote(self.folder, {"photos": photos, "offset": offset}):
-            self.sources.writable = self._results.writable = True
+            self._allow_stamps()
             try:
                 yield
             except BaseException:
@@ -157,15 +156,6 @@ class RemoteStore:
                 self._copied[name] = path.read_bytes()
         for lines in self.lines:
             lines.load()
-
-    @cached_property
-    def sources(self) -> Stamps:
-        """Cached facts about the originals that earlier runs have read."""
-        return Stamps(self.records / SOURCES, trusted=not self.checksum)
-
-    @cached_property
-    def _results(self) -> Stamps:
-        return Stamps(self.records / RESULTS, trusted=not self.checksum)
 
     def _remember(self, name: str, stamp: str | None, sha256: str) -> None:
         if stamp is not None:

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -111,6 +112,31 @@ class Stamps:
         except (OSError, *_NOT_OURS):  # it was removed or changed by another program
             return None
         return known if known.name == name else None
+
+
+class StampedStore:
+    """Base class of stores that cache the hashes of originals and results among their records.
+
+    Attributes:
+        records: folder of this machine with the records.
+        checksum: whether files that have not changed are read again, too.
+    """
+
+    records: Path
+    checksum: bool
+
+    @cached_property
+    def sources(self) -> Stamps:
+        """Cached facts about the originals that earlier runs have read."""
+        return Stamps(self.records / SOURCES, trusted=not self.checksum)
+
+    @cached_property
+    def _results(self) -> Stamps:
+        return Stamps(self.records / RESULTS, trusted=not self.checksum)
+
+    def _allow_stamps(self) -> None:
+        """Let both caches be written, by the run that holds the store."""
+        self.sources.writable = self._results.writable = True
 
 
 def stamp_of(path: Path | str) -> str | None:

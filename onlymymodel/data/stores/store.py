@@ -6,14 +6,13 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from onlymymodel.data.atomic import leads_through_link, refuse_links, remove_partials, write_atomic
 from onlymymodel.data.folder_lock import lock_folder
 from onlymymodel.data.regular_file import Readable, read_regular
-from onlymymodel.data.stores.stamps import RESULTS, SOURCES, Stamps, stamp_of
+from onlymymodel.data.stores.stamps import StampedStore, Stamps, stamp_of
 
 
 class Store(Protocol):
@@ -82,7 +81,7 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True)
-class LocalStore:
+class LocalStore(StampedStore):
     """A folder of this machine.
 
     Attributes:
@@ -94,15 +93,6 @@ class LocalStore:
     checksum: bool = False
     _written: list[str] = field(default_factory=list, init=False, compare=False)  # whose stamps are not known yet
 
-    @cached_property
-    def sources(self) -> Stamps:
-        """Cached facts about the originals that earlier runs have read."""
-        return Stamps(self.records / SOURCES, trusted=not self.checksum)
-
-    @cached_property
-    def _results(self) -> Stamps:
-        return Stamps(self.records / RESULTS, trusted=not self.checksum)
-
     @property
     def base(self) -> Path:
         """The folder itself."""
@@ -112,7 +102,7 @@ class LocalStore:
     def lock(self, *, photos: int, offset: int) -> Iterator[None]:
         """Hold the folder, see `lock_folder`."""
         with lock_folder(self.records, photos=photos, offset=offset):
-            self.sources.writable = self._results.writable = True
+            self._allow_stamps()
             yield
 
     def below(self, name: str, records: Path) -> LocalStore:  # noqa: ARG002 - a folder has its records in itself

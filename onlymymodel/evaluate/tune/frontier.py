@@ -119,7 +119,7 @@ def _shares(results: Results, version: str) -> dict[str, Any]:
     return {
         "kept": {channel: _kept(results.authorized.score(version, channel)) for channel in FRONTIER_CHANNELS},
         "heldout": _mean_by_channel(results.independent(), version),
-        "surrogates": _mean_by_channel([row for row in results.rows_of("surrogate") if row.counts_photos], version),
+        "surrogates": _mean_by_channel(results.photo_rows_of("surrogate"), version),
         "models": [
             {"model": row.model, "role": row.role, "channel": channel, **row.score(version, channel).to_json()}
             for row in results.rows

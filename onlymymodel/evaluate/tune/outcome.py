@@ -86,10 +86,11 @@ def describe_outcome(outcome: TuningOutcome) -> Iterator[str]:
 def outcome_table(frontier: Frontier) -> list[list[str]]:
     """Return the head, then a line for each point; the chosen or nearest one is marked by `>`."""
     measured = [title for title, of in MEASURES.items() if any(of(point) for point in frontier.points[1:])]
-    through = ["kept, least deployment"] if any(point.through for point in frontier.points) else []
+    with_through = any(point.through for point in frontier.points)
+    through = ["kept, least deployment"] if with_through else []
     bound = "epsilon" if frontier.points[0].knob.over == "epsilon" else "SSIM bound"
     head = [bound, "kept", "judges", "stand-ins", "judges, JPEG 75", "kept, JPEG 75", *through, *measured]
-    return [head, *(_line(point, frontier, measured) for point in frontier.points)]
+    return [head, *(_line(point, frontier, measured, with_through=with_through) for point in frontier.points)]
 
 
 def outcome_to_text(frontier: Frontier) -> str:
@@ -161,9 +162,8 @@ def _describe_photos(photos: Sequence[PhotoBudget], knob: Knob) -> Iterator[str]
             yield f"{state.capitalize()} ({meaning}): {counts[state]} of {len(photos)}, {', '.join(named)}{more}."
 
 
-def _line(point: FrontierPoint, frontier: Frontier, measured: Sequence[str]) -> list[str]:
+def _line(point: FrontierPoint, frontier: Frontier, measured: Sequence[str], *, with_through: bool) -> list[str]:
     mark = "> " if point.level == frontier.nearest else ""
-    with_through = any(other.through for other in frontier.points)
     return [
         f"{mark}{point.knob.show(point.level)}" if point.level else "clean",
         _cell(point.kept[AS_WRITTEN]),

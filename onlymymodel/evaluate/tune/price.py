@@ -1,8 +1,9 @@
 """The price of a tuning before it starts: photos, levels, and minutes from a few timed steps on one photo."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onlymymodel.data.folder import scan
+from onlymymodel.data.folder import Entry
 from onlymymodel.evaluate.tune.search import Measurement, Search, Target, first_levels, first_levels_of_photo
 from onlymymodel.evaluate.tune.tuning import Tuning
 from onlymymodel.progress import duration
@@ -12,7 +13,12 @@ from onlymymodel.protect.plan import Timing, time_photo
 
 @dataclass(frozen=True)
 class Protections:
-    """How often a photo is protected: photos, times the fewest and the most levels that the search may measure."""
+    """Number of protections of a search.
+
+    Attributes:
+        photos: number of photos.
+        fewest, most: bounds on the number of levels at which each of them is protected.
+    """
 
     photos: int
     fewest: int
@@ -54,12 +60,12 @@ class Price:
 
     def describe(self) -> str:
         """Return one sentence."""
-        work = _in_words(self.sample, "photo")
+        work = _in_words(self.sample)
         if self.each is not None:
-            work += f", then {_in_words(self.each, 'photo')} for their own budgets"
-        if self.seconds is None or self.timing is None:
+            work += f", then {_in_words(self.each)} for their own budgets"
+        if self.timing is None:
             return f"{work}: the time is not known, since no photo that was tried can be protected"
-        low, high = map(duration, self.seconds)
+        low, high = (duration(count * self.timing.seconds) for count in self.protections)
         time = low if low == high else f"{low} to {high}"
         return (
             f"{work}: about {time}, by {self.timing.seconds:.1f} s for a photo at a level (measured in a few steps on "
@@ -67,14 +73,14 @@ class Price:
         )
 
 
-def price_of(tuning: Tuning, *, each: bool) -> Price:
+def price_of(tuning: Tuning, entries: Sequence[Entry], *, each: bool) -> Price:
     """Return the price of a tuning; a photo of middle size is protected in a few steps, in memory.
 
     Args:
         tuning: the inputs.
+        entries: the photos of its source.
         each: whether a budget is searched for every photo, too.
     """
-    entries = [entry for entry in scan(tuning.source, exclude=tuning.context.exclude) if entry.status == "photo"]
     highest = tuning.highest
     job = Job(
         source=tuning.source,
@@ -107,7 +113,7 @@ def level_counts(first: tuple[int, ...], *, sampled: bool) -> tuple[int, int]:
     return min(counts), max(counts)
 
 
-def _in_words(protections: Protections, noun: str) -> str:
+def _in_words(protections: Protections) -> str:
     few, most = protections.fewest, protections.most
     levels = f"{few} level{'' if few == 1 else 's'}" if few == most else f"{few} to {most} levels"
-    return f"{protections.photos} {noun}{'' if protections.photos == 1 else 's'} at {levels}"
+    return f"{protections.photos} photo{'' if protections.photos == 1 else 's'} at {levels}"

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from statistics import median_high
 
 from onlymymodel.errors import UserError
+from onlymymodel.evaluate.tune.knob import HIGHEST
 
-LEVELS = range(1, 33)
+LEVELS = range(1, HIGHEST + 1)
 ROUNDING = 1e-9  # a mean of shares that equals the target may miss it by this in floating point
 
 

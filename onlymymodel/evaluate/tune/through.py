@@ -1,4 +1,4 @@
-"""What the authorized model keeps through the deployments of a target."""
+"""Evaluate the authorized model through the deployments that the target of a tuning names."""
 
 from collections.abc import Iterable
 
@@ -25,7 +25,7 @@ def ask_through(tuning: Tuning, pairs: Iterable[Pair]) -> Results | None:
 
 
 def least_of(results: Results | None) -> DeploymentSummary | None:
-    """Return what the authorized model keeps through the deployments, the least among it.
+    """Return the summary of the deployment through which the authorized model keeps least; None without results.
 
     Raises:
         UserError: it reads no clean photo through any of them.

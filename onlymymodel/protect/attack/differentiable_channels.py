@@ -27,11 +27,11 @@ BLURS = (0.4, 1.2)  # standard deviation in pixels
 
 
 class DrawnChannels(NamedTuple):
-    """What happens to the photos of one step on their way to the models; None for nothing.
+    """The transforms that are drawn for the photos of one step; None is the identity.
 
     Attributes:
-        all: to all models.
-        push: to the stand-ins, or whatever the objective reads.
+        all: applied before all models.
+        push: applied before the stand-ins, or whatever the objective reads.
     """
 
     all: Transform | None

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from onlymymodel.protect.attack.differentiable_channels import Transform, between, compress, resize
+from onlymymodel.protect.attack.differentiable_channels import BLURS, SIZES, Transform, between, compress, resize
 from onlymymodel.protect.attack.precision import full_float32
 from onlymymodel.protect.budget.filters import gaussian
 from onlymymodel.surrogates.classifier import Classifier
@@ -23,8 +23,6 @@ ZOOM = (0.8, 1.2)
 SHIFT = 0.07  # of the input's sides
 MIRROR_PROBABILITY = 0.25
 JPEG_QUALITY = (55.0, 95.0)
-RESIZE = (0.4, 1.0)
-BLUR = (0.4, 1.2)  # standard deviation in pixels
 LANDMARK_SHIFT = 0.04  # standard deviation, as a fraction of the distance between the eyes
 
 
@@ -113,8 +111,8 @@ def draw_change(generator: Generator) -> Transform:
     if kind < 0.5:
         return partial(compress, quality=between(JPEG_QUALITY, amount))
     if kind < 0.75:
-        return partial(resize, scale=between(RESIZE, amount))
-    return partial(gaussian, sigma=between(BLUR, amount))
+        return partial(resize, scale=between(SIZES, amount))
+    return partial(gaussian, sigma=between(BLURS, amount))
 
 
 def _crop(canvas: Tensor, height: int, width: int, draws: Sequence[float], *, still: bool) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tuning import JUDGE, MINE, TEAM, answer, content_of, omm, write_portraits
+from tuning import JUDGE, MINE, TEAM, answer, content_of, omm
 
 from onlymymodel.data.pixels import to_tensor
 from onlymymodel.evaluate.tune.knob import OVER, Knob, highest_level
@@ -22,25 +22,31 @@ from onlymymodel.surrogates.load import load_model
 from onlymymodel.surrogates.readings import deployed
 
 
-@pytest.fixture
-def few(tmp_path: Path) -> Path:
-    """Two photos."""
-    return write_portraits(tmp_path / "few", 2)
-
-
 @pytest.mark.slow
 def test_a_search_over_ssim_bounds_it_and_counts_what_the_least_deployment_keeps(
-    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    two_portraits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, through = tmp_path / "out", ["mirror", "facebook-2021"]
-    words = ["tune", str(few), "--out", str(out), *TEAM, "--heldout", JUDGE, "--steps", "2", "--views", "center"]
+    words = [
+        "tune",
+        str(two_portraits),
+        "--out",
+        str(out),
+        *TEAM,
+        "--heldout",
+        JUDGE,
+        "--steps",
+        "2",
+        "--views",
+        "center",
+    ]
     words += ["--recipe", "exact", "--device", "cpu", "--quiet", "--over", "ssim", "--lowest-ssim", "0.98"]
     omm(*words, "--through", *through, "--per-image")
     output, content = capsys.readouterr().out, content_of(out)
     assert content["over"] == "ssim"
     assert content["highest"] == 0.98
     assert content["target"]["through"] == through
-    right = {name: answer(MINE, few / name) for name in content["sample"]}
+    right = {name: answer(MINE, two_portraits / name) for name in content["sample"]}
     model = ClassifierBlackBox(load_model(MINE))
     assert [point["ssim_bound"] for point in content["points"]][:1] == [1.0]
     for point in content["points"][1:]:
@@ -56,7 +62,10 @@ def test_a_search_over_ssim_bounds_it_and_counts_what_the_least_deployment_keeps
             read = [
                 tuple(
                     int(reads.predict([DEPLOYMENTS[name].apply(np.asarray(Image.open(path)))])[0].argmax()) == label
-                    for path in (few / photo, folder / photo if (folder / photo).exists() else few / photo)
+                    for path in (
+                        two_portraits / photo,
+                        folder / photo if (folder / photo).exists() else two_portraits / photo,
+                    )
                 )
                 for photo, label in right.items()
             ]
@@ -67,7 +76,7 @@ def test_a_search_over_ssim_bounds_it_and_counts_what_the_least_deployment_keeps
     chosen = next(point for point in content["points"] if point["ssim_bound"] == nearest)
     assert content["seen"] == chosen["seen"]
     changes = [
-        measure(*(to_tensor(np.asarray(Image.open(path))) for path in (folder / name, few / name)))
+        measure(*(to_tensor(np.asarray(Image.open(path))) for path in (folder / name, two_portraits / name)))
         for folder in [out / f"ssim-{nearest:.3f}"]
         for name in right
         if (folder / name).exists()

@@ -4,28 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from tuning import TOYS, content_of, omm
 
-from onlymymodel.data.portraits import render
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.verify import verify_folder
 from onlymymodel.protect import batches as batches_module
 
 
-@pytest.fixture
-def few(tmp_path: Path) -> Path:
-    """Two photos."""
-    source = tmp_path / "few"
-    source.mkdir()
-    for index in range(2):
-        Image.fromarray(render(index, index, 7_100_000 + index, 64)).save(source / f"{index}.png")
-    return source
-
-
 @pytest.mark.slow
-def test_per_photo_tuning_resumes_with_another_highest_level(few: Path, tmp_path: Path) -> None:
-    words = [str(few), *TOYS, "--per-image", "--target-heldout", "0", "--highest"]
+def test_per_photo_tuning_resumes_with_another_highest_level(two_portraits: Path, tmp_path: Path) -> None:
+    words = [str(two_portraits), *TOYS, "--per-image", "--target-heldout", "0", "--highest"]
     out, linf = tmp_path / "out", []
     for highest in ("2", "3", "2"):
         omm("tune", *words, highest, "--out", str(out))
@@ -45,10 +33,10 @@ def test_per_photo_tuning_resumes_with_another_highest_level(few: Path, tmp_path
 
 @pytest.mark.slow
 def test_other_settings_are_refused_before_anything_is_computed(
-    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_portraits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At levels that were not requested before, nothing else would prevent it."""
-    words = [str(few), *TOYS, "--per-image", "--out", str(tmp_path / "out"), "--highest"]
+    words = [str(two_portraits), *TOYS, "--per-image", "--out", str(tmp_path / "out"), "--highest"]
     omm("tune", *words, "1")
     monkeypatch.setattr(batches_module, "protect_photos", lambda *_: pytest.fail("computed"))
     with pytest.raises(UserError, match="protected was made with other models or settings"):

@@ -3,23 +3,17 @@
 from pathlib import Path
 
 import pytest
-from tuning import JUDGE, QUICK, TEAM, omm, write_portraits
+from tuning import JUDGE, QUICK, TEAM, omm
 
 from onlymymodel.evaluate.tune.price import level_counts
 from onlymymodel.evaluate.tune.search import Measurement, Search, Target, first_levels, first_levels_of_photo
 
 
-@pytest.fixture
-def few(tmp_path: Path) -> Path:
-    """Two photos."""
-    return write_portraits(tmp_path / "few", 2)
-
-
 @pytest.mark.slow
 def test_a_dry_run_says_the_price_and_writes_nothing(
-    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    two_portraits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["tune", str(few), "--out", str(tmp_path / "out"), *TEAM, "--heldout", JUDGE, *QUICK, "--dry-run"]
+    words = ["tune", str(two_portraits), "--out", str(tmp_path / "out"), *TEAM, "--heldout", JUDGE, *QUICK, "--dry-run"]
     assert omm(*words, "--per-image") == 0
     assert not (tmp_path / "out").exists()
     of_sample, of_each = (

@@ -55,12 +55,6 @@ def tuned(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture
-def few(tmp_path: Path) -> Path:
-    """Two photos."""
-    return write_portraits(tmp_path / "few", 2)
-
-
 @pytest.mark.slow
 def test_frontier_points_match_the_written_files(photos: Path, tuned: Path) -> None:
     content = content_of(tuned)
@@ -157,9 +151,9 @@ def test_finished_tuning_computes_and_asks_nothing_again(
 
 
 @pytest.mark.slow
-def test_stopped_tuning_resumes(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_tuning_resumes(two_portraits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped at a batch of the sample or of the per-photo search: no batch is computed twice, the result is equal."""
-    words = [str(few), *TOYS, "--highest", "2", "--batch-size", "1", "--per-image", "--out"]
+    words = [str(two_portraits), *TOYS, "--highest", "2", "--batch-size", "1", "--per-image", "--out"]
     computed: list[bytes] = []
     limit = 1000
 
@@ -188,9 +182,9 @@ def test_stopped_tuning_resumes(few: Path, tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.slow
-def test_unwritable_photo_is_an_error(few: Path, tmp_path: Path) -> None:
+def test_unwritable_photo_is_an_error(two_portraits: Path, tmp_path: Path) -> None:
     in_the_way = tmp_path / "out" / "per-photo" / "epsilon-2" / "0.png"
-    words = ["tune", str(few), *TOYS, "--highest", "2", "--per-image", "--out", str(tmp_path / "out")]
+    words = ["tune", str(two_portraits), *TOYS, "--highest", "2", "--per-image", "--out", str(tmp_path / "out")]
     omm(*words[:-3], *words[-2:])
     in_the_way.mkdir(parents=True)
     (in_the_way.parent / "run.json").write_bytes((tmp_path / "out" / "epsilon-2" / "run.json").read_bytes())
@@ -200,10 +194,10 @@ def test_unwritable_photo_is_an_error(few: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_last_surrogate_is_set_aside_without_heldout_models(
-    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    two_portraits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    omm("tune", str(few), "--out", str(out), *TOYS, "--highest", "1")
+    omm("tune", str(two_portraits), "--out", str(out), *TOYS, "--highest", "1")
     assert "NO JUDGE WAS GIVEN: the stand-in python:toys:others" in capsys.readouterr().out
     content = content_of(out)
     assert content["set_aside"] == "python:toys:others"
@@ -216,17 +210,29 @@ def test_last_surrogate_is_set_aside_without_heldout_models(
     assert run["surrogates"] == ["python:toys:theirs", "python:toys:others"]
     assert run["heldout"] == []
     # the run file records the roles, and the same tuning resumes from it
-    assert omm("tune", str(few), "--out", str(tmp_path / "again"), "--run", str(out / "run.toml"), *TOYS[5:],
+    assert omm("tune", str(two_portraits), "--out", str(tmp_path / "again"), "--run", str(out / "run.toml"), *TOYS[5:],
                "--highest", "1") in (0, 1)  # fmt: skip
 
 
 @pytest.mark.slow
 def test_unreachable_target_reports_the_nearest_level(
-    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    two_portraits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (few / "broken.png").write_bytes(b"no photo")
+    (two_portraits / "broken.png").write_bytes(b"no photo")
     out = tmp_path / "out"
-    words = [str(few), "--out", str(out), *TEAM, "--heldout", JUDGE, "--steps", "1", "--views", "center", "--device"]
+    words = [
+        str(two_portraits),
+        "--out",
+        str(out),
+        *TEAM,
+        "--heldout",
+        JUDGE,
+        "--steps",
+        "1",
+        "--views",
+        "center",
+        "--device",
+    ]
     assert omm("tune", *words, "cpu", "--quiet", "--highest", "1", "--target-heldout", "0", "--per-image") == 1
     output = capsys.readouterr().out
     assert "No budget up to 1/255 meets the target; the nearest is epsilon 1/255." in output
@@ -258,21 +264,23 @@ def test_unreachable_target_reports_the_nearest_level(
     ],
 )
 def test_invalid_arguments_are_refused_before_anything_is_written(
-    few: Path, tmp_path: Path, words: list[str], sentence: str
+    two_portraits: Path, tmp_path: Path, words: list[str], sentence: str
 ) -> None:
     with pytest.raises(UserError, match=sentence):
-        omm("tune", str(few), "--out", str(tmp_path / "out"), *TOYS, *words)
+        omm("tune", str(two_portraits), "--out", str(tmp_path / "out"), *TOYS, *words)
     assert not (tmp_path / "out").exists()
 
 
-def test_heldout_models_of_a_surrogate_family_are_refused(few: Path, tmp_path: Path) -> None:
+def test_heldout_models_of_a_surrogate_family_are_refused(two_portraits: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the same family as zoo:identity-plain"):
-        omm("tune", str(few), "--out", str(tmp_path / "out"), *TEAM, "--heldout", "zoo:emotion-plain", *QUICK)
+        omm("tune", str(two_portraits), "--out", str(tmp_path / "out"), *TEAM, "--heldout", "zoo:emotion-plain", *QUICK)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
-def test_run_file_repeats_the_photo_settings(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_file_repeats_the_photo_settings(
+    two_portraits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Settings from flags and from the tuning's run file; the shown command has no flag for what the file contains."""
     out, mask = tmp_path / "out", tmp_path / "masks" / "left.png"
     mask.parent.mkdir()
@@ -282,7 +290,7 @@ def test_run_file_repeats_the_photo_settings(few: Path, tmp_path: Path, capsys: 
     (tmp_path / "mine.toml").write_text('region = "masks/left.png"\nformat = "webp"\n')
     words = ["--run", str(tmp_path / "mine.toml"), "--metadata", "none", "--recipe", "exact"]
     words += ["--highest", "1", "--out", str(out)]
-    omm("tune", str(few), *TOYS, *words)
+    omm("tune", str(two_portraits), *TOYS, *words)
     run = tomllib.loads((out / "run.toml").read_text())
     assert {key: run[key] for key in ("region", "format", "metadata")} == {
         "region": "../masks/left.png",
@@ -292,27 +300,36 @@ def test_run_file_repeats_the_photo_settings(few: Path, tmp_path: Path, capsys: 
     assert "max_pixels" not in run
     (shown,) = [line for line in capsys.readouterr().out.splitlines() if "with these settings: " in line]
     command = shlex.split(shown.partition("with these settings: ")[2])
-    assert command == ["omm", "protect", str(few), "--run", str(out / "run.toml"), "--allow-python", "--out", "DST"]
+    assert command == [
+        "omm",
+        "protect",
+        str(two_portraits),
+        "--run",
+        str(out / "run.toml"),
+        "--allow-python",
+        "--out",
+        "DST",
+    ]
     omm(*command[1:-1], str(tmp_path / "protected"), "--epsilon", "64", "--kappa", "0", "--quiet")
     for name in ("0", "1"):
-        files = few / f"{name}.png", tmp_path / "protected" / f"{name}.webp"
+        files = two_portraits / f"{name}.png", tmp_path / "protected" / f"{name}.webp"
         before, after = (np.asarray(Image.open(file)) for file in files)
         assert (before == after)[:, SIZE // 2 :].all()
         assert (before != after)[:, : SIZE // 2].any()
 
 
-def test_single_surrogate_cannot_be_set_aside(few: Path, tmp_path: Path) -> None:
+def test_single_surrogate_cannot_be_set_aside(two_portraits: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--heldout URI"):
-        omm("tune", str(few), "--out", str(tmp_path / "out"), "--authorized", MINE, "--surrogate", JUDGE)
+        omm("tune", str(two_portraits), "--out", str(tmp_path / "out"), "--authorized", MINE, "--surrogate", JUDGE)
 
 
 @pytest.mark.slow
-def test_folders_of_other_origin_are_left_alone(few: Path, tmp_path: Path) -> None:
+def test_folders_of_other_origin_are_left_alone(two_portraits: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "diary.txt").write_text("mine")
     with pytest.raises(UserError, match="was not made by omm tune"):
-        omm("tune", str(few), "--out", str(tmp_path / "full"), *TOYS)
-    words = [str(few), "--out", str(tmp_path / "out"), *TOYS, "--highest", "1", "--sample", "1"]
+        omm("tune", str(two_portraits), "--out", str(tmp_path / "full"), *TOYS)
+    words = [str(two_portraits), "--out", str(tmp_path / "out"), *TOYS, "--highest", "1", "--sample", "1"]
     omm("tune", *words)
     other = next(seed for seed in range(1, 20) if Random(seed).sample(range(2), 1) != Random(0).sample(range(2), 1))
     with pytest.raises(UserError, match="another sample"):
