@@ -11,6 +11,7 @@ models as written and through one codec, one resize and one platform.
 
 import argparse
 import json
+import resource
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from pathlib import Path
 import leaderboard_tables
 from assets import RESULTS, WORK, uri
 from deployment_tables import HELDOUT, draw_headline
-from runs import Team, evaluate, load_judges, protect, public_command, write_json
+from runs import Team, evaluate, load_judges, protect, public_command, workers, write_json
 from transfer import TEAMS, labels_of, photos
 
 from onlymymodel import Judge, load_black_box
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--budgets", nargs="+", choices=BUDGETS, default=["8"])
     parser.add_argument("--limit", type=int, default=144, metavar="N", help="the first N images; all by default")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that protect photos")
     arguments = parser.parse_args()
     configure()
     for recipe in arguments.recipes:
@@ -73,6 +75,7 @@ def run_cell(cell: str, team: Team, recipe: str, budget: str, arguments: argpars
         "protect", str(source), "--authorized", uri(team.authorized, FIT),
         *(() if recipe in METHODS else ("--surrogate", *(uri(name, FIT) for name in team.surrogates))),
         "--labels", str(source / "labels.csv"), *METHODS.get(recipe, ("--recipe", recipe)), *BUDGETS[budget],
+        *workers(arguments.workers),
     ]  # fmt: skip
     cost = timed_protect(command, arguments.device, out, RESULTS / "deployments" / f"{cell}.json")
     judges = load_judges(replace(team, surrogates=()), lambda name: load_black_box(uri(name, FIT), device=device))
@@ -102,16 +105,22 @@ def timed_protect(command: Sequence[str], device: str, out: Path, earlier: Path)
         earlier: the cell's JSON, if an earlier run wrote it.
 
     Returns:
-        `photos` that were protected by this run and earlier ones, and their `cpu_seconds` on this process's cores.
+        `photos` that were protected by this run and earlier ones, and their `cpu_seconds`, those of workers included.
     """
     cost = {"photos": 0.0, "cpu_seconds": 0.0}
     if earlier.exists():
         cost |= json.loads(earlier.read_text(encoding="utf-8")).get("cost", {})
-    done, started = lines(out / MANIFEST), time.process_time()
+    done, started = lines(out / MANIFEST), cpu_seconds()
     protect(command, device, out)
     if new := lines(out / MANIFEST) - done:
-        cost = {"photos": cost["photos"] + new, "cpu_seconds": cost["cpu_seconds"] + time.process_time() - started}
+        cost = {"photos": cost["photos"] + new, "cpu_seconds": cost["cpu_seconds"] + cpu_seconds() - started}
     return cost
+
+
+def cpu_seconds() -> float:
+    """Return the CPU seconds of this process and of the workers that have ended."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime
 
 
 def lines(path: Path) -> int:

@@ -22,7 +22,7 @@ from typing import Literal
 
 import torch
 from assets import ASSETS, RESULTS, WORK, face_uri, models
-from runs import Team, evaluate, load_judges, photo_names, protect, public_command, write_json
+from runs import Team, evaluate, load_judges, photo_names, protect, public_command, workers, write_json
 
 from onlymymodel import BlackBox, load_black_box
 from onlymymodel.data.atomic import write_atomic
@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("--epsilons", nargs="+", type=int, help="by default those of each team")
     parser.add_argument("--limit", type=int, metavar="N", help="the first N photos; 40, or 48 expressions, by default")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that protect photos")
     parser.add_argument("--only", choices=("protect", "judge"), help="protect only, or evaluate protected files only")
     arguments = parser.parse_args()
     configure()
@@ -113,7 +114,7 @@ def main() -> None:
     for epsilon, name in sorted(wanted, key=lambda pair: -pair[0]):
         team, cell = TEAMS[name], f"{name}-{epsilon}"
         source = photos(team.photos, arguments.limit or team.limit)
-        command = protect_command(team, source, epsilon)
+        command = [*protect_command(team, source, epsilon), *workers(arguments.workers)]
         if arguments.only != "judge":
             protect(command, arguments.device, HERE / cell)
         if arguments.only != "protect":

@@ -41,6 +41,11 @@ def protect(command: Sequence[str], device: str, out: Path) -> None:
         raise SystemExit(code)
 
 
+def workers(number: int) -> tuple[str, ...]:
+    """Return the words of a command that protects with a number of worker processes."""
+    return ("--workers", str(number)) if number > 1 else ()
+
+
 def public_command(command: Sequence[str], source: Path) -> str:
     """Return the command for the records, with SRC and DST for folders of this machine."""
     return shlex.join(["omm", *(word.replace(str(source), "SRC") for word in command), "--out", "DST"])
