@@ -36,6 +36,7 @@ from onlymymodel.protect.region import area_from_record
 from onlymymodel.protect.run_record import RunRecord
 from onlymymodel.protect.shards import find_shards
 from onlymymodel.surrogates.answer_cache import DATABASE_FILES, EXPORT
+from onlymymodel.surrogates.device_copy import to_device
 from onlymymodel.surrogates.load import load_model
 
 BUDGET_TOLERANCE = 1e-4  # of figures in floats: l2, PSNR, SSIM, LPIPS
@@ -217,7 +218,7 @@ def _faults_of_file(
     if sha256(data) != record.output_sha256:
         yield "its bytes have changed"
     try:
-        pixels = to_tensor(decode(data, max_pixels=context.max_pixels).pixels).to(context.device)
+        pixels = to_device(to_tensor(decode(data, max_pixels=context.max_pixels).pixels), context.device)
     except PhotoError as error:
         yield f"cannot be read any more: {error}"
         return
@@ -233,7 +234,7 @@ def _faults_of_file(
     clean = None
     if original is not None:
         read = decode(original, max_pixels=context.max_pixels, first_frame=context.first_frame)
-        clean = to_tensor(read.pixels).to(context.device)
+        clean = to_device(to_tensor(read.pixels), context.device)
     yield from surrogate_faults(record, pixels, clean, asked, MARGIN_TOLERANCE)
     if clean is None:
         return

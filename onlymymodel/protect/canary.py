@@ -20,6 +20,7 @@ from onlymymodel.protect.attack.targets import apply_target_class, attack_classe
 from onlymymodel.protect.context import Context
 from onlymymodel.runtime import configure
 from onlymymodel.surrogates.answers import answers
+from onlymymodel.surrogates.device_copy import to_device
 
 SIDE, STEPS = 64, 2
 # eyes, nose and corners of the mouth, roughly; models that align faces get these, so that nothing is detected
@@ -55,8 +56,8 @@ def run_canary(context: Context) -> Canary:
     An attack from outside does not take part.
     """
     configure()
-    pixels = to_tensor(render(1, 1, 1, SIDE)).to(context.device)
-    landmarks = torch.tensor(LANDMARKS, device=context.device)
+    pixels = to_device(to_tensor(render(1, 1, 1, SIDE)), context.device)
+    landmarks = torch.tensor(LANDMARKS)
     recipe = replace(context.recipe, steps=min(STEPS, context.recipe.steps), attack="")
     models = models_in_use(context.authorized, context.surrogates, recipe)
     batch = make_batch([_row(pixels, landmarks, context)], (SIDE, SIDE), models)

@@ -36,6 +36,7 @@ from onlymymodel.protect.predictions import Predictions, predict_photo
 from onlymymodel.protect.region import Area, RegionRecord, find_area
 from onlymymodel.protect.working_shape import working_shape
 from onlymymodel.runtime import configure
+from onlymymodel.surrogates.device_copy import to_device
 
 __all__ = [
     "Context",
@@ -129,7 +130,7 @@ def protect_photos(
         started = time.perf_counter()
         tell("original")
         jobs = [
-            start_job(sources[index], photo, area, original.to(context.device), context)
+            start_job(sources[index], photo, area, to_device(original, context.device), context)
             for index, photo, area, original in members
         ]
         preparation = (time.perf_counter() - started) / len(jobs)
@@ -234,7 +235,7 @@ def _encode_and_judge(job: PhotoJob, seconds_so_far: float, context: Context) ->
     try:
         while True:
             data = _encode(job, context)
-            written = to_tensor(decode(data, max_pixels=context.max_pixels).pixels).to(context.device)
+            written = to_device(to_tensor(decode(data, max_pixels=context.max_pixels).pixels), context.device)
             if torch.equal(written, job.composed):
                 job.composed = written  # one copy of a large photo less
             after = predict_photo(written, job.label, context, job.original, job.objects)

@@ -130,7 +130,7 @@ class PhotoJob:
             budget=self.budget(row, context),
             generator=photo_generator(context.recipe.seed, self.source.data, row),
             mask=self.mask(row),
-            landmarks=self.faces[row].landmarks.to(self.original.device) if self.faces else None,
+            landmarks=self.faces[row].landmarks if self.faces else None,
             deployments=readable(self.clean_margins[row]),
             objects=self.objects,
         )

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onlymymodel.data.pixels import to_array
+from onlymymodel.surrogates.device_copy import to_device
 
 # ArcFace's landmarks on 112x112 (Deng et al., CVPR 2019): left and right eye, nose, left and right corner of the mouth
 ARCFACE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
@@ -47,7 +48,7 @@ def align_faces(pixels: Tensor, height: int, width: int, landmarks: Tensor | Non
         pixels: (B,C,H,W) in [0,1], or uint8.
         height: of the network input, in pixels.
         width: of the network input, in pixels.
-        landmarks: (B,5,2) in pixels of the photo, NaN for a photo without a face; detected if None.
+        landmarks: (B,5,2) in pixels of the photo, on the CPU, NaN for a photo without a face; detected if None.
 
     Returns:
         (B,C,height,width), differentiable in `pixels`; bicubic, black outside the photo.
@@ -60,10 +61,10 @@ def align_faces(pixels: Tensor, height: int, width: int, landmarks: Tensor | Non
         channels = (channel.float() / 255 for channel in pixels.chunk(pixels.shape[1], dim=1))
         return torch.cat([align_faces(channel, height, width, landmarks) for channel in channels], dim=1)
     size = tuple(pixels.shape[-2:])
-    matrices = [_warp_matrix(points, size, height, width) for points in landmarks.double().cpu().numpy()]
+    matrices = [_warp_matrix(points, size, height, width) for points in landmarks.double().numpy()]
     warped: Tensor = warp_affine(
         pixels,
-        torch.tensor(np.stack(matrices)).to(pixels),
+        to_device(torch.tensor(np.stack(matrices)).to(pixels.dtype), pixels.device),
         (height, width),
         mode="bicubic",
         padding_mode="zeros",
@@ -73,7 +74,7 @@ def align_faces(pixels: Tensor, height: int, width: int, landmarks: Tensor | Non
 
 
 def main_faces(pixels: Tensor) -> Tensor:
-    """Return the (B,5,2) landmarks of the largest face in each of (B,C,H,W) photos (uint8 or in [0,1]); NaN without."""
+    """Return the (B,5,2) landmarks, on the CPU, of the largest face in (B,C,H,W) photos (uint8 or in [0,1]), or NaN."""
     return torch.stack([_main_face(photo) for photo in pixels.detach()])
 
 

@@ -11,7 +11,10 @@ from onlymymodel.data.pixels import to_tensor
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates.answers import scores_of
 from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.device_copy import to_device
 from onlymymodel.surrogates.model_card import ModelCard, Preprocess
+
+CPU = torch.device("cpu")
 
 
 class BlackBoxError(UserError):
@@ -57,9 +60,9 @@ class CountsQueries(Protocol):
     budget: int | None
 
 
-def to_pixels(image: NDArray[np.uint8], device: torch.device | str = "cpu") -> torch.Tensor:
+def to_pixels(image: NDArray[np.uint8], device: torch.device = CPU) -> torch.Tensor:
     """Convert one HWC uint8 image to (1,C,H,W) float32 in [0,1]."""
-    return to_tensor(image)[None].to(device).float() / 255
+    return to_device(to_tensor(image)[None], device).float() / 255
 
 
 def network_input(image: NDArray[np.uint8], preprocess: Preprocess) -> torch.Tensor:
@@ -124,7 +127,7 @@ class ClassifierBlackBox:
         """See `BlackBox.predict`. Images go through one at a time, so that no answer depends on its neighbors."""
         device = self.classifier.mean.device
         with torch.inference_mode():
-            rows = [self.classifier(to_tensor(image)[None].to(device))[0].cpu().numpy() for image in images]
+            rows = [self.classifier(to_device(to_tensor(image)[None], device))[0].cpu().numpy() for image in images]
         return np.stack(rows) if rows else np.zeros((0, self.card.classes), np.float32)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 from toys import generators
 
-from onlymymodel.protect.attack.batch import AttackBatch, SurrogateTargets
+from onlymymodel.protect.attack.batch import AttackBatch, Rows, SurrogateTargets
 from onlymymodel.protect.attack.quantize import quantize_and_repair
 from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.budget.budget import Budget
@@ -33,6 +33,11 @@ def attack_batch(
         budgets=budgets,
         generators=generators(len(originals)) if streams is None else streams,
     )
+
+
+def rows(*numbers: int) -> Rows:
+    """Rows of a batch on the CPU."""
+    return Rows.of(numbers, torch.device("cpu"))
 
 
 class QuantizedBatch(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import tiny_clip
 import torch
+from batches import rows
 from detectors import quarter_photo, quarters
 from evaluating import QUICK
 from toys import Linear, classifier, generators
@@ -60,7 +61,7 @@ def test_random_looks_move_the_boxes_with_the_photo() -> None:
     photos = scenes(32).float() / 255
     objects = [kept_objects(quarters(), photo) for photo in photos]
     looks = GuardLooks(quarters(), torch.tensor([RED, RED]), kappa=5.0, count=24, objects=objects)  # type: ignore[arg-type]
-    least, gradient = looks.margins(photos, torch.arange(2), generators(2))
+    least, gradient = looks.margins(photos, rows(0, 1), generators(2))
     exact = crop_margins(quarters(), torch.nn.functional.avg_pool2d(photos, 2), torch.tensor([RED, RED]), objects)  # type: ignore[arg-type]
     # JPEG and blur change a quarter's mean a little; a mirror without its boxes would find nothing at all
     assert ((exact - least).abs() < 0.2).all()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.working_size import budget_at_working_size
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.detector import Detections
+from onlymymodel.surrogates.device_copy import to_device
 from onlymymodel.surrogates.resize import resize
 
 
@@ -38,7 +39,7 @@ class AttackRow:
         classes, signs: of each surrogate, see `SurrogateTargets`.
         generator: on the CPU; the only source of this row's randomness, so that it does not depend on its batch.
         mask: (1,H,W) of 0 and 1; where it is 0 nothing changes. None for the whole photo.
-        landmarks: (5,2) in pixels of the photo, of the face to work on; None to use the largest one.
+        landmarks: (5,2) in pixels of the photo, on the CPU, of the face to work on; None to use the largest one.
         deployments: names of those through which the label has to be kept, too.
         objects: those of the photo that the authorized model must keep, if it is a detector; see `kept_objects`.
     """
@@ -66,7 +67,7 @@ class AttackBatch:
         budgets: one for each row, at working size; all with the same linf.
         generators: one for each row.
         mask: (B,1,h,w) of 0 and 1; None where all of every photo may change.
-        landmarks: (B,5,2) in pixels of the working size; None where no model aligns faces.
+        landmarks: (B,5,2) in pixels of the working size, on the CPU; None where no model aligns faces.
         objects: of each row, see `AttackRow`; None where the authorized model is no detector.
     """
 
@@ -81,6 +82,27 @@ class AttackBatch:
 
     def __len__(self) -> int:
         return len(self.originals)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a batch.
+
+    Attributes:
+        numbers: of the rows in the batch.
+        index: the same as (B,) long on the batch's device: indexing by a tensor of the host waits for a GPU.
+    """
+
+    numbers: Sequence[int]
+    index: Tensor
+
+    @classmethod
+    def of(cls, numbers: Sequence[int], device: torch.device) -> Self:
+        """Return the rows with these numbers of a batch on a device."""
+        return cls(numbers, to_device(torch.tensor(numbers, dtype=torch.long), device))
+
+    def __len__(self) -> int:
+        return len(self.numbers)
 
 
 def make_batch(rows: Sequence[AttackRow], size: tuple[int, int], models: Sequence[Classifier]) -> AttackBatch:
@@ -121,7 +143,7 @@ def _resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
 def _at_working_size(row: AttackRow, working: Tensor) -> tuple[Budget, Tensor]:
     """Return the budget of a row at working size, and its (1,h,w) mask."""
     if row.mask is None:
-        mask, smaller = torch.ones(1, 1, 1).to(working), torch.ones_like(working[:1])
+        mask, smaller = working.new_ones(1, 1, 1), torch.ones_like(working[:1])
     else:
         # a pixel of the smaller photo may change if any of the pixels that it covers may
         mask, smaller = row.mask, F.adaptive_max_pool2d(row.mask, working.shape[1:])
@@ -139,8 +161,8 @@ def _landmarks(rows: Sequence[AttackRow], originals: Tensor, models: Sequence[Cl
         if row.landmarks is None:
             largest = find_landmarks(models, photo[None])
             assert largest is not None
-            landmarks.append(largest[0].to(photo))
+            landmarks.append(largest[0])
         else:
             (height, width), (h, w) = row.original.shape[1:], photo.shape[1:]
-            landmarks.append(row.landmarks * torch.tensor([w / width, h / height]).to(row.landmarks))
+            landmarks.append(row.landmarks * torch.tensor([w / width, h / height]))
     return torch.stack(landmarks)

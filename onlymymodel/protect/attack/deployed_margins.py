@@ -13,6 +13,7 @@ from onlymymodel.protect.attack.processed import ProcessedPhoto
 from onlymymodel.surrogates.classifier import Classifier, ModelCard
 from onlymymodel.surrogates.deployments import Deployment, Reading, get_deployments
 from onlymymodel.surrogates.detector import Detections
+from onlymymodel.surrogates.device_copy import to_device
 from onlymymodel.surrogates.kept_objects import crop_margins
 from onlymymodel.surrogates.object_matches import mirror_boxes
 from onlymymodel.surrogates.readings import canvas_map, crop_canvas, read_input
@@ -90,7 +91,7 @@ class DeployedMargins:
             rows = [(deployment, number) for deployment in part for number in range(len(faces))]
             for first in range(0, len(rows), BATCH):
                 chunk = rows[first : first + BATCH]
-                inputs = torch.cat(crops[first : first + BATCH]).to(pixels.device)
+                inputs = to_device(torch.cat(crops[first : first + BATCH]), pixels.device)
                 labels = [faces[number][0] for _, number in chunk]
                 values = self._margins(inputs, [deployment for deployment, _ in chunk], labels).tolist()
                 for (deployment, number), value in zip(chunk, values, strict=True):
@@ -134,14 +135,15 @@ class DeployedMargins:
 
     def _margins(self, crops: Tensor, deployments: Sequence[Deployment], classes: Sequence[int]) -> Tensor:
         low = [deployment.reading.precision == "bfloat16" for deployment in deployments]
-        labels = torch.tensor(classes, device=crops.device)
+        labels = to_device(torch.tensor(classes), crops.device)
         rows = torch.zeros(len(crops), device=crops.device)
         for precision in sorted(set(low)):
-            chosen = torch.tensor([entry is precision for entry in low], device=crops.device)
-            asked = [deployment for deployment, entry in zip(deployments, low, strict=True) if entry is precision]
+            places = [place for place, entry in enumerate(low) if entry is precision]
+            chosen = to_device(torch.tensor(places), crops.device)
+            asked = [deployments[place] for place in places]
             with torch.autocast(crops.device.type, torch.bfloat16, enabled=precision):
                 margins = crop_margins(self.authorized, crops[chosen], labels[chosen], self._objects(asked))
-            rows = rows.masked_scatter(chosen, margins.float())
+            rows = rows.index_copy(0, chosen, margins.float())
         return rows
 
     def _objects(self, deployments: Sequence[Deployment]) -> list[Detections] | None:
@@ -184,4 +186,4 @@ def _process(photo: Tensor, deployment: Deployment) -> ProcessedPhoto:
 
 def _scale(landmarks: Tensor, before: Sequence[int], after: Sequence[int]) -> Tensor:
     """Return (5,2) landmarks of a photo of one height and width as (1,5,2) of another."""
-    return landmarks[None] * torch.tensor([after[1] / before[1], after[0] / before[0]]).to(landmarks)
+    return landmarks[None] * torch.tensor([after[1] / before[1], after[0] / before[0]])

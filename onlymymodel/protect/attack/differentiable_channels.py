@@ -16,6 +16,7 @@ from onlymymodel.data.processing import AVERAGED, LADDER
 from onlymymodel.protect.attack.jpeg import BLOCK, jpeg
 from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.budget.filters import gaussian, reach
+from onlymymodel.surrogates.device_copy import to_device
 from onlymymodel.surrogates.purifier import purify_pixels
 
 Transform = Callable[[Tensor], Tensor]
@@ -72,7 +73,7 @@ def random_jpeg(quality: int, generators: Sequence[Generator]) -> Transform:
     """
     uniform = torch.cat([torch.rand(1, generator=generator) for generator in generators])
     qualities = quality + (100 - quality) * uniform
-    return lambda pixels: jpeg(pixels.expand(-1, 3, -1, -1), qualities.to(pixels))
+    return lambda pixels: jpeg(pixels.expand(-1, 3, -1, -1), to_device(qualities.to(pixels.dtype), pixels.device))
 
 
 def random_resize(smallest: float, generators: Sequence[Generator]) -> Transform:
@@ -131,7 +132,7 @@ def compress_in_turn(photo: Tensor) -> Tensor:
 
 def compress(photo: Tensor, quality: float) -> Tensor:
     """Compress a (1,C,H,W) photo in [0,1] as JPEG; gray becomes three channels."""
-    return jpeg(photo.expand(-1, 3, -1, -1), torch.tensor([float(quality)]).to(photo))
+    return jpeg(photo.expand(-1, 3, -1, -1), photo.new_full((1,), float(quality)))
 
 
 def resize(photo: Tensor, scale: float) -> Tensor:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from onlymymodel.protect.attack.batch import Rows
 from onlymymodel.protect.attack.model_inputs import ModelInputs, WrittenInputs, normalize_gradient
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.kept_objects import Objects, crop_margins
@@ -23,12 +24,12 @@ class Guard:
         self.authorized = authorized
         self.labels, self.objects = labels, objects
 
-    def margin(self, inputs: ModelInputs | WrittenInputs, rows: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def margin(self, inputs: ModelInputs | WrittenInputs, rows: Rows) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Compute the margins of some photos.
 
         Args:
             inputs: of these photos.
-            rows: (B,) long, which photos of the whole batch they are.
+            rows: which photos of the whole batch they are.
 
         Returns:
             (B,) margins in logits, and a function that takes a (B,) bool and returns the (B,C,H,W) gradient of the
@@ -36,8 +37,8 @@ class Guard:
         """
         canvas = inputs.canvas(self.authorized)
         crop = self.authorized.card.preprocess.center(canvas)
-        objects = None if self.objects is None else [self.objects[row] for row in rows.tolist()]
-        margins = crop_margins(self.authorized, crop, self.labels[rows], objects)
+        objects = None if self.objects is None else [self.objects[row] for row in rows.numbers]
+        margins = crop_margins(self.authorized, crop, self.labels[rows.index], objects)
 
         def gradient_of(selected: Tensor) -> Tensor:
             (gradient,) = torch.autograd.grad(torch.where(selected, margins, 0).sum(), canvas)

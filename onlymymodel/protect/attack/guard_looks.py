@@ -12,10 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from onlymymodel.protect.attack.batch import Rows
 from onlymymodel.protect.attack.differentiable_channels import BLURS, SIZES, Transform, between, compress, resize
 from onlymymodel.protect.attack.precision import full_float32
 from onlymymodel.protect.budget.filters import gaussian
 from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.device_copy import to_device
 from onlymymodel.surrogates.kept_objects import Objects, crop_margins
 from onlymymodel.surrogates.object_matches import mirror_boxes
 
@@ -44,15 +46,15 @@ class GuardLooks:
         self.kappa, self.count = kappa, count
 
     def margins(
-        self, photos: Tensor, rows: Tensor, generators: Sequence[Generator], landmarks: Tensor | None = None
+        self, photos: Tensor, rows: Rows, generators: Sequence[Generator], landmarks: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Take looks at some photos.
 
         Args:
             photos: (B,C,H,W) in [0,1].
-            rows: (B,) long, which photos of the whole batch they are.
+            rows: which photos of the whole batch they are.
             generators: one for each of them.
-            landmarks: (B,5,2), for a model that aligns faces.
+            landmarks: (B,5,2) on the CPU, for a model that aligns faces.
 
         Returns:
             (B,) the smallest margin of the looks in logits, and (B,C,H,W) the sum of the gradients of all margins that
@@ -69,16 +71,14 @@ class GuardLooks:
             least = torch.minimum(least, margins.detach())
         return least, total
 
-    def _margins(
-        self, pixels: Tensor, rows: Tensor, generators: Sequence[Generator], landmarks: Tensor | None
-    ) -> Tensor:
+    def _margins(self, pixels: Tensor, rows: Rows, generators: Sequence[Generator], landmarks: Tensor | None) -> Tensor:
         with full_float32(pixels.device):
             crops, mirrored = self._crops(pixels, generators, landmarks)
         objects = None
         if self.objects is not None:
-            photos = zip([self.objects[row] for row in rows.tolist()], mirrored, strict=True)
+            photos = zip([self.objects[row] for row in rows.numbers], mirrored, strict=True)
             objects = [mirror_boxes(found) if is_mirrored else found for found, is_mirrored in photos]
-        return crop_margins(self.authorized, torch.cat(crops), self.labels[rows], objects)
+        return crop_margins(self.authorized, torch.cat(crops), self.labels[rows.index], objects)
 
     def _crops(
         self, pixels: Tensor, generators: Sequence[Generator], landmarks: Tensor | None
@@ -94,8 +94,8 @@ class GuardLooks:
                 # the photo may have another size now
                 scale = torch.tensor([photo.shape[-1] / pixels.shape[-1], photo.shape[-2] / pixels.shape[-2]])
                 eyes = (landmarks[index, 1] - landmarks[index, 0]).norm()
-                noise = LANDMARK_SHIFT * eyes.cpu() * torch.randn(5, 2, generator=generator)
-                points = ((landmarks[index].cpu() + noise) * scale).to(landmarks)[None]
+                noise = LANDMARK_SHIFT * eyes * torch.randn(5, 2, generator=generator)
+                points = ((landmarks[index] + noise) * scale)[None]
             canvas = preprocess.canvas(photo, points)
             still = points is not None or self.objects is not None
             crops.append(_crop(canvas, preprocess.height, preprocess.width, draws, still=still))
@@ -131,5 +131,5 @@ def _crop(canvas: Tensor, height: int, width: int, draws: Sequence[float], *, st
     theta = torch.tensor(
         [[[mirror * across, 0.0, 2 * shift[0] * width / w], [0.0, down_scale, 2 * shift[1] * height / h]]]
     )
-    grid = F.affine_grid(theta.to(canvas), [1, 3, height, width], align_corners=False)
+    grid = F.affine_grid(to_device(theta.to(canvas.dtype), canvas.device), [1, 3, height, width], align_corners=False)
     return F.grid_sample(canvas, grid, padding_mode="zeros", align_corners=False)

@@ -13,9 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from onlymymodel.surrogates.device_copy import constant_on
+
 BLOCK = 8
 # tables K.1 (luminance) and K.2 (chrominance)
-LUMINANCE = (
+LUMINANCE = torch.tensor((
     16, 11, 10, 16, 24, 40, 51, 61,
     12, 12, 14, 19, 26, 58, 60, 55,
     14, 13, 16, 24, 40, 57, 69, 56,
@@ -24,17 +26,17 @@ LUMINANCE = (
     24, 35, 55, 64, 81, 104, 113, 92,
     49, 64, 78, 87, 103, 121, 120, 101,
     72, 92, 95, 98, 112, 100, 103, 99,
-)  # fmt: skip
-CHROMINANCE = (
+))  # fmt: skip
+CHROMINANCE = torch.tensor((
     17, 18, 24, 47, 99, 99, 99, 99,
     18, 21, 26, 66, 99, 99, 99, 99,
     24, 26, 56, 99, 99, 99, 99, 99,
     47, 66, 99, 99, 99, 99, 99, 99,
     *(99,) * 32,
-)  # fmt: skip
+))  # fmt: skip
 # RGB in [0,255] to Y, Cb - 128, Cr - 128 (ITU-T T.871), and back
-TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
-TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
+TO_YCC = torch.tensor([[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]])
+TO_RGB = torch.tensor([[1.0, 0.0, 1.402], [1.0, -0.344136286, -0.714136286], [1.0, 1.772, 0.0]])
 
 
 def jpeg(pixels: Tensor, quality: Tensor) -> Tensor:
@@ -60,8 +62,9 @@ def jpeg(pixels: Tensor, quality: Tensor) -> Tensor:
     return (rgb[..., :height, :width] / 255).clamp(0, 1)
 
 
-def _mix(channels: Tensor, matrix: tuple[tuple[float, ...], ...]) -> Tensor:
-    return (torch.tensor(matrix).to(channels) @ channels.flatten(2)).view_as(channels)
+def _mix(channels: Tensor, matrix: Tensor) -> Tensor:
+    matrix = constant_on(matrix, channels.device).to(channels.dtype)
+    return (matrix @ channels.flatten(2)).view_as(channels)
 
 
 def _quantize(plane: Tensor, table: Tensor) -> Tensor:
@@ -78,7 +81,7 @@ class _RoundedBlocks(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, blocks: Tensor, table: Tensor) -> Tensor:
-        basis = _basis().to(blocks)
+        basis = constant_on(_basis(), blocks.device).to(blocks.dtype)
         coefficients = (blocks @ basis.T) / table
         nearest = coefficients.round()
         rest = coefficients - nearest
@@ -88,14 +91,14 @@ class _RoundedBlocks(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (rest,) = ctx.saved_tensors
-        basis = _basis().to(gradient)
+        basis = constant_on(_basis(), gradient.device).to(gradient.dtype)
         return (3 * rest.square() * (gradient @ basis.T)) @ basis, None
 
 
-def _table(base: tuple[int, ...], quality: Tensor) -> Tensor:
+def _table(base: Tensor, quality: Tensor) -> Tensor:
     """Scale a quantization table as libjpeg does: (N,64) for (N,) qualities."""
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)
-    steps = (torch.tensor(base).to(quality) * scale[:, None] + 50) / 100
+    steps = (constant_on(base, quality.device).to(quality.dtype) * scale[:, None] + 50) / 100
     return steps.floor().clamp(1, 255)
 
 

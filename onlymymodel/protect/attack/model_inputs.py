@@ -22,7 +22,7 @@ class ModelInputs:
         pixels: (B,C,H,W) in [0,1].
         models: the models to prepare inputs for.
         channel: differentiable transform of the photos on their way to the models, such as JPEG; None for none.
-        landmarks: (B,5,2) in pixels of the photos, for models that align faces; None to detect them.
+        landmarks: (B,5,2) in pixels of the photos, on the CPU, for models that align faces; None to detect them.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ def find_landmarks(models: Sequence[Classifier], originals: Tensor) -> Tensor | 
 
 
 def jitter_landmarks(landmarks: Tensor | None, generators: Sequence[Generator]) -> Tensor | None:
-    """Move (B,5,2) landmarks at random: on a changed photo the detector errs by a pixel or two.
+    """Move (B,5,2) landmarks, on the CPU, at random: on a changed photo the detector errs by a pixel or two.
 
     Args:
         generators: one for each photo, on the CPU.
@@ -99,7 +99,7 @@ def jitter_landmarks(landmarks: Tensor | None, generators: Sequence[Generator]) 
         return None
     eyes = (landmarks[:, 1] - landmarks[:, 0]).norm(dim=1).view(-1, 1, 1)
     noise = torch.stack([torch.randn(5, 2, generator=generator) for generator in generators])
-    jittered: Tensor = landmarks + LANDMARK_JITTER * eyes * noise.to(landmarks)
+    jittered: Tensor = landmarks + LANDMARK_JITTER * eyes * noise
     return jittered
 
 

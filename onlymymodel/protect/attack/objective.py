@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from onlymymodel.errors import UserError
-from onlymymodel.protect.attack.batch import AttackBatch
+from onlymymodel.protect.attack.batch import AttackBatch, Rows
 from onlymymodel.protect.attack.features import capture_output, feature_layer
 from onlymymodel.protect.attack.losses import Loss
 from onlymymodel.protect.attack.model_inputs import ModelInputs, normalize_gradient
@@ -17,17 +17,18 @@ from onlymymodel.protect.attack.views import apply_view
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.surrogates.answers import answer_loss
 from onlymymodel.surrogates.classifier import Classifier, Preprocess
+from onlymymodel.surrogates.device_copy import to_device
 
 
 class Objective(Protocol):
     """A function of the photos that the optimizer increases."""
 
-    def gradient(self, inputs: ModelInputs, rows: Tensor, generators: Sequence[Generator]) -> tuple[Tensor, Tensor]:
+    def gradient(self, inputs: ModelInputs, rows: Rows, generators: Sequence[Generator]) -> tuple[Tensor, Tensor]:
         """Compute the gradient with respect to the pixels of some photos.
 
         Args:
             inputs: of these photos.
-            rows: (B,) long, which photos of the whole batch they are.
+            rows: which photos of the whole batch they are.
             generators: one for each of them.
 
         Returns:
@@ -51,10 +52,10 @@ class EnsembleObjective:
         if not surrogates:
             raise UserError("this recipe needs at least one stand-in")
         self.surrogates, self.losses, self.recipe = surrogates, losses, recipe
-        active = [(targets.signs != 0).cpu() for targets in batch.targets]  # once, so that no step waits for a GPU
-        self.active = None if all(bool(part.all()) for part in active) else active
+        active = [(targets.signs != 0).tolist() for targets in batch.targets]  # once, so that no step waits for a GPU
+        self.active = None if all(map(all, active)) else active
 
-    def gradient(self, inputs: ModelInputs, rows: Tensor, generators: Sequence[Generator]) -> tuple[Tensor, Tensor]:
+    def gradient(self, inputs: ModelInputs, rows: Rows, generators: Sequence[Generator]) -> tuple[Tensor, Tensor]:
         """See `Objective`. Losses are summed over the batch, so that no photo depends on the others."""
         # models that resize in the same way share a canvas: one backward pass to the pixels for all of them
         by_canvas: dict[Preprocess, tuple[Classifier, Tensor]] = {}
@@ -69,19 +70,19 @@ class EnsembleObjective:
         return total / len(self.surrogates), max_confidence
 
     def _on_canvas(
-        self, index: int, inputs: ModelInputs, rows: Tensor, generators: Sequence[Generator]
+        self, index: int, inputs: ModelInputs, rows: Rows, generators: Sequence[Generator]
     ) -> tuple[Tensor, Tensor]:
         """Average the gradient of one surrogate over its views, with respect to its canvas; and its (B,) confidence."""
         model, canvas = self.surrogates[index], inputs.canvas(self.surrogates[index])
         total, max_confidence = torch.zeros_like(canvas), torch.zeros(len(rows), device=canvas.device)
-        selected, selected_generators = self._select(index, rows, generators)
+        selected, in_batch, selected_generators = self._select(index, rows, generators)
         if not selected_generators:
             return total, max_confidence
         for view_index in range(self.recipe.copies):
             crop = apply_view(
                 canvas[selected], model.card.preprocess, self._views(index), selected_generators, view_index
             )
-            loss, confidence = self.losses[index](crop, rows[selected])
+            loss, confidence = self.losses[index](crop, in_batch)
             total += torch.autograd.grad(loss.sum(), canvas)[0]
             max_confidence[selected] = torch.maximum(max_confidence[selected], confidence)
         total /= self.recipe.copies
@@ -93,13 +94,14 @@ class EnsembleObjective:
         return ("center",) if own is not None and own.center_view else self.recipe.views
 
     def _select(
-        self, index: int, rows: Tensor, generators: Sequence[Generator]
-    ) -> tuple[Tensor | slice, Sequence[Generator]]:
-        """Select the rows on which a surrogate is evaluated, and their generators."""
+        self, index: int, rows: Rows, generators: Sequence[Generator]
+    ) -> tuple[Tensor | slice, Tensor, Sequence[Generator]]:
+        """Select the rows on which a surrogate is evaluated: among the rows, in the batch, and their generators."""
         if self.active is None:
-            return slice(None), generators
-        selected = self.active[index][rows].nonzero()[:, 0]
-        return selected, [generators[row] for row in selected.tolist()]
+            return slice(None), rows.index, generators
+        chosen = [place for place, row in enumerate(rows.numbers) if self.active[index][row]]
+        selected = to_device(torch.tensor(chosen, dtype=torch.long), rows.index.device)
+        return selected, rows.index[selected], [generators[place] for place in chosen]
 
 
 class VarianceReducedObjective(EnsembleObjective):
@@ -123,14 +125,14 @@ class VarianceReducedObjective(EnsembleObjective):
         self.budget = Budget(batch.budgets[0].linf)
         self.order = Generator().manual_seed(recipe.seed)
 
-    def gradient(self, inputs: ModelInputs, rows: Tensor, generators: Sequence[Generator]) -> tuple[Tensor, Tensor]:
+    def gradient(self, inputs: ModelInputs, rows: Rows, generators: Sequence[Generator]) -> tuple[Tensor, Tensor]:
         """See `Objective`; the sum of the corrected gradients of the inner steps."""
         starts = [self._on_pixels(index, inputs, rows, generators) for index in range(len(self.surrogates))]
         at_start = [gradient for gradient, _ in starts]
         mean = torch.stack(at_start).mean(0)
         max_confidence = torch.stack([confidence for _, confidence in starts]).amax(0)
         step_size = self.recipe.step_share * self.budget.linf
-        originals, inner, total = self.originals[rows], inputs.pixels.detach(), torch.zeros_like(mean)
+        originals, inner, total = self.originals[rows.index], inputs.pixels.detach(), torch.zeros_like(mean)
         for index in torch.randint(len(at_start), (self.ROUNDS * len(at_start),), generator=self.order).tolist():
             gradient, _ = self._on_pixels(index, inputs.at(inner), rows, generators)
             total = total + gradient - (at_start[index] - mean)
@@ -138,7 +140,7 @@ class VarianceReducedObjective(EnsembleObjective):
         return total, max_confidence
 
     def _on_pixels(
-        self, index: int, inputs: ModelInputs, rows: Tensor, generators: Sequence[Generator]
+        self, index: int, inputs: ModelInputs, rows: Rows, generators: Sequence[Generator]
     ) -> tuple[Tensor, Tensor]:
         gradient, confidence = self._on_canvas(index, inputs, rows, generators)
         return inputs.to_pixels(self.surrogates[index], gradient), confidence
@@ -163,13 +165,13 @@ class FeatureObjective:
                 authorized.logits(crop)
             self.clean = features()
 
-    def gradient(self, inputs: ModelInputs, rows: Tensor, generators: Sequence[Generator]) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def gradient(self, inputs: ModelInputs, rows: Rows, generators: Sequence[Generator]) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """See `Objective`. No surrogate takes part, so the confidence is 1."""
         canvas = inputs.canvas(self.authorized)
         with capture_output(self.layer) as features:
             logits = self.authorized.logits(self.authorized.card.preprocess.center(canvas)).float()
-        distance = (features().float() - self.clean[rows]).square().flatten(1).mean(1)
-        cross_entropy = answer_loss(self.authorized.card, logits, self.labels[rows])
+        distance = (features().float() - self.clean[rows.index]).square().flatten(1).mean(1)
+        cross_entropy = answer_loss(self.authorized.card, logits, self.labels[rows.index])
         (gradient,) = torch.autograd.grad((distance - self.weight * cross_entropy).sum(), canvas)
         return inputs.to_pixels(self.authorized, gradient), torch.ones_like(cross_entropy).detach()
 

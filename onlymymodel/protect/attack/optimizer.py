@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from onlymymodel.data.time_limit import check_time
-from onlymymodel.protect.attack.batch import AttackBatch
+from onlymymodel.protect.attack.batch import AttackBatch, Rows
 from onlymymodel.protect.attack.differentiable_channels import draw_channels
 from onlymymodel.protect.attack.guard import Guard, steer
 from onlymymodel.protect.attack.guard_looks import GuardLooks
@@ -20,6 +20,7 @@ from onlymymodel.protect.budget.batch import BatchBudget
 from onlymymodel.protect.budget.filters import gaussian
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.compilation import compiled
+from onlymymodel.surrogates.device_copy import to_device
 from onlymymodel.surrogates.folding import folded
 
 MISLED = 0.01  # a surrogate is misled once its probability of the class is below this
@@ -85,17 +86,18 @@ def optimize(
     delta = _start(batch, budget, recipe)
     fallback, velocity = torch.zeros_like(delta), torch.zeros_like(delta)
     steps, misled_steps = torch.zeros(2, len(batch), dtype=torch.long, device=device)
-    rows = torch.arange(len(batch))  # the photos that have not stopped; on the CPU, so that no step waits for a GPU
+    step_sizes = to_device((recipe.step_share * budget.step_sizes).to(delta.dtype), device)
+    ahead_sizes = to_device((recipe.step_share * budget.step_sizes * recipe.momentum).to(delta.dtype), device)
+    rows = Rows.of(range(len(batch)), device)  # the photos that have not stopped
     for step in range(recipe.steps):
         check_time()
-        generators = [batch.generators[row] for row in rows.tolist()]
-        step_size = recipe.step_share * budget.step_sizes[rows]
+        generators, index = [batch.generators[row] for row in rows.numbers], rows.index
         channels = draw_channels(recipe, generators)
-        landmarks = jitter_landmarks(None if batch.landmarks is None else batch.landmarks[rows], generators)
-        photos = batch.originals[rows] + delta[rows]
+        landmarks = jitter_landmarks(None if batch.landmarks is None else batch.landmarks[rows.numbers], generators)
+        photos = batch.originals[index] + delta[index]
         inputs = pushed = ModelInputs(photos, models, channels.all, landmarks)
         if recipe.nesterov or recipe.against:
-            ahead = photos + (step_size * recipe.momentum).to(delta) * velocity[rows] if recipe.nesterov else photos
+            ahead = photos + ahead_sizes[index] * velocity[index] if recipe.nesterov else photos
             pushed = ModelInputs(ahead, models, channels.push, landmarks)
 
         with networks_in(recipe.precision, device):
@@ -107,22 +109,23 @@ def optimize(
                 margins, margin_gradient = guard.margin(inputs, rows)
                 least, looks_gradient = looks.margins(photos, rows, generators, landmarks)
             kept, low = torch.minimum(margins, least) >= recipe.kappa, margins < recipe.kappa
-            fallback[rows] = torch.where(kept.view(-1, 1, 1, 1), delta[rows], fallback[rows])
+            fallback[index] = torch.where(kept.view(-1, 1, 1, 1), delta[index], fallback[index])
             # the one wait for a GPU of a step, besides those of the looks: it may save a backward pass
             all_kept, some_low = torch.stack([kept.all(), low.any()]).tolist()
             if not all_kept:
                 exact = margin_gradient(low) if some_low else torch.zeros_like(gradient)
                 gradient = steer(gradient, exact + looks_gradient, recipe.guard_weight)
         gradient = gaussian(gradient, recipe.smooth) if recipe.smooth else gradient
-        velocity[rows] = recipe.momentum * velocity[rows] + normalize_gradient(gradient)
-        delta[rows] = budget.project(delta[rows] + step_size.to(delta) * velocity[rows].sign(), rows)
+        velocity[index] = recipe.momentum * velocity[index] + normalize_gradient(gradient)
+        delta[index] = budget.project(delta[index] + step_sizes[index] * velocity[index].sign(), rows.numbers)
 
-        steps[rows] += 1
-        misled_steps[rows] = torch.where((max_confidence < MISLED) & kept, misled_steps[rows] + 1, 0)
+        steps[index] += 1
+        misled_steps[index] = torch.where((max_confidence < MISLED) & kept, misled_steps[index] + 1, 0)
         if on_step is not None:
             on_step(step + 1, recipe.steps)
         if recipe.patience:
-            rows = rows[misled_steps[rows].cpu() < recipe.patience]
+            going_on = (misled_steps[index] < recipe.patience).tolist()
+            rows = Rows.of([row for row, goes_on in zip(rows.numbers, going_on, strict=True) if goes_on], device)
             if not len(rows):
                 break
     return Proposal(delta, fallback, steps)
@@ -134,5 +137,5 @@ def _start(batch: AttackBatch, budget: BatchBudget, recipe: Recipe) -> Tensor:
     if not recipe.random_start:
         return torch.zeros_like(originals)
     noise = torch.stack([torch.rand(originals.shape[1:], generator=generator) for generator in batch.generators])
-    rows = torch.arange(len(batch))
-    return budget.project((noise.to(originals) * 2 - 1) * budget.step_sizes.to(originals), rows)
+    start = to_device((noise * 2 - 1) * budget.step_sizes.to(noise.dtype), originals.device)
+    return budget.project(start, range(len(batch)))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from onlymymodel.data.strips import map_rows, strips
+from onlymymodel.protect.attack.batch import Rows
 from onlymymodel.protect.attack.deployed_margins import SHARE_OF_KAPPA, DeployedMargins
 from onlymymodel.protect.attack.dither import DitherNoise
 from onlymymodel.protect.attack.guard import Guard
@@ -17,6 +18,7 @@ from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.working_size import resize_change
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.detector import Detections
+from onlymymodel.surrogates.device_copy import to_device
 
 REPAIR_LEVELS = 2  # how far a repair step moves a pixel, in 8-bit levels
 BISECTIONS = 24  # of the threshold above which a pixel is moved
@@ -75,7 +77,7 @@ def _dither_inside(photo: Tensor, change: Tensor, budget: Budget) -> Tensor:
     for fraction in FRACTIONS:
 
         def round_rows(photo: Tensor, change: Tensor, numbers: Tensor, fraction: float = fraction) -> Tensor:
-            threshold = noise.rows(int(numbers[0]), len(numbers)).to(change)
+            threshold = to_device(noise.rows(int(numbers[0]), len(numbers)).to(change.dtype), change.device)
             return _round_inside(photo, fraction * change, threshold, budget)
 
         pixels = map_rows(round_rows, photo, change, numbers, halo=budget.reach)
@@ -181,9 +183,9 @@ class _RequiredMargins:
         authorized, objects = self.deployed.authorized, self.deployed.objects
         labels = torch.tensor([self.label], device=pixels.device)
         guard = Guard(authorized, labels, None if objects is None else [objects])
-        row = torch.zeros(1, dtype=torch.long, device=pixels.device)
         landmarks = None if self.landmarks is None else self.landmarks[None]
-        margins, margin_gradient = guard.margin(WrittenInputs(pixels, authorized, landmarks), row)
+        inputs = WrittenInputs(pixels, authorized, landmarks)
+        margins, margin_gradient = guard.margin(inputs, Rows.of([0], pixels.device))
         margin, lacking = float(margins[0]), self._lacking(pixels[0])
         low = not margin >= self.kappa
 

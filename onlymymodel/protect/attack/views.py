@@ -24,6 +24,7 @@ from torch import Generator, Tensor
 from onlymymodel.data.portraits import EMOTIONS, render
 from onlymymodel.protect.attack.tables import VIEWS, resolve
 from onlymymodel.surrogates.classifier import Preprocess
+from onlymymodel.surrogates.device_copy import to_device
 
 SMALLEST_RESIZE = 0.8
 LARGEST_SHIFT = 0.1
@@ -124,7 +125,7 @@ def admix(crop: Tensor, generator: Generator, view_index: int) -> Tensor:
 
     The paper mixes in photos of the same batch. Here they are rendered: a photo's result must not depend on its batch.
     """
-    pictures = _admix_pictures(crop.shape[1], crop.shape[2]).to(crop)
+    pictures = _admix_pictures(crop.shape[1], crop.shape[2], crop.device)
     picture = pictures[int(_uniform(generator, 1)[0] * len(pictures))]
     return scales(crop + ADMIX_SHARE * picture, generator, view_index)
 
@@ -164,8 +165,8 @@ def _sample(canvas: Tensor, names: Sequence[str], preprocess: Preprocess, genera
     """Read each photo through the sampling grid of its view."""
     height, width = canvas.shape[-2:]
     grids = torch.stack([_grid(*drawn, preprocess, height, width) for drawn in zip(names, generators, strict=True)])
-    grids = (grids / torch.tensor([width / 2, height / 2]) - 1).to(canvas.device, canvas.dtype)
-    return F.grid_sample(canvas, grids, padding_mode="zeros", align_corners=False)
+    grids = (grids / torch.tensor([width / 2, height / 2]) - 1).to(canvas.dtype)
+    return F.grid_sample(canvas, to_device(grids, canvas.device), padding_mode="zeros", align_corners=False)
 
 
 def _grid(name: str, generator: Generator, preprocess: Preprocess, height: int, width: int) -> Tensor:
@@ -182,14 +183,14 @@ def _grid(name: str, generator: Generator, preprocess: Preprocess, height: int, 
 
 
 @cache
-def _admix_pictures(height: int, width: int) -> Tensor:
+def _admix_pictures(height: int, width: int, device: torch.device) -> Tensor:
     """Render (8,3,height,width) portraits in [0,1]."""
     side = max(height, width)
     pictures = [
         torch.from_numpy(render(index, index % len(EMOTIONS), ADMIX_SEED + index, side))
         for index in range(ADMIX_PICTURES)
     ]
-    return torch.stack(pictures).permute(0, 3, 1, 2)[..., :height, :width].float() / 255
+    return to_device(torch.stack(pictures).permute(0, 3, 1, 2)[..., :height, :width].float() / 255, device)
 
 
 def _crop_offset(largest: int, fraction: float) -> int:

@@ -25,16 +25,16 @@ class BatchBudget:
         self._prepared = [budget.prepare(original[None]) for budget, original in zip(budgets, originals, strict=True)]
         self.step_sizes = torch.cat([budgets[row].step_size(*self._photo(row)) for row in range(len(originals))])
 
-    def project(self, delta: Tensor, rows: Tensor) -> Tensor:
+    def project(self, delta: Tensor, rows: Sequence[int]) -> Tensor:
         """Project the changes of some photos, each into its own budget.
 
         Args:
             delta: (N,C,H,W).
-            rows: (N,) rows of the photos in the batch.
+            rows: N rows of the photos in the batch.
         """
         inside = [
             self.budgets[row].project(change[None], *self._photo(row), prepared=self._prepared[row])
-            for row, change in zip(rows.tolist(), delta, strict=True)
+            for row, change in zip(rows, delta, strict=True)
         ]
         return torch.cat(inside)
 

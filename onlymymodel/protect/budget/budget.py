@@ -23,6 +23,7 @@ from onlymymodel.protect.budget.luma import clamp_luma, largest_luma_change
 from onlymymodel.protect.budget.pixel_limits import PixelLimits
 from onlymymodel.protect.budget.prepared import Prepared
 from onlymymodel.protect.budget.texture import REACH, texture_mask
+from onlymymodel.surrogates.device_copy import to_device
 
 LEVEL_TOLERANCE = 1e-2  # in 8-bit levels: a texture mask is computed in floats, which differ between machines
 
@@ -202,8 +203,8 @@ class Budget:
         if not self.bounds:
             return max_change.cpu().double()
         stream = Generator().manual_seed(0)
-        signs = torch.randint(2, original.shape[1:], generator=stream).to(original) * 2 - 1
-        noise = max_change * signs
+        signs = (torch.randint(2, original.shape[1:], generator=stream) * 2 - 1).to(original.dtype)
+        noise = max_change * to_device(signs, original.device)
         noise = noise if mask is None else noise * mask
         kept = self.project(noise, original).abs().flatten(1).sum(1)
         free = self.per_pixel.project(noise, original)
@@ -268,7 +269,7 @@ class Budget:
     def _fraction(self, original: Tensor) -> Tensor:
         """Return the fraction of the limits that each pixel may use: (B,1,H,W), or (B,1,1,1) if even, in [0, 1]."""
         if self.shape == "even":
-            return torch.ones(len(original), 1, 1, 1).to(original)
+            return original.new_ones(len(original), 1, 1, 1)
         # one by one: a filter may sum a batch in another order
         return torch.cat([texture_mask(photo[None]) for photo in original])
 

@@ -5,6 +5,8 @@ from math import ceil
 import torch
 from torch import Tensor
 
+from onlymymodel.surrogates.device_copy import to_device
+
 
 def reach(sigma: float) -> int:
     """Return how many pixels away from a pixel its filtered value still depends on others."""
@@ -18,10 +20,10 @@ def gaussian(pixels: Tensor, sigma: float) -> Tensor:
         pixels: (B,C,H,W).
         sigma: in pixels.
     """
-    from kornia.filters import gaussian_blur2d  # seconds to import; few runs need it
+    from kornia.filters import filter2d_separable, get_gaussian_kernel1d  # seconds to import; few runs need it
 
-    size = 2 * reach(sigma) + 1
-    filtered: Tensor = gaussian_blur2d(pixels, (size, size), (sigma, sigma), border_type="replicate")
+    kernel = to_device(get_gaussian_kernel1d(2 * reach(sigma) + 1, sigma, dtype=pixels.dtype), pixels.device)
+    filtered: Tensor = filter2d_separable(pixels, kernel, kernel, border_type="replicate")
     return filtered
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from onlymymodel.data.pixels import as_floats
 from onlymymodel.data.strips import strips
 from onlymymodel.protect.budget.filters import separable
+from onlymymodel.surrogates.device_copy import constant_on
 
 KEPT = 4  # strips of an original that are kept as the eye sees them; others are filtered again for each measurement
 PIXELS_PER_DEGREE = 67.0  # a screen 0.7 m wide with 3840 pixels, seen from 0.7 m
@@ -37,6 +38,8 @@ TO_XYZ = torch.tensor(
 ) / torch.tensor([[0.950428545], [1.0], [1.088900371]], dtype=torch.double)
 # X, Y and Z to the opponent channels, without the offset of the first
 TO_OPPONENT = torch.tensor([[0.0, 116, 0], [500, -500, 0], [0, 200, -200]], dtype=torch.double)
+LINEAR_TO_OPPONENT = TO_OPPONENT @ TO_XYZ
+OPPONENT_TO_LINEAR = torch.linalg.inv(LINEAR_TO_OPPONENT)
 
 
 class _Filters(NamedTuple):
@@ -132,12 +135,12 @@ def distance_from(original: Tensor) -> Callable[[Tensor, float], float]:
 def _see(photo: Tensor) -> _Seen:
     photo = photo.expand(3, -1, -1)
     linear = torch.where(photo > 0.04045, ((photo.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4, photo / 12.92)
-    filters, opponent = _filters(), _mix(TO_OPPONENT @ TO_XYZ, linear)
+    filters, opponent = _filters(), _mix(LINEAR_TO_OPPONENT, linear)
     seen = torch.empty_like(opponent)
     for channel, parts in enumerate(filters.sensitivity):
         plane = opponent[channel]
         seen[channel] = sum((share * _filter(plane, weights, weights) for share, weights in parts), torch.zeros(()))
-    linear_again = _mix(torch.linalg.inv(TO_OPPONENT @ TO_XYZ), seen).clamp_(0, 1)
+    linear_again = _mix(OPPONENT_TO_LINEAR, seen).clamp_(0, 1)
     luminance = opponent[0] / 116
     features = [
         torch.hypot(_filter(luminance, weights, filters.smooth), _filter(luminance, filters.smooth, weights))
@@ -165,7 +168,7 @@ def _filter(plane: Tensor, across: tuple[float, ...], down: tuple[float, ...]) -
 
 def _mix(matrix: Tensor, channels: Tensor) -> Tensor:
     """Return linear combinations of (3,H,W) channels."""
-    return (matrix.to(channels) @ channels.flatten(1)).view_as(channels)
+    return (constant_on(matrix, channels.device).to(channels.dtype) @ channels.flatten(1)).view_as(channels)
 
 
 def _lab(linear: Tensor) -> Tensor:

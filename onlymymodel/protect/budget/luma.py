@@ -1,28 +1,28 @@
 """Luma (brightness), in which changes are most visible, and the projection of a change onto a limit of it."""
 
-from functools import cache
-
 import torch
 from torch import Tensor
 
 from onlymymodel.data.strips import map_rows
+from onlymymodel.surrogates.device_copy import constant_on
 
 LUMA = (299, 587, 114)  # weights of red, green and blue in thousandths: luma of ITU-R BT.601, as in JPEG
+RGB_WEIGHTS = torch.tensor(LUMA, dtype=torch.float32).view(1, 3, 1, 1) / 1000
 DEFINITION = "largest change of the luma 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601) of any pixel, in 1/255"
 
 
-@cache
-def _weights(channels: int) -> Tensor:
+def _weights(channels: int, like: Tensor) -> Tensor:
     """Return the weights of the channels, (1,C,1,1), with sum 1; a gray photo is its own luma."""
-    weights = torch.tensor(LUMA, dtype=torch.float32) / 1000 if channels == 3 else torch.ones(1)
-    return weights.view(1, -1, 1, 1)
+    if channels != 3:
+        return like.new_ones(1, 1, 1, 1)
+    return constant_on(RGB_WEIGHTS, like.device).to(like.dtype)
 
 
 def luma(pixels: Tensor) -> Tensor:
     """Return the luma of photos or changes, (B,1,H,W) from (B,C,H,W); C is 3 (RGB) or 1 (gray)."""
     if pixels.shape[1] == 1:
         return pixels
-    return (pixels * _weights(3).to(pixels)).sum(1, keepdim=True)
+    return (pixels * _weights(3, pixels)).sum(1, keepdim=True)
 
 
 def luma_change(change: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def clamp_luma(change: Tensor, limit: Tensor, low: Tensor, high: Tensor) -> Tens
         limit: (B,1,H,W), or a shape that broadcasts to it; not negative.
         low, high: (B,C,H,W), low <= 0 <= high.
     """
-    weights = _weights(change.shape[1]).to(change)
+    weights = _weights(change.shape[1], change)
     # all channels move in one direction, so a channel that has reached its edge stays there: after one round for each
     # channel the luma is exactly inside its limit
     for _ in range(change.shape[1]):

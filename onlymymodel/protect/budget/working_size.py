@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from onlymymodel.protect.budget.budget import Budget
+from onlymymodel.surrogates.device_copy import to_device
 
 
 def resize_change(delta: Tensor, originals: Tensor) -> Tensor:
@@ -39,7 +40,8 @@ def budget_at_working_size(
         mask: (1,H,W) of 0 and 1, where the photo may change.
         working_mask: (1,h,w), the same at working size.
     """
-    signs = torch.randint(2, working.shape, generator=Generator().manual_seed(0)).to(working) * 2 - 1
+    drawn = (torch.randint(2, working.shape, generator=Generator().manual_seed(0)) * 2 - 1).to(working.dtype)
+    signs = to_device(drawn, working.device)
     noise = budget.per_pixel.project(budget.linf * signs[None], working[None], working_mask[None])
     scaled = resize_change(noise, original[None]).mul_(mask)[0]
     limits: dict[str, Any] = {}

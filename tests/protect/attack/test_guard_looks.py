@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from batches import rows
 from toys import Smooth, SmoothAndFragile, classifier, generators, linear, photos, small_cnn
 
 from onlymymodel.protect.attack import guard_looks
@@ -15,7 +16,7 @@ from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.surrogates.answers import margin
 from onlymymodel.surrogates.classifier import Preprocess
 
-ROWS = torch.arange(3)
+ROWS = rows(0, 1, 2)
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_only_margins_below_kappa_have_a_gradient_and_looks_add_up() -> None:
 def test_no_looks_constrain_nothing() -> None:
     pixels = to_float(photos(2))
     least, gradient = GuardLooks(linear(seed=1), torch.tensor([0, 1]), 2.0, count=0).margins(
-        pixels, ROWS[:2], generators(2)
+        pixels, rows(0, 1), generators(2)
     )
     assert torch.isinf(least).all()
     assert not gradient.any()
@@ -64,7 +65,7 @@ def test_a_look_of_a_photo_does_not_depend_on_its_batch() -> None:
     looks = GuardLooks(model, labels, kappa=1e9, count=2)
     least, gradient = looks.margins(pixels, ROWS, generators(3))
     for row in range(3):
-        alone = looks.margins(pixels[row : row + 1], ROWS[row : row + 1], generators(3)[row : row + 1])
+        alone = looks.margins(pixels[row : row + 1], rows(row), generators(3)[row : row + 1])
         torch.testing.assert_close(alone[0][0], least[row])
         torch.testing.assert_close(alone[1][0], gradient[row])
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from batches import rows
 from PIL import Image
 from torch import Tensor
 from toys import PLAIN, small_cnn
@@ -96,10 +97,10 @@ def test_the_gradient_of_the_margin_is_that_of_a_graph_of_the_whole_photo(
     size: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(strips, "STRIP_PIXELS", IN_STRIPS)
-    model, pixels, row = small_cnn(seed=3), photo(*size)[None], torch.zeros(1, dtype=torch.long)
+    model, pixels = small_cnn(seed=3), photo(*size)[None]
     guard, every = Guard(model, torch.tensor([2])), torch.tensor([True])
-    margins, gradient = guard.margin(WrittenInputs(pixels, model), row)
-    whole_margins, whole_gradient = guard.margin(ModelInputs(to_float(pixels), [model]), row)
+    margins, gradient = guard.margin(WrittenInputs(pixels, model), rows(0))
+    whole_margins, whole_gradient = guard.margin(ModelInputs(to_float(pixels), [model]), rows(0))
     assert torch.equal(margins, whole_margins)
     assert torch.equal(gradient(every), whole_gradient(every))
 

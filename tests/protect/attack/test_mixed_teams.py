@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from batches import attack_batch
+from batches import attack_batch, rows
 from torch import Tensor, nn
 from toys import PLAIN, classifier, generators, linear, photos, small_cnn
 
@@ -86,7 +86,7 @@ def test_each_surrogate_has_the_loss_that_fits_it(name: str) -> None:
 
 
 def test_a_mixed_team_is_the_mean_of_the_normalized_gradients() -> None:
-    originals, rows = photos(2).float() / 255, torch.arange(2)
+    originals = photos(2).float() / 255
     recipe = Recipe(views=("center",))
     moved = originals + 0.02 * torch.randn(originals.shape, generator=torch.Generator().manual_seed(0))
     team = [small_cnn(1), cnn_embedder(2)]
@@ -94,7 +94,7 @@ def test_a_mixed_team_is_the_mean_of_the_normalized_gradients() -> None:
     for models in ([team[0]], [team[1]], team):
         batch = attack_batch(originals, torch.zeros(2).long(), surrogates=len(models))
         objective = make_objective(batch, authorized=linear(0), surrogates=models, recipe=recipe)
-        gradients.append(objective.gradient(ModelInputs(moved, models), rows, generators(2))[0])
+        gradients.append(objective.gradient(ModelInputs(moved, models), rows(0, 1), generators(2))[0])
     torch.testing.assert_close(gradients[2], (normalize_gradient(gradients[0]) + normalize_gradient(gradients[1])) / 2)
 
 

@@ -1,102 +1,118 @@
-"""A step of the optimizer copies nothing from the device to the host beyond what its branches need.
-
-Photos, labels and targets are tensors of a class that stands for those on a GPU: whatever is computed from them is of
-that class, too, and each use of their values on the host is noted. Host draws from generators are plain tensors.
-"""
+"""On a GPU, no step waits for more than its branches need, and nothing is computed from tensors of two devices."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from dataclasses import replace
 
 import pytest
 import torch
 from batches import attack_batch
-from torch import Tensor
+from face_scenes import ALIGN
+from fake_gpu import DEVICE, FakeGpu, fake_gpu
+from torch import nn
 from toys import generators, photos, small_cnn
 
+from onlymymodel.data.pixels import to_png
+from onlymymodel.data.portraits import render
 from onlymymodel.protect.attack.batch import AttackBatch
 from onlymymodel.protect.attack.optimizer import optimize
-from onlymymodel.protect.attack.recipe import Recipe, make_recipe
+from onlymymodel.protect.attack.recipe import RECIPES, Recipe, make_recipe
 from onlymymodel.protect.attack.uint8 import to_float
+from onlymymodel.protect.budget.budget import Budget
+from onlymymodel.protect.context import Context, PhotoSource
+from onlymymodel.protect.photo import protect_photos
+from onlymymodel.surrogates.classifier import Classifier, ModelCard
+from onlymymodel.surrogates.device_copy import to_device
 
-READS_VALUES = {"tolist", "item", "cpu", "numpy", "nonzero", "__bool__", "__float__", "__int__", "__index__"}
-STEPS = 3
-
-
-class OnDevice(Tensor):
-    """A tensor whose values the host does not have; `reads` lists the calls that ask for them."""
-
-    reads: ClassVar[list[str]] = []
-
-    @classmethod
-    def __torch_function__(
-        cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        name = func.__name__
-        if args and isinstance(args[0], cls):
-            to_host = name == "to" and type(args[1]) is Tensor and not kwargs
-            by_mask = name in ("__getitem__", "__setitem__") and _has_mask(args[1])
-            if name in READS_VALUES or to_host or by_mask:
-                cls.reads.append("mask" if by_mask else name)
-        found = super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]
-        return found.as_subclass(Tensor) if name == "cpu" else found
+STEPS = 4
+BRANCH, LOOK = "optimizer.optimize", "guard_looks.margins"
 
 
-def _has_mask(index: Any) -> bool:
-    parts = index if isinstance(index, tuple) else (index,)
-    return any(isinstance(part, Tensor) and part.dtype == torch.bool for part in parts)
-
-
-@pytest.fixture(autouse=True)
-def no_reads() -> Iterator[None]:
-    OnDevice.reads.clear()
-    yield
-    OnDevice.reads.clear()
-
-
-def on_device(tensor: Tensor) -> Tensor:
-    return tensor.as_subclass(OnDevice)
+@pytest.fixture
+def gpu() -> Iterator[FakeGpu]:
+    with fake_gpu() as gpu:
+        yield gpu
 
 
 def device_batch(signs: Sequence[float] = (1.0, 1.0, 1.0)) -> AttackBatch:
-    labels = on_device(torch.tensor([0, 1, 2]))
-    away = on_device(torch.tensor(signs))
-    return attack_batch(on_device(to_float(photos(3))), labels, surrogates=2, signs=away, streams=generators(3))
+    labels, away = torch.tensor([0, 1, 2]).to(DEVICE), torch.tensor(signs).to(DEVICE)
+    pixels = to_float(photos(3)).to(DEVICE)
+    return attack_batch(pixels, labels, surrogates=2, signs=away, streams=generators(3))
 
 
-def reads_in_steps(recipe: Recipe, batch: AttackBatch) -> list[list[str]]:
-    """Return what each step but the first, which comes after the preparation, asked for."""
+def team() -> list[Classifier]:
+    return [small_cnn(seed=seed).to(DEVICE) for seed in (1, 2, 3)]
+
+
+def waits_of_steps(gpu: FakeGpu, recipe: Recipe, batch: AttackBatch, models: Sequence[Classifier]) -> list[list[str]]:
+    """Return the waits of each step after the first, which comes after the preparation."""
     found: list[list[str]] = []
 
-    def on_step(_step: int, _steps: int) -> None:
-        found.append(OnDevice.reads.copy())
-        OnDevice.reads.clear()
+    def on_step(step: int, _steps: int) -> None:
+        found.append(gpu.reads + gpu.copies)
+        gpu.clear()
+        gpu.told = step % 2 or bool(recipe.patience)  # into branches and around them, as long as no photo stops
 
-    surrogates = [small_cnn(seed=2), small_cnn(seed=3)]
-    optimize(batch, authorized=small_cnn(seed=1), surrogates=surrogates, recipe=recipe, on_step=on_step)
-    assert len(found) == STEPS
+    gpu.told = 1  # every surrogate takes part
+    optimize(batch, authorized=models[0], surrogates=models[1:], recipe=recipe, on_step=on_step)
+    assert len(found) == recipe.steps
     return found[1:]
 
 
-def test_the_stand_in_sees_the_host_ask() -> None:
-    values = on_device(torch.tensor([1.0, 2.0])) * torch.tensor(2.0)
-    assert isinstance(values, OnDevice)
-    _ = values.tolist(), values[values > 2], bool(values.any()), values.cpu(), values.to(torch.zeros(1))
-    assert OnDevice.reads == ["tolist", "mask", "__bool__", "cpu", "to"]
-    OnDevice.reads.clear()
-    _ = torch.zeros(2).to(values) + values[torch.tensor([1])]  # to the device, and an index of the host
-    assert OnDevice.reads == []
+def test_the_fake_notes_what_a_gpu_waits_for(gpu: FakeGpu) -> None:
+    values = torch.ones(2).to(DEVICE)
+    values[torch.tensor([1])] = 0.0
+    assert (gpu.reads, len(gpu.copies)) == ([], 2)
+    _ = values.tolist(), values[values > 2], bool(values.any()), values.cpu(), float(values[0]), values.nonzero()
+    assert (len(gpu.reads), len(gpu.copies)) == (6, 2)
+    gpu.clear()
+    index = to_device(torch.tensor([1]), DEVICE)
+    _ = values[index] * to_device(torch.ones(1), DEVICE) * torch.tensor(2.0)
+    assert (gpu.reads, gpu.copies) == ([], [])
+    with pytest.raises(RuntimeError, match="the host and of the device"):
+        _ = values + torch.ones(2)
 
 
-@pytest.mark.parametrize("name", ["default", "robust", "ens", "di", "si", "bsr", "svre"])
-@pytest.mark.parametrize("kappa", [0.0, 1e6])
-def test_a_step_waits_once_for_its_branch_and_once_for_a_look(name: str, kappa: float) -> None:
-    recipe = make_recipe(name, steps=STEPS, kappa=kappa, copies=1)
-    branches = ["__bool__"] * recipe.guard_looks + ["tolist"]
-    assert reads_in_steps(recipe, device_batch()) == [branches] * (STEPS - 1)
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_step_waits_once_for_its_branch_and_once_for_a_look(gpu: FakeGpu, name: str) -> None:
+    recipe = make_recipe(name, steps=STEPS, copies=1)
+    guarded = [LOOK] * recipe.guard_looks + [BRANCH] if recipe.guard else []
+    assert waits_of_steps(gpu, recipe, device_batch(), team()) == [guarded] * (STEPS - 1)
 
 
-def test_without_a_guard_no_step_waits() -> None:
+def test_landmarks_are_no_reason_to_wait(gpu: FakeGpu) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 7, stride=4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    card = ModelCard("aligned", sha256="aligned", classes=4, preprocess=ALIGN, task="toy")
+    models = [Classifier(net, card).to(DEVICE)] * 3
+    points = torch.tensor([[5.0, 6.0], [11.0, 6.0], [8.0, 9.0], [6.0, 12.0], [10.0, 12.0]])
+    batch = replace(device_batch(), landmarks=points.expand(3, 5, 2))
+    assert waits_of_steps(gpu, make_recipe("face", steps=STEPS), batch, models) == [[LOOK, BRANCH]] * (STEPS - 1)
+
+
+@pytest.mark.parametrize("against", ["jpeg", "jpeg-ladder", "averaged", "purifier"])
+def test_parties_that_clean_are_no_reason_to_wait(gpu: FakeGpu, against: str) -> None:
+    recipe = make_recipe("default", steps=STEPS, against=(against,), copies=1)
+    assert waits_of_steps(gpu, recipe, device_batch(), team()) == [[LOOK, BRANCH]] * (STEPS - 1)
+
+
+def test_without_a_guard_no_step_waits(gpu: FakeGpu) -> None:
     recipe = make_recipe("default", steps=STEPS, guard=False)
-    assert reads_in_steps(recipe, device_batch()) == [[]] * (STEPS - 1)
-    OnDevice.reads.clear()
-    assert reads_in_steps(recipe, device_batch(signs=(1.0, 0.0, 1.0))) == [[]] * (STEPS - 1)
+    assert waits_of_steps(gpu, recipe, device_batch(), team()) == [[]] * (STEPS - 1)
+    assert waits_of_steps(gpu, recipe, device_batch(signs=(1.0, 0.0, 1.0)), team()) == [[]] * (STEPS - 1)
+
+
+def test_photos_that_stop_are_waited_for(gpu: FakeGpu) -> None:
+    recipe = make_recipe("default", steps=STEPS, patience=3, guard_looks=0)
+    assert waits_of_steps(gpu, recipe, device_batch(), team()) == [[BRANCH, BRANCH]] * (STEPS - 1)
+
+
+@pytest.mark.parametrize("told", [0, 1])
+def test_whole_photos_are_protected_by_a_gpu(gpu: FakeGpu, told: int) -> None:
+    """Values are meaningless here, so what comes of the photos is too; a tensor on the wrong device would raise."""
+    models = team()
+    gpu.told = told
+    context = Context(models[0], tuple(models[1:]), Budget(8 / 255), make_recipe("default", steps=2, repair_steps=3))
+    sources = [PhotoSource(to_png(render(1, 1, index, 64))) for index in range(2)]
+    gpu.clear()
+    results = protect_photos(sources, context)
+    assert [record.status for _, record in results] == ["unchanged"] * 2
+    assert set(gpu.copies) <= {"device_copy.constant_on"}  # once in a process

@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from batches import attack_batch
+from batches import attack_batch, rows
 from torch import nn
 from toys import classifier, generators, linear, photos, small_cnn
 
@@ -16,7 +16,7 @@ from onlymymodel.protect.attack.uint8 import to_float
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.surrogates.answers import margin
 
-ROWS = torch.arange(3)
+ROWS = rows(0, 1, 2)
 
 
 def test_margin_is_the_label_less_the_best_other() -> None:
@@ -112,7 +112,7 @@ def test_feature_objective_only_takes_the_rows_asked_for() -> None:
     moved = originals + 0.02
     objective = FeatureObjective(model, Recipe(objective="feature"), attack_batch(originals, labels))
     whole, _ = objective.gradient(ModelInputs(moved, [model]), ROWS, generators(3))
-    part, _ = objective.gradient(ModelInputs(moved[1:], [model]), ROWS[1:], generators(2))
+    part, _ = objective.gradient(ModelInputs(moved[1:], [model]), rows(1, 2), generators(2))
     torch.testing.assert_close(part, whole[1:])
 
 
@@ -164,8 +164,8 @@ def test_nrdm_is_the_squared_distance_of_the_middle_features() -> None:
     layers = model.net
     assert isinstance(layers, nn.Sequential)
     expected = (layers[:2](moved) - layers[:2](originals)).flatten(1).norm(dim=1) ** 2
-    torch.testing.assert_close(FeatureDistance(model, originals, depth=0.5)(moved, ROWS).loss, expected)
-    part = FeatureDistance(model, originals, depth=0.5)(moved[1:], ROWS[1:]).loss
+    torch.testing.assert_close(FeatureDistance(model, originals, depth=0.5)(moved, ROWS.index).loss, expected)
+    part = FeatureDistance(model, originals, depth=0.5)(moved[1:], ROWS.index[1:]).loss
     torch.testing.assert_close(part, expected[1:])
 
 
@@ -184,14 +184,14 @@ def test_tap_is_the_papers_formula() -> None:
     ]
     box = F.conv2d(moved - originals, torch.full((3, 1, 3, 3), 1 / 9), padding=1, groups=3).abs().flatten(1).sum(1)
     expected = F.cross_entropy(model(moved), targets, reduction="none") + 0.005 * sum(distances) + 0.01 * box
-    torch.testing.assert_close(Tap(model, originals, targets)(moved, ROWS).loss, expected)
+    torch.testing.assert_close(Tap(model, originals, targets)(moved, ROWS.index).loss, expected)
 
 
 def test_tap_has_a_finite_gradient_at_the_clean_photo_and_at_dead_units() -> None:
     model, originals = small_cnn(seed=0), to_float(photos(2))
     leaf = originals.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(
-        Tap(model, originals, torch.zeros(2, dtype=torch.long))(leaf, ROWS[:2]).loss.sum(), leaf
+        Tap(model, originals, torch.zeros(2, dtype=torch.long))(leaf, ROWS.index[:2]).loss.sum(), leaf
     )
     assert torch.isfinite(gradient).all()
 

@@ -296,4 +296,4 @@ def test_what_a_batch_computes_of_its_photos_once_changes_nothing(budget: Budget
     original = to_float(portraits(3))
     delta, batch = changes(original)[:2], BatchBudget([budget] * 3, original)
     for _ in range(2):  # what is prepared is used again
-        assert torch.equal(batch.project(delta, torch.tensor([2, 0])), budget.project(delta, original[[2, 0]]))
+        assert torch.equal(batch.project(delta, [2, 0]), budget.project(delta, original[[2, 0]]))
