@@ -1,7 +1,7 @@
 """`omm audit`: its flags. The audits run in `audit_work`."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from onlymymodel.evaluate.audits.options import (
     QUICK_LAYERS,
     QUICK_REPRESENTATION,
     QUICK_WEIGHTS,
+    REPRESENTATION_TASKS,
     SIZES,
     TASKS,
     GradientOptions,
@@ -53,7 +54,9 @@ LAYOUTS = {
     "weights": "PHOTOS and --others are both sorted as CLASS/photo, with a folder for each class of the network, in\n"
     "the order of its classes. With a --model of another number of classes the labels are its own answers.",
     "representation": "PHOTOS are sorted as CLASS/PERSON/photo, with several people of every class: some for\n"
-    "the training of the encoder, some for the judge's decoders, and others whose pictures are attacked.",
+    "the training of the encoder, some for the judge's decoders, and others whose pictures are attacked.\n"
+    "With --labels celeba:PATH the task is to read attributes; PHOTOS are sorted as PERSON/photo, or in any way if\n"
+    "the table of identities lies beside that of attributes.",
 }
 
 
@@ -69,7 +72,8 @@ def add_flags(parser: Parser) -> None:
         for name, text in AUDITS.items()
     }
     for name, audit in parsers.items():
-        add_pictures(audit, "identity" if name == "gradients" else PictureOptions().task)
+        task: Task = "identity" if name == "gradients" else PictureOptions().task
+        add_pictures(audit, task, REPRESENTATION_TASKS if name == "representation" else TASKS)
         audit.add_argument("--quick", action="store_true", help="fewer pictures and steps: a verdict in three minutes")
         audit.set_defaults(run=deferred(name))
     _add_gradients(parsers["gradients"])
@@ -116,14 +120,14 @@ def _fill_defaults(name: str, arguments: argparse.Namespace) -> None:
             setattr(arguments, option, value)
 
 
-def add_pictures(parser: argparse.ArgumentParser, task: Task = "emotion") -> None:
+def add_pictures(parser: argparse.ArgumentParser, task: Task = "emotion", tasks: Sequence[Task] = TASKS) -> None:
     """Add the flags of the pictures, the output and the models of every audit; `task` labels rendered portraits."""
     usual = PictureOptions()
     parser.add_argument("photos", nargs="?", type=Path, metavar="PHOTOS", help="a folder, sorted as described above")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     drawn = "pictures without PHOTOS: rendered portraits (default), or scikit-learn's digits"
     parser.add_argument("--pictures", choices=PICTURE_SOURCES, default=usual.source, help=drawn)
-    parser.add_argument("--task", choices=TASKS, default=task, help=f"labels of the portraits ({task})")
+    parser.add_argument("--task", choices=tasks, default=task, help=f"labels of the portraits ({task})")
     parser.add_argument(
         "--size", type=int, choices=SIZES, default=usual.size, help=f"side of the pictures, in pixels ({usual.size})"
     )
@@ -242,5 +246,7 @@ def add_people(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--training", type=share, default=usual.training, metavar="SHARE", help=training)
     public = f"share of the people for the training of the judge; the others are private ({usual.public:g})"
     parser.add_argument("--public", type=share, default=usual.public, metavar="SHARE", help=public)
+    labels = "attributes of PHOTOS, celeba:PATH: the folders are people, or identity_CelebA.txt beside the table says"
+    parser.add_argument("--labels", metavar="KIND:PATH", help=labels)
     embedder = f"face model that compares identities ({usual.embedder})"
     parser.add_argument("--embedder", default=usual.embedder, metavar="URI", help=embedder)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from onlymymodel.cli.recorded_command import recorded_command
+from onlymymodel.data.celeba_identities import identity_table, read_identities
+from onlymymodel.data.datasets import attributes_for, open_dataset
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.audits.decision import Decision
 from onlymymodel.evaluate.audits.gradients.decision import Cost, gradient_decision
@@ -31,6 +33,7 @@ from onlymymodel.evaluate.audits.pictures import (
     folder_pictures,
     portrait_pictures,
     resize_and_crop,
+    with_attributes,
 )
 from onlymymodel.evaluate.audits.report import audit_release
 from onlymymodel.evaluate.audits.representation.audit import (
@@ -51,6 +54,7 @@ from onlymymodel.runtime import environment, pick_device
 from onlymymodel.surrogates.load import load_model
 
 PORTRAITS = 240  # rendered if no folder is given
+DRAWN_PORTRAITS, DRAWN_PEOPLE = 720, 60  # the same for representations, which are for people nobody has seen
 TRAIN_SHARE = 0.5  # of the pictures, on which a small network is trained before its layers are audited
 COST_SHARE = 2 / 3  # of the pictures, on which the cost of a defense is measured
 TRAIN_LIMIT = 600  # pictures on which a small network is trained before its gradients are audited
@@ -166,15 +170,17 @@ def weights(arguments: argparse.Namespace) -> int:
 def representation(arguments: argparse.Namespace) -> int:
     """`omm audit representation`."""
     training, public, private = _by_person(arguments)
+    device = pick_device(arguments.device)
     reports = representation_reports(
         training,
         public,
         private,
         arguments.weights,
-        embedder=load_model(arguments.embedder, allow_python=arguments.allow_python),
+        embedder=load_model(arguments.embedder, allow_python=arguments.allow_python, device=device),
         settings=RepresentationSettings(steps=arguments.steps, seed=arguments.seed),
         decoder_steps=arguments.decoder_steps,
         make_encoder=_backbone(arguments, training),
+        device=device,
     )
     plot = Plot(privacy_plot(reports[1:]), "What the task and what a new decoder get, lambda by lambda")
     first, *rest = reports
@@ -185,12 +191,13 @@ def protect_representation(arguments: argparse.Namespace) -> int:
     """`omm protect-representation`."""
     training, public, private = _by_person(arguments)
     settings = RepresentationSettings(weight=arguments.weight, steps=arguments.steps, seed=arguments.seed)
-    embedder = load_model(arguments.embedder, allow_python=arguments.allow_python)
-    defense = train_defense(training, settings)
+    device = pick_device(arguments.device)
+    embedder = load_model(arguments.embedder, allow_python=arguments.allow_python, device=device)
+    defense = train_defense(training, settings, device=device)
     card = save(defense, arguments.out)
     arguments.output.say(f"encoder, head and card: {card} and beside it")
     arguments.output.add(card=card)
-    judge = make_adversary(training, public, embedder=embedder, settings=settings)
+    judge = make_adversary(training, public, embedder=embedder, settings=settings, device=device)
     report = audit_release(RepresentationRelease(defense, private), judge)
     return _write(arguments, representation_decision([report]), [Section(report)])
 
@@ -201,7 +208,7 @@ def _by_person(arguments: argparse.Namespace) -> tuple[Pictures, Pictures, Pictu
     Raises:
         UserError: fewer than three people, or people who are classes of the task themselves.
     """
-    pictures = _pictures(arguments.photos, arguments)
+    pictures = _of_people(arguments)
     shares = (arguments.training, arguments.public)
     layout = (
         "three groups of people are needed, for the encoder, for the judge and to judge on, who do the same task: sort "
@@ -210,9 +217,32 @@ def _by_person(arguments: argparse.Namespace) -> tuple[Pictures, Pictures, Pictu
     if len(torch.unique(pictures.groups)) < 3:
         raise UserError(layout)
     training, public, private = pictures.split_into_groups(shares, arguments.seed)
-    if not set(private.labels.tolist()) <= set(training.labels.tolist()):
+    if not pictures.attributes and not set(private.labels.tolist()) <= set(training.labels.tolist()):
         raise UserError(layout)
     return training, public, private
+
+
+def _of_people(arguments: argparse.Namespace) -> Pictures:
+    """Return the user's photos with their attributes or classes, or portraits of many people.
+
+    Raises:
+        UserError: labels without photos, labels of another kind, or photos that lack them.
+    """
+    if arguments.labels and arguments.photos is None:
+        raise UserError("--labels belong to photos: give their folder, too")
+    if arguments.photos is None and arguments.pictures == "portraits":
+        size, seed = arguments.size, arguments.seed
+        return portrait_pictures(DRAWN_PORTRAITS, size, task=arguments.task, seed=seed, people=DRAWN_PEOPLE)
+    pictures = _pictures(arguments.photos, arguments)
+    if not arguments.labels:
+        return pictures
+    dataset = open_dataset(arguments.labels)
+    if not dataset.attributes:
+        raise UserError(f"{arguments.labels} has no attributes: name a table of them, --labels celeba:PATH")
+    root = dataset.root if dataset.root.is_dir() else dataset.root.parent
+    table = identity_table(root)
+    labels = attributes_for(dataset, photos=pictures.names)
+    return with_attributes(pictures, labels, None if table is None else read_identities(table))
 
 
 def _backbone(arguments: argparse.Namespace, pictures: Pictures) -> MakeEncoder | None:

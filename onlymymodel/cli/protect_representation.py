@@ -3,7 +3,7 @@
 from onlymymodel.cli.audit import add_people, add_pictures, deferred
 from onlymymodel.cli.flags import positive
 from onlymymodel.cli.parser import Parser
-from onlymymodel.evaluate.audits.options import RepresentationSettings
+from onlymymodel.evaluate.audits.options import REPRESENTATION_TASKS, RepresentationSettings
 
 
 def add_flags(parser: Parser) -> None:
@@ -13,7 +13,7 @@ def add_flags(parser: Parser) -> None:
         "card\nto DIR, and audit it with decoders of other people on the rest. PHOTOS is sorted as CLASS/PERSON/photo."
     )
     usual = RepresentationSettings()
-    add_pictures(parser)
+    add_pictures(parser, tasks=REPRESENTATION_TASKS)
     add_people(parser)
     parser.add_argument(
         "--weight",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
+from onlymymodel.data.celeba_identities import IDENTITY_TABLES, identity_table, read_identities
 from onlymymodel.data.class_folders import read_class_folders
 from onlymymodel.data.labelled import (
     Dataset,
@@ -21,7 +22,6 @@ from onlymymodel.errors import UserError
 SPLITS = {"test": ("test",), "train": ("train",)}
 _PICTURES = PurePosixPath("CelebA-HQ-img")
 _MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
-_IDENTITIES = ("identity_CelebA.txt", "Anno/identity_CelebA.txt")  # CelebA itself keeps it in Anno
 _MAX_NUMBER = 10**8
 
 
@@ -64,8 +64,8 @@ def _folders(root: Path, split: str | None) -> Dataset:
 def _mask_hq(root: Path) -> Dataset:
     left_out = Counter[str]()
     originals = _originals(root / _MAPPING, left_out)
-    table = next((root / name for name in _IDENTITIES if (root / name).is_file()), root / _IDENTITIES[0])
-    identities = _identities(table)
+    table = identity_table(root) or root / IDENTITY_TABLES[0]
+    identities = read_identities(table)
     unknown = [name for name in originals.values() if name not in identities]
     if unknown:
         more = f", nor have {len(unknown) - 1} more" if len(unknown) > 1 else ""
@@ -101,17 +101,3 @@ def _originals(table: Path, left_out: Counter[str]) -> dict[PurePosixPath, str]:
     if not originals:
         raise UserError(f"{table} lists no picture.")
     return originals
-
-
-def _identities(table: Path) -> dict[str, str]:
-    """Return the identity number, as text, of each file of CelebA."""
-    identities: dict[str, str] = {}
-    problems = Problems(table)
-    for line, (name, identity, *_) in read_words(table, 2):
-        number = integer(identity, 0, _MAX_NUMBER)
-        if number is None:
-            problems.add("not an identity's number", identity, line)
-        elif identities.setdefault(name, str(number)) != str(number):
-            problems.add("more than one identity for a picture", name, line)
-    problems.raise_if_any()
-    return identities

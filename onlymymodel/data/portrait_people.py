@@ -14,6 +14,7 @@ import numpy as np
 
 Color = tuple[int, int, int]
 
+_DRAWN_PEOPLE = 7_001  # seeds the looks of people of `draw_identity`
 EMOTIONS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger")
 
 
@@ -181,6 +182,49 @@ _ELDER = (
 )
 IDENTITIES = tuple(person for elder, name, shade in _ELDER for person in (elder, _sibling(elder, name, shade)))
 IDENTITY_NAMES = tuple(person.name for person in IDENTITIES)
+
+
+def draw_identity(number: int) -> Identity:
+    """Return the invented person of a number, whose looks are drawn independently of one another."""
+    rng = np.random.default_rng((number, _DRAWN_PEOPLE))
+
+    def shifted(*colors: Color) -> Color:
+        red, green, blue = (value + int(rng.integers(-14, 15)) for value in colors[rng.integers(len(colors))])
+        return min(max(red, 0), 255), min(max(green, 0), 255), min(max(blue, 0), 255)
+
+    def one_of(*choices: str) -> str:
+        return choices[rng.integers(len(choices))]
+
+    return Identity(
+        f"person {number}",
+        skin=shifted(_PALE, _FAIR, _TAN, _OLIVE, _BROWN, _DARK),
+        hair=shifted(_BLACK, _COCOA, _COPPER, _BLOND, _GRAY),
+        style=one_of(*HAIRSTYLES),
+        iris=shifted(_BLUE, _GREEN, _HAZEL, _EBONY),
+        face=rng.uniform(1.16, 1.32),
+        jaw=rng.uniform(0.1, 0.85),
+        brow=rng.uniform(0.04, 0.12),
+        eyes=rng.uniform(0.18, 0.23),
+        nose=rng.uniform(0.11, 0.22),
+        mouth=rng.uniform(0.29, 0.4),
+        glasses=one_of("", "", "round", "square"),
+        beard=one_of("", "", "", "moustache", "goatee", "full"),
+        freckles=bool(rng.random() < 0.25),
+        earrings=bool(rng.random() < 0.4),
+    )
+
+
+def attributes_of(who: Identity, emotion: int) -> dict[str, bool]:
+    """Return yes-or-no attributes of a person with an expression, by names as CelebA has them."""
+    return {
+        "Eyeglasses": bool(who.glasses),
+        "Beard": bool(who.beard),
+        "Bald": who.style in ("bald", "buzz"),
+        "Long_Hair": HAIRSTYLES[who.style].drop > 0.9,
+        "Wearing_Earrings": who.earrings,
+        "Smiling": EMOTIONS[emotion] == "happiness",
+        "Mouth_Open": EMOTIONS[emotion] in ("happiness", "surprise", "fear"),
+    }
 
 
 class Expression(NamedTuple):

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from onlymymodel.evaluate.audits.options import RepresentationSettings
 from onlymymodel.evaluate.audits.pictures import Pictures
 from onlymymodel.evaluate.audits.representation.defense import Representation, train_representation
+from onlymymodel.evaluate.audits.representation.task import Task
 
 SETTINGS = RepresentationSettings(noise=0.0, steps=4, batch=8, dimension=16, seed=3)
 
@@ -37,7 +38,7 @@ def picture(count: int = 1, seed: int = 5) -> Tensor:
 
 def trained(pictures: Pictures, settings: RepresentationSettings) -> Representation:
     return train_representation(
-        pictures.pixels, pictures.labels, classes=pictures.classes, settings=settings, progress=False
+        pictures.pixels, pictures.labels, task=Task.of(pictures), settings=settings, progress=False
     )
 
 

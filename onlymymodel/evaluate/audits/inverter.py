@@ -1,5 +1,7 @@
 """A learned inverter: a network from releases back to pictures, trained on the adversary's own pictures."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,13 +25,18 @@ class Inverter(nn.Module):
         releases: (N,...), the training releases.
         channels: number of channels of the pictures.
         size: side of the pictures.
+        width: factor of the channels of all maps.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, releases: Tensor, channels: int, size: int) -> None:
+    def __init__(self, releases: Tensor, channels: int, size: int, width: int = 1) -> None:
         super().__init__()
+
+        def channels_at(side: int) -> int:
+            return width * _width(side)
+
         shape, self.size = releases.shape[1:], size
         self.is_map = len(shape) == 3 and min(shape[1:]) > 1
         inputs = releases.float() if self.is_map else releases.float().flatten(1)
@@ -40,18 +47,19 @@ class Inverter(nn.Module):
         self.register_buffer("deviation", deviation.clamp_min(max(MIN_DEVIATION * deviation.max().item(), 1e-30)))
         side = min(max(shape[1:]), size) if self.is_map else min(MIN_SIDE, size)
         if self.is_map:
-            self.entry: nn.Module = nn.Conv2d(shape[0], _width(side), 3, padding=1)
+            self.entry: nn.Module = nn.Conv2d(shape[0], channels_at(side), 3, padding=1)
         else:
-            unfold = nn.Unflatten(1, (_width(side), side, side))
-            self.entry = nn.Sequential(nn.Linear(inputs.shape[1], _width(side) * side**2), unfold)
+            unfold = nn.Unflatten(1, (channels_at(side), side, side))
+            self.entry = nn.Sequential(nn.Linear(inputs.shape[1], channels_at(side) * side**2), unfold)
         self.sides, layers = [side], []
         while True:
-            layers.append(nn.Conv2d(_width(self.sides[-1]), _width(min(2 * self.sides[-1], size)), 3, padding=1))
+            following = min(2 * self.sides[-1], size)
+            layers.append(nn.Conv2d(channels_at(self.sides[-1]), channels_at(following), 3, padding=1))
             if self.sides[-1] == size:
                 break
-            self.sides.append(min(2 * self.sides[-1], size))
+            self.sides.append(following)
         self.layers = nn.ModuleList(layers)
-        self.exit = nn.Conv2d(_width(size), channels, 3, padding=1)
+        self.exit = nn.Conv2d(channels_at(size), channels, 3, padding=1)
 
     def forward(self, releases: Tensor) -> Tensor:
         """Return the (B,channels,size,size) reconstructions in [0,1] of releases (B,...)."""
@@ -73,8 +81,9 @@ def train_inverter(
     seed: int = 0,
     progress: bool = True,
     net: nn.Module | None = None,
+    loss_of: Callable[[Tensor, Tensor], Tensor] = F.mse_loss,
 ) -> nn.Module:
-    """Train a network to reconstruct pictures from their releases: mean squared error, Adam, cosine learning rate.
+    """Train a network to reconstruct pictures from their releases, by Adam with a cosine learning rate.
 
     Args:
         releases: (N,...), one for each picture, detached.
@@ -82,6 +91,7 @@ def train_inverter(
         steps: number of training steps, with batches of 32.
         seed: seed of the weights and of the order of the pictures.
         net: network to train instead of an `Inverter` for releases of this shape.
+        loss_of: the loss of a batch of reconstructions and the pictures themselves.
 
     Returns:
         the trained network (B,...) -> (B,C,S,S), in eval mode.
@@ -96,7 +106,7 @@ def train_inverter(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in track(range(steps), "training an inverter", unit="step", progress=progress):
         rows = torch.randperm(len(pixels), generator=generator)[:BATCH].to(pixels.device)
-        loss = F.mse_loss(net(releases[rows]), pixels[rows])
+        loss = loss_of(net(releases[rows]), pixels[rows])
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()

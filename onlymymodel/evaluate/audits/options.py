@@ -12,7 +12,7 @@ from onlymymodel.errors import UserError
 
 AuditName = Literal["gradients", "intermediate", "weights", "representation"]
 PictureSource = Literal["portraits", "digits"]
-Task = Literal["emotion", "identity"]
+Task = Literal["emotion", "identity", "attributes"]
 NetworkKind = Literal["mlp", "cnn", "vit"]
 Mode = Literal["eval", "train"]
 AttackName = Literal["dlg", "idlg", "inverting", "gradinversion"]
@@ -20,7 +20,8 @@ DefenseName = Literal["noise", "clip", "topk", "dp"]
 
 AUDITS: tuple[AuditName, ...] = get_args(AuditName)
 PICTURE_SOURCES: tuple[PictureSource, ...] = get_args(PictureSource)
-TASKS: tuple[Task, ...] = get_args(Task)
+TASKS: tuple[Task, ...] = ("emotion", "identity")  # of classes
+REPRESENTATION_TASKS: tuple[Task, ...] = ("emotion", "attributes")
 NETWORK_KINDS: tuple[NetworkKind, ...] = get_args(NetworkKind)
 MODES: tuple[Mode, ...] = get_args(Mode)
 ATTACK_NAMES: tuple[AttackName, ...] = get_args(AttackName)
@@ -153,7 +154,7 @@ class RepresentationOptions:
 QUICK_GRADIENTS = GradientOptions(limit=4, rounds=40)
 QUICK_LAYERS = LayerOptions(epochs=8, max_layers=6, steps=200, shadows=4, over_epochs=False)
 QUICK_WEIGHTS = WeightOptions(epochs=150, limit=30, steps=30, reconstruction_steps=150)
-QUICK_REPRESENTATION = RepresentationOptions(weights=(0.0, 2.0), decoder_steps=200, steps=150)
+QUICK_REPRESENTATION = RepresentationOptions(weights=(0.0, 2.0), decoder_steps=100, steps=150)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Labeled pictures of audits: rendered portraits and scikit-learn's digits, which need no download, and folders."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from onlymymodel.data.attributes import AttributeLabels, encode
 from onlymymodel.data.folder import scan
 from onlymymodel.data.image_io import MAX_PIXELS, PhotoError, decode
-from onlymymodel.data.portraits import EMOTIONS, IDENTITIES, render
+from onlymymodel.data.portrait_people import attributes_of, draw_identity
+from onlymymodel.data.portraits import EMOTIONS, IDENTITIES, make_scene, paint
 from onlymymodel.data.regular_file import max_photo_bytes, read_regular
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.audits.options import Task
@@ -28,10 +30,11 @@ class Pictures:
 
     Attributes:
         pixels: (N,C,S,S) float32 in [0,1].
-        labels: (N,) long, class of the task.
+        labels: (N,) long, class of the task; of attributes the code of those that are there, see `data.attributes`.
         groups: (N,) long, the person shown; `split_into_groups` never puts pictures of one group into two parts.
         names: names of the pictures, unique.
-        classes: number of classes.
+        classes: number of classes, or of attributes.
+        attributes: names of the attributes; empty where labels are classes.
     """
 
     pixels: Tensor
@@ -39,6 +42,7 @@ class Pictures:
     groups: Tensor
     names: tuple[str, ...]
     classes: int
+    attributes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -47,7 +51,8 @@ class Pictures:
         """Return the pictures of these rows, in the given order."""
         index = torch.as_tensor(rows, dtype=torch.long)
         names = tuple(self.names[row] for row in index.tolist())
-        return Pictures(self.pixels[index], self.labels[index], self.groups[index], names, self.classes)
+        columns = self.pixels[index], self.labels[index], self.groups[index]
+        return Pictures(*columns, names, self.classes, self.attributes)
 
     def split(self, first: int, seed: int = 0) -> tuple["Pictures", "Pictures"]:
         """Return `first` random pictures, and the others."""
@@ -73,22 +78,56 @@ class Pictures:
         return (*parts, self.take(torch.isin(self.groups, order[start:]).nonzero()[:, 0]))
 
 
-def portrait_pictures(count: int, size: int = 32, *, task: Task = "emotion", seed: int = 0) -> Pictures:
-    """Return rendered portraits (count,3,size,size) that cycle through identities and emotions; groups are identities.
+def portrait_pictures(
+    count: int, size: int = 32, *, task: Task = "emotion", seed: int = 0, people: int | None = None
+) -> Pictures:
+    """Return rendered portraits (count,3,size,size) that cycle through people and emotions; groups are people.
 
     Args:
-        task: what the labels are, `emotion` or `identity`.
+        task: what the labels are.
+        people: number of people, other ones for each seed; the identities of the bundled models by default.
     """
-    scenes = [(index % len(IDENTITIES), (index // len(IDENTITIES)) % len(EMOTIONS)) for index in range(count)]
+    shown = IDENTITIES if people is None else [draw_identity(seed * people + number) for number in range(people)]
+    scenes = [(index % len(shown), (index // len(shown)) % len(EMOTIONS)) for index in range(count)]
     photos = [
-        render(identity, emotion, seed * 1_000_003 + index, size) for index, (identity, emotion) in enumerate(scenes)
+        paint(shown[person], make_scene(person, emotion, seed * 1_000_003 + index), size)
+        for index, (person, emotion) in enumerate(scenes)
     ]
     identities, emotions = (torch.tensor(column) for column in zip(*scenes, strict=True))
+    groups = identities + (seed * people if people else 0)  # other people have other numbers
     pixels = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).float() / 255
     names = tuple(f"portrait {seed}-{index}" for index in range(count))
     if task == "identity":
-        return Pictures(pixels, identities, identities, names, len(IDENTITIES))
-    return Pictures(pixels, emotions, identities, names, len(EMOTIONS))
+        return Pictures(pixels, identities, groups, names, len(shown))
+    if task == "emotion":
+        return Pictures(pixels, emotions, groups, names, len(EMOTIONS))
+    present = [attributes_of(shown[person], emotion) for person, emotion in scenes]
+    codes = torch.tensor([encode(list(attributes.values())) for attributes in present])
+    return Pictures(pixels, codes, groups, names, len(present[0]), tuple(present[0]))
+
+
+def with_attributes(
+    pictures: Pictures, labels: AttributeLabels, identities: Mapping[str, str] | None = None
+) -> Pictures:
+    """Return those pictures of a folder that a table has, labelled with its attributes.
+
+    Args:
+        labels: attributes of the pictures by their paths.
+        identities: the person of each picture by its file name; by default the folder in which it lies.
+
+    Raises:
+        UserError: a picture has attributes and no identity.
+    """
+    chosen = pictures.take([row for row, name in enumerate(pictures.names) if name in labels.codes])
+    paths = [PurePosixPath(name) for name in chosen.names]
+    if identities is None:
+        people = [str(path.parent) for path in paths]
+    elif missing := [path for path in paths if path.name not in identities]:
+        raise UserError(f"{len(missing)} pictures, such as {missing[0]}, have attributes but no identity")
+    else:
+        people = [identities[path.name] for path in paths]
+    codes = torch.tensor([labels.codes[name] for name in chosen.names])
+    return Pictures(chosen.pixels, codes, _encode_names(people), chosen.names, len(labels.names), labels.names)
 
 
 def digit_pictures(size: int = 16) -> Pictures:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from onlymymodel.data.attributes import AttributeLabels
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.audits.options import TASKS
 from onlymymodel.evaluate.audits.pictures import (
@@ -15,6 +16,7 @@ from onlymymodel.evaluate.audits.pictures import (
     display_picture,
     folder_pictures,
     portrait_pictures,
+    with_attributes,
 )
 
 
@@ -98,3 +100,24 @@ def test_error_names_an_empty_folder_and_a_broken_photo(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
     with pytest.raises(UserError, match=r"broken\.png"):
         folder_pictures(tmp_path)
+
+
+def table(names: dict[str, int]) -> AttributeLabels:
+    return AttributeLabels(("Bald", "Smiling"), names)
+
+
+def test_pictures_get_the_attributes_of_a_table_and_lose_those_that_it_lacks(tmp_path: Path) -> None:
+    for name in ("ann/1.png", "ann/2.png", "bob/3.png", "cem/4.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (16, 16)).save(tmp_path / name)
+    pictures = folder_pictures(tmp_path, 16)
+    codes = {"ann/1.png": 2, "ann/2.png": 3, "cem/4.png": 0}
+    labelled = with_attributes(pictures, table(codes))
+    assert labelled.names == tuple(codes)
+    assert labelled.labels.tolist() == [2, 3, 0]
+    assert labelled.groups.tolist() == [0, 0, 1]  # folders are people
+    assert (labelled.classes, labelled.attributes) == (2, ("Bald", "Smiling"))
+    listed = with_attributes(pictures, table(codes), {"1.png": "77", "2.png": "5", "4.png": "77"})
+    assert listed.groups.tolist() == [1, 0, 1]
+    with pytest.raises(UserError, match=r"2 pictures, such as ann/2.png, have attributes but no identity"):
+        with_attributes(pictures, table(codes), {"1.png": "77"})

@@ -1,12 +1,13 @@
 """Audit of protected representations: what new decoders reconstruct from them, and how well the task works.
 
 The published audit of this defense trains decoders on public data against the frozen encoder (Xiao et al., AAAI 2020;
-the full text was not available). Ours trains two, a convolutional one and a ridge regression, since on few pictures the
-regression is often better, searches on from there with the encoder itself, and counts the best of the three.
+the full text was not available). Ours trains convolutional ones of several sizes and losses and a ridge regression,
+since on few pictures the regression is often better, searches on from there with the encoder itself, and counts the
+best.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -26,6 +27,8 @@ from onlymymodel.evaluate.audits.representation.decoders import (
 )
 from onlymymodel.evaluate.audits.representation.defense import MakeEncoder, Representation, train_representation
 from onlymymodel.evaluate.audits.representation.face_similarity import FaceSimilarity
+from onlymymodel.evaluate.audits.representation.judges import ADVERSARIAL_WEIGHT, PERCEPTUAL_WEIGHT
+from onlymymodel.evaluate.audits.representation.task import Task
 from onlymymodel.evaluate.audits.similarity import SIMILARITY_DEFINITION
 from onlymymodel.protect.budget.distortion import batch_psnr, batch_ssim
 from onlymymodel.surrogates.classifier import Classifier
@@ -80,10 +83,12 @@ class RepresentationAdversary:
         public: pictures of people who are neither in the training of the defense nor among the private pictures.
         undefended: representation trained in the same way with lambda 0 and no noise, a control.
         similarity: perceptual distance and identity.
-        steps: number of training steps of the convolutional decoder.
-        seed: its seed, which must differ from that of the defense.
+        steps: number of training steps of each convolutional decoder.
+        seed: their seed, which must differ from that of the defense.
         known_controls: result of `controls` for the pictures of the release, if it was computed before; the controls
             do not depend on the defense.
+        undefended_reconstructions: of the pictures of the release from the undefended representation, once they are
+            known: they are a control, and that representation may be a release, too.
     """
 
     public: Pictures
@@ -92,6 +97,7 @@ class RepresentationAdversary:
     steps: int = DECODER_STEPS
     seed: int = SEED_OFFSET
     known_controls: tuple[AuditRow, ...] | None = None
+    undefended_reconstructions: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     name = "new decoder"
 
@@ -106,11 +112,13 @@ class RepresentationAdversary:
             f"({len(torch.unique(release.pictures.groups))} people)",
             "intervals (95 %, Student's t) are over the means of the private people, and do not account for other "
             "trainings",
-            "two new decoders, with another seed and another architecture than the adversary of the training: a "
-            f"convolutional one ({self.steps} steps) and a ridge regression (features standardized, penalty "
-            f"{RIDGE_PENALTY:g} a picture); and a search of {SEARCH_STEPS} steps for pictures with the released "
-            "representation, from where the closer decoder ended; the one with the highest PSNR on the private "
-            "pictures counts, which favors the adversary",
+            "new decoders, with another seed and other architectures than the adversary of the training: three "
+            f"convolutional ones ({self.steps} steps): with a pixel loss, twice as wide with a perceptual loss (weight "
+            f"{PERCEPTUAL_WEIGHT:g}), and three times as wide with that of a critic too (weight "
+            f"{ADVERSARIAL_WEIGHT:g}); a ridge regression (features standardized, penalty {RIDGE_PENALTY:g} a picture)"
+            f"; and a search of {SEARCH_STEPS} steps for pictures with the released representation, from where the "
+            "closest decoder ended; the one with the highest PSNR on the private pictures counts, which favors the "
+            "adversary",
             "the defense was trained against regressions of that kind, on its own batches, but not against the others"
             if settings.best_linear and settings.weight
             else "the defense was trained against none of them",
@@ -118,7 +126,12 @@ class RepresentationAdversary:
             "picture; whoever gets several releases of one picture can average it out"
             if settings.noise
             else "representations are sent without noise, as float32: information that is scaled down is not lost",
-            "accuracy_by_chance: the accuracy of always predicting the most common class of the private pictures",
+            f"the task: {len(attributes)} attributes ({', '.join(attributes)}); accuracy is the share that is right, "
+            "and the Matthews correlation coefficient is the mean over those of which the private pictures have both"
+            if (attributes := release.pictures.attributes)
+            else "the task: one class for each picture",
+            "accuracy_by_chance: the accuracy of always predicting the most common class of the private pictures, or "
+            "the more common value of each attribute",
             *self.similarity.assumptions(),
             *(f"{name}: {definition}" for name, definition in SIMILARITY_DEFINITION.items()),
         ]
@@ -138,10 +151,12 @@ class RepresentationAdversary:
             columns |= {f"{measure}_{name}": of(pictures, private.pixels) for name, pictures in by_decoder.items()}
         columns["ssim_mean_picture"] = batch_ssim(self._mean_picture(private), private.pixels)
         classes = defense.classify(defense.release(private.pixels, seed=PRIVATE_SEED))
+        right = defense.task.right(private.labels, classes)
         rows = []
         for index, name in enumerate(private.names):
             values: dict[str, Value] = {key: column[index].item() for key, column in columns.items()}
             values |= {"class": int(private.labels[index]), "class_read": int(classes[index])}
+            values["right"] = right[index].item()
             values["person"] = int(private.groups[index])
             shown = {"original": private.pixels[index], "reconstruction": best[index]}
             pictures = {key: display_picture(pixels) for key, pixels in shown.items() if index < MAX_ILLUSTRATED}
@@ -163,12 +178,14 @@ class RepresentationAdversary:
         }
         rows = {name: _means(self._measure(guess, private.pixels)) for name, guess in guesses.items()}
         classes = self.undefended.classify(self.undefended.release(private.pixels))
-        rows[UNDEFENDED]["accuracy"] = (classes == private.labels).double().mean().item()
+        task = self.undefended.task
+        rows[UNDEFENDED]["accuracy"] = task.right(private.labels, classes).mean().item()
+        rows[UNDEFENDED]["mcc"] = task.correlation(private.labels, classes)
         return tuple(AuditRow(name, values) for name, values in rows.items())
 
     def reasons(self, release: RepresentationRelease) -> dict[str, str]:  # noqa: ARG002
         """Return why a measurement may have no value."""
-        return {"mcc": "undefined for a single class", "*": "fewer than two private people"}
+        return {"mcc*": "undefined for a single class", "*": "fewer than two private people"}
 
     def _mean_picture(self, private: Pictures) -> Tensor:
         return self.public.pixels.mean(0, keepdim=True).expand_as(private.pixels)
@@ -178,26 +195,23 @@ class RepresentationAdversary:
 
         `recovered` is the SSIM on a scale from 0 for the mean picture to 1 for the convolutional decoder on the pixels.
         """
-        from sklearn.metrics import accuracy_score, matthews_corrcoef
-
-        truth, classes = ([row.values[key] for row in rows] for key in ("class", "class_read"))
+        truth, classes = (torch.tensor([row.values[key] for row in rows]) for key in ("class", "class_read"))
         means = _means({key: torch.tensor([row.values[key] for row in rows]) for key in MEASURES + MEASURES_BY_DECODER})
         lower, upper = (
             next(float(control.values["ssim"] or 0) for control in controls if control.name == name)
             for name in (MEAN_PICTURE, PIXELS)
         )
         recovered = (float(means["ssim"] or 0) - lower) / (upper - lower)
-        several = len({*truth, *classes}) > 1  # the MCC is undefined for a single class
-        mcc = float(matthews_corrcoef(truth, classes)) if several else None
-        chance = max(map(truth.count, truth)) / len(truth)
-        undefended = next(control.values["accuracy"] for control in controls if control.name == UNDEFENDED)
-        task: dict[str, Value] = {
-            "accuracy": float(accuracy_score(truth, classes)),
-            "accuracy_undefended": undefended,
-            "accuracy_by_chance": chance,
-            "mcc": mcc,
+        undefended = next(control.values for control in controls if control.name == UNDEFENDED)
+        task = self.undefended.task
+        figures: dict[str, Value] = {
+            "accuracy": task.right(truth, classes).mean().item(),
+            "accuracy_undefended": undefended["accuracy"],
+            "accuracy_by_chance": task.by_chance(truth),
+            "mcc": task.correlation(truth, classes),
+            "mcc_undefended": undefended["mcc"],
         }
-        return {**task, **means, "recovered": recovered, **_intervals_by_person(rows)}
+        return {**figures, **means, "recovered": recovered, **_intervals_by_person(rows)}
 
     def _check(self, release: RepresentationRelease) -> None:
         common = set(self.public.groups.tolist()) & set(release.pictures.groups.tolist())
@@ -208,8 +222,13 @@ class RepresentationAdversary:
 
     def _reconstruct(self, defense: Representation, private: Pictures, progress: bool) -> dict[str, Tensor]:
         """Return the (N,C,S,S) reconstructions of private pictures, see `decoders.reconstruct`."""
+        if defense is self.undefended and self.undefended_reconstructions:
+            return self.undefended_reconstructions
         released = defense.release(private.pixels, seed=PRIVATE_SEED)
-        return reconstruct(defense, self.public.pixels, released, steps=self.steps, seed=self.seed, progress=progress)
+        found = reconstruct(defense, self.public.pixels, released, steps=self.steps, seed=self.seed, progress=progress)
+        if defense is self.undefended:
+            self.undefended_reconstructions.update(found)
+        return found
 
     def _measure(self, reconstructions: Tensor, pixels: Tensor) -> dict[str, Tensor]:
         """Return the (N,) values of each of `MEASURES`."""
@@ -231,6 +250,7 @@ def representation_reports(
     settings: RepresentationSettings | None = None,
     decoder_steps: int = DECODER_STEPS,
     make_encoder: MakeEncoder | None = None,
+    device: torch.device | None = None,
     progress: bool = True,
 ) -> list[AuditReport]:
     """Measure the utility-privacy curve: train a defense for each lambda, and audit it on pictures of other people.
@@ -242,8 +262,9 @@ def representation_reports(
         weights: lambdas, in the order of the reports.
         embedder: model of faces like these, e.g. `zoo:identity-residual` for portraits.
         settings: settings of the defenses, whose weight is replaced.
-        decoder_steps: number of training steps of the adversary's convolutional decoder.
+        decoder_steps: number of training steps of each of the adversary's convolutional decoders.
         make_encoder: see `train_representation`.
+        device: where everything is trained; the CPU by default.
 
     Returns:
         the report of the undefended representation (lambda 0, no noise), and one for each lambda.
@@ -254,10 +275,12 @@ def representation_reports(
     settings = settings or RepresentationSettings()
     adversary = make_adversary(
         training, public, embedder=embedder, settings=settings, steps=decoder_steps, make_encoder=make_encoder,
-        progress=progress,
+        device=device, progress=progress,
     )  # fmt: skip
     defenses = [
-        train_defense(training, replace(settings, weight=weight), make_encoder=make_encoder, progress=progress)
+        train_defense(
+            training, replace(settings, weight=weight), make_encoder=make_encoder, device=device, progress=progress
+        )
         for weight in weights
     ]
     adversary = replace(adversary, known_controls=adversary.controls(private, progress=progress))
@@ -273,11 +296,12 @@ def make_adversary(
     settings: RepresentationSettings,
     steps: int = DECODER_STEPS,
     make_encoder: MakeEncoder | None = None,
+    device: torch.device | None = None,
     progress: bool = True,
 ) -> RepresentationAdversary:
     """Return the adversary of a defense with these settings, with its control, the same training without a defense."""
     bare = replace(settings, weight=0.0, noise=0.0)
-    undefended = train_defense(training, bare, make_encoder=make_encoder, progress=progress)
+    undefended = train_defense(training, bare, make_encoder=make_encoder, device=device, progress=progress)
     similarity = FaceSimilarity.centered_on(embedder, public.pixels)
     return RepresentationAdversary(public, undefended, similarity, steps, settings.seed + SEED_OFFSET)
 
@@ -287,6 +311,7 @@ def train_defense(
     settings: RepresentationSettings,
     *,
     make_encoder: MakeEncoder | None = None,
+    device: torch.device | None = None,
     progress: bool = True,
 ) -> Representation:
     """Train a defense on pictures.
@@ -297,9 +322,10 @@ def train_defense(
     return train_representation(
         training.pixels,
         training.labels,
-        classes=training.classes,
+        task=Task.of(training),
         settings=settings,
         make_encoder=make_encoder,
+        device=device,
         progress=progress,
     )
 
@@ -317,7 +343,7 @@ def _intervals_by_person(rows: Sequence[AuditRow]) -> dict[str, Value]:
     values: dict[str, Value] = {"people": len(by_person)}
     measures: dict[str, Callable[[AuditRow], float]] = {
         "ssim": lambda row: float(row.values["ssim"] or 0),
-        "accuracy": lambda row: float(row.values["class"] == row.values["class_read"]),
+        "accuracy": lambda row: float(row.values["right"] or 0),
     }
     for name, measure in measures.items():
         means = [sum(map(measure, own)) / len(own) for own in by_person.values()]

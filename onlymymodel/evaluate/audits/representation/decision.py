@@ -20,22 +20,28 @@ from onlymymodel.evaluate.audits.representation.audit import MEAN_PICTURE, UNDEF
 
 ATTACKS = {
     "convolutional decoder": "ssim_convolutional",
+    "perceptual decoder": "ssim_perceptual",
+    "adversarial decoder": "ssim_adversarial",
     "ridge regression": "ssim_ridge",
     "search with the encoder": "ssim_searched",
 }
-IDENTITY, BACK, MEAN, ACCURACY, UNDEFENDED_ACCURACY = (
-    "identity cosine", "come back", "mean picture", "task accuracy", "undefended accuracy",
+IDENTITY, BACK, MEAN, ACCURACY, UNDEFENDED_ACCURACY, CORRELATION = (
+    "identity cosine", "come back", "mean picture", "task accuracy", "undefended accuracy", "task MCC",
 )  # fmt: skip
 COLUMNS = {
     "convolutional decoder": "mean SSIM of what a new convolutional decoder reconstructs",
+    "perceptual decoder": "the same of a decoder twice as wide that is trained with a perceptual loss, too",
+    "adversarial decoder": "the same of one three times as wide, trained against a critic, too",
     "ridge regression": "mean SSIM of what a ridge regression reconstructs",
     "search with the encoder": "mean SSIM of pictures with the released representation, searched from a decoder's",
     IDENTITY: "cosine of the faces' embeddings, minus their mean; near 0 for two different people",
     BACK: f"pictures that the best attack returns at SSIM {RECOVERED:g} or more",
     MEAN: "mean SSIM of the mean picture, a guess without any representation",
-    ACCURACY: "accuracy of the task on people who are in no training data",
+    ACCURACY: "accuracy of the task on people who are in no training data; of attributes the share that is right",
+    CORRELATION: "Matthews correlation coefficient of the task, of attributes the mean; 0 is chance",
     UNDEFENDED_ACCURACY: "the same with lambda 0 and no noise: what the defense costs is the difference",
 }
+CONSTANT = "of no class or attribute are both values there"
 WORSE = (
     "more public pictures of similar people, a stronger attack, several releases of one picture (noise averages out), "
     "or a noise that the receiver can predict"
@@ -81,6 +87,7 @@ def _line(report: AuditReport) -> Line:
         BACK: Cell(f"{states.count('comes back')} of {len(rows)}"),
         MEAN: Cell(mean),
         ACCURACY: Cell(report.summary["accuracy"], _interval_note(report, "accuracy")),
+        CORRELATION: Cell(report.summary["mcc"], "" if report.summary["mcc"] is not None else CONSTANT),
         UNDEFENDED_ACCURACY: Cell(report.summary["accuracy_undefended"]),
     }
     return Line(report.release.removeprefix("representation, "), worst_state(states), cells)

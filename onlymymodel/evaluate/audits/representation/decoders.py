@@ -1,18 +1,19 @@
-"""The adversary's reconstructions from representations: two decoders, and a search with the encoder itself."""
+"""The adversary's reconstructions from representations: decoders, and a search with the encoder itself."""
 
 import torch
 from torch import Tensor
 
 from onlymymodel.errors import UserError
-from onlymymodel.evaluate.audits.inverter import invert, train_inverter
+from onlymymodel.evaluate.audits.inverter import invert
 from onlymymodel.evaluate.audits.refinement import refine
 from onlymymodel.evaluate.audits.representation.defense import Representation
+from onlymymodel.evaluate.audits.representation.judges import JUDGES, train_judge
 
 NEEDS_EXTRA = "an audit of representations needs scikit-learn: pip install 'onlymymodel[audit]'"
 RIDGE_PENALTY = 0.05  # on the squared weights of standardized features, times the number of public pictures
 SEARCH_STEPS = 120
 PUBLIC_SEED = 1  # of the noise on the adversary's own representations
-DECODERS = ("convolutional", "ridge", "searched")
+DECODERS = (*JUDGES, "ridge", "searched")
 
 
 def reconstruct(
@@ -20,32 +21,38 @@ def reconstruct(
 ) -> dict[str, Tensor]:
     """Return the reconstructions of released representations by each of `DECODERS`.
 
-    The search begins at the reconstructions of the decoder whose own representations are closer to the released ones:
-    nothing of the private pictures is needed for that choice.
+    The work is done on the device of the encoder. The search begins at the reconstructions of the decoder whose own
+    representations are closest to the released ones: nothing of the private pictures is needed for that choice.
 
     Args:
         defense: its encoder is known and frozen.
         public: (P,C,S,S) in [0,1], the adversary's pictures.
         released: (N,dimension).
-        steps: number of training steps of the convolutional decoder.
-        seed: its seed.
+        steps: number of training steps of each convolutional decoder.
+        seed: their seed.
 
     Returns:
-        (N,C,S,S) in [0,1] by name.
+        (N,C,S,S) in [0,1] on the CPU, by name.
 
     Raises:
         UserError: scikit-learn is not installed.
     """
-    known = defense.release(public, seed=PUBLIC_SEED)
-    net = train_inverter(known, public, steps=steps, seed=seed, progress=progress)
-    decoded = {"convolutional": invert(net, released), "ridge": _by_ridge(known, public, released)}
+    known, device = defense.release(public, seed=PUBLIC_SEED), defense.device
+    on_device, pictures = known.to(device), public.to(device)
+    wanted = released.to(device)
+    decoded = {
+        name: invert(train_judge(judge, on_device, pictures, steps=steps, seed=seed, progress=progress), wanted)
+        for name, judge in JUDGES.items()
+    }
+    decoded["ridge"] = _by_ridge(known, public, released).to(device)
 
     def distance(pictures: Tensor) -> float:
         with torch.no_grad():
-            return float((defense.encoder(pictures) - released).square().mean())
+            return float((defense.encoder(pictures) - wanted).square().mean())
 
     start = min(decoded.values(), key=distance)
-    return {**decoded, "searched": refine(defense.encoder, released, start, steps=SEARCH_STEPS)}
+    decoded["searched"] = refine(defense.encoder, wanted, start, steps=SEARCH_STEPS)
+    return {name: reconstructions.cpu() for name, reconstructions in decoded.items()}
 
 
 def _by_ridge(known: Tensor, public: Tensor, released: Tensor) -> Tensor:

@@ -16,13 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.audits.options import RepresentationSettings
 from onlymymodel.evaluate.audits.representation.networks import Decoder, Encoder, PerceptualFeatures, task_head
+from onlymymodel.evaluate.audits.representation.task import Task
 from onlymymodel.progress import track
+from onlymymodel.surrogates.device_copy import to_device
 
 PERCEPTUAL_WEIGHT = 1.0  # of the perceptual loss beside the mean squared error
 RIDGE_PENALTY = 0.1  # of `leave_one_out_ridge`, times the dimension
@@ -40,7 +41,8 @@ class Representation:
         encoder: pictures (B,channels,size,size) in [0,1] -> (B,dimension), without the noise; stays with the sender.
         head: (B,dimension) -> (B,classes) logits; on the receiver's side.
         settings: how it was trained.
-        channels, size, classes: of the pictures and of the task.
+        channels, size: of the pictures.
+        task: what the head answers.
         cap: loss of the mean picture of the training, pixel and perceptual.
         adversary_loss: loss of the decoder in the last training steps, as a share of `cap`; None if unknown.
     """
@@ -50,21 +52,28 @@ class Representation:
     settings: RepresentationSettings
     channels: int
     size: int
-    classes: int
+    task: Task
     cap: float
     adversary_loss: float | None = None
 
+    @property
+    def device(self) -> torch.device:
+        """Return the device on which encoder and head compute."""
+        return next(self.head.parameters()).device
+
     @torch.no_grad()
     def release(self, pixels: Tensor, *, seed: int = 0) -> Tensor:
-        """Return what leaves the sender: (N,channels,size,size) in [0,1] -> (N,dimension), with noise by `seed`."""
-        clean = torch.cat([self.encoder(part) for part in torch.split(pixels, 256)])
+        """Return what leaves the sender: (N,channels,size,size) in [0,1] -> (N,dimension), with noise by `seed`.
+
+        Both are on the CPU.
+        """
+        clean = torch.cat([self.encoder(part.to(self.device)).cpu() for part in torch.split(pixels, 256)])
         return _add_noise(clean, self.settings.noise, Generator().manual_seed(seed))
 
     @torch.no_grad()
     def classify(self, released: Tensor) -> Tensor:
-        """Return the (N,) classes of (N,dimension) representations."""
-        classes: Tensor = self.head(released).argmax(1)
-        return classes
+        """Return the (N,) labels that the head reads in (N,dimension) representations, on the CPU."""
+        return self.task.answers(self.head(released.to(self.device))).cpu()
 
 
 def capped_loss(task: Tensor, reconstruction: Tensor, weight: float, cap: float) -> Tensor:
@@ -86,27 +95,31 @@ def train_representation(
     pixels: Tensor,
     labels: Tensor,
     *,
-    classes: int,
+    task: Task,
     settings: RepresentationSettings | None = None,
     features: PerceptualFeatures | None = None,
     make_encoder: MakeEncoder | None = None,
+    device: torch.device | None = None,
     progress: bool = True,
 ) -> Representation:
     """Train encoder and task head against a decoder.
 
     Args:
         pixels: (N,C,S,S) in [0,1], C 1 or 3, public pictures; S 8, 16, 32, 64, ...
-        labels: (N,) long, the task, below `classes`.
+        labels: (N,) long, see `Task`.
+        task: what the head is to answer.
         settings: `RepresentationSettings()` by default.
         make_encoder: returns the untrained encoder, such as a `BackboneEncoder`; an `Encoder` by default.
         features: features of the perceptual loss; those of the bundled zoo:identity-plain by default.
+        device: where to train; the CPU by default.
 
     Raises:
         UserError: no pictures, labels that do not fit, equal pictures, an unsupported size, or a training that
             diverged.
     """
-    settings, features = settings or RepresentationSettings(), features or PerceptualFeatures()
-    _check(pixels, labels, classes)
+    settings, device = settings or RepresentationSettings(), device or torch.device("cpu")
+    _check(pixels, labels, task)
+    pixels, labels, features = pixels.to(device), labels.to(device), (features or PerceptualFeatures()).to(device)
     cap = reconstruction_loss(pixels.mean(0, keepdim=True).expand_as(pixels), pixels, features).mean().item()
     if not cap > MIN_CAP:
         raise UserError("all training pictures are the same: there is nothing to hide")
@@ -114,11 +127,11 @@ def train_representation(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         encoder = make_encoder() if make_encoder else Encoder(channels, size, settings.dimension)
-        training = _AdversarialTraining(encoder, channels, size, classes, settings, features, cap)
+        training = _AdversarialTraining(encoder.to(device), channels, size, task, settings, features, cap)
     generator, losses = Generator().manual_seed(settings.seed), []
-    task = track(range(settings.steps), f"training with lambda {settings.weight:g}", unit="step", progress=progress)
-    for step in task:
-        rows = torch.randperm(len(pixels), generator=generator)[: settings.batch]
+    steps = track(range(settings.steps), f"training with lambda {settings.weight:g}", unit="step", progress=progress)
+    for step in steps:
+        rows = torch.randperm(len(pixels), generator=generator)[: settings.batch].to(device)
         weight = settings.weight * _weight_share(step / settings.steps)
         losses.append(training.step(pixels[rows], labels[rows], weight) / cap)
     last = sum(losses[-AVERAGED_STEPS:]) / len(losses[-AVERAGED_STEPS:])
@@ -126,7 +139,7 @@ def train_representation(
         raise UserError("the training of the representation diverged: choose a smaller rate")
     for net in (training.encoder, training.head):
         net.eval().requires_grad_(False)
-    return Representation(training.encoder, training.head, settings, channels, size, classes, cap, last)
+    return Representation(training.encoder, training.head, settings, channels, size, task, cap, last)
 
 
 def _weight_share(progress: float) -> float:
@@ -152,7 +165,7 @@ def leave_one_out_ridge(released: Tensor, pixels: Tensor) -> Tensor:
         pixels: (B,C,S,S) pictures.
     """
     gram = released @ released.T
-    penalty = RIDGE_PENALTY * released.shape[1] * torch.eye(len(gram))
+    penalty = RIDGE_PENALTY * released.shape[1] * torch.eye(len(gram), device=gram.device)
     hat = torch.linalg.solve(gram + penalty, gram)  # symmetric: both factors are functions of one matrix
     centered = (pixels - pixels.mean(0)).flatten(1)
     residual = (centered - hat @ centered) / (1 - hat.diagonal())[:, None]
@@ -168,14 +181,14 @@ class _AdversarialTraining:
         encoder: nn.Module,
         channels: int,
         size: int,
-        classes: int,
+        task: Task,
         settings: RepresentationSettings,
         features: PerceptualFeatures,
         cap: float,
     ) -> None:
-        self.encoder = encoder
-        self.head = task_head(settings.dimension, classes)
-        self.decoder = Decoder(channels, size, settings.dimension)
+        self.encoder, self.task = encoder, task
+        self.head = task_head(settings.dimension, task.outputs).to(features.mean.device)
+        self.decoder = Decoder(channels, size, settings.dimension).to(features.mean.device)
         self.features, self.cap, self.settings = features, cap, settings
         # its own random stream: the order of the pictures does not depend on the noise
         self.noise_generator = Generator().manual_seed(settings.seed + 1)
@@ -191,7 +204,7 @@ class _AdversarialTraining:
         self.decoder_optimizer.zero_grad()
         torch.autograd.backward(decoder_loss)
         self.decoder_optimizer.step()
-        task = F.cross_entropy(self.head(released), labels)
+        task = self.task.loss(self.head(released), labels)
         reconstruction = reconstruction_loss(self.decoder(released), pixels, self.features)
         if self.settings.best_linear and weight > 0:
             linear = reconstruction_loss(leave_one_out_ridge(released, pixels), pixels, self.features)
@@ -205,15 +218,16 @@ class _AdversarialTraining:
 def _add_noise(representations: Tensor, noise: float, generator: Generator) -> Tensor:
     if noise == 0:
         return representations
-    return representations + noise * torch.randn(representations.shape, generator=generator)
+    drawn = torch.randn(representations.shape, generator=generator)
+    return representations + noise * to_device(drawn, representations.device)
 
 
-def _check(pixels: Tensor, labels: Tensor, classes: int) -> None:
+def _check(pixels: Tensor, labels: Tensor, task: Task) -> None:
     if pixels.ndim != 4 or pixels.shape[1] not in (1, 3) or pixels.shape[2] != pixels.shape[3]:
         raise UserError(f"a representation needs square gray or RGB pictures (N,C,S,S), not {tuple(pixels.shape)}")
     if len(labels) != len(pixels) or not len(labels):
         raise UserError(f"{len(pixels)} pictures have {len(labels)} labels: give one for each, and one picture or more")
-    if not (int(labels.min()) >= 0 and int(labels.max()) < classes):
+    if not (int(labels.min()) >= 0 and int(labels.max()) <= task.largest_label):
         raise UserError(
-            f"labels must be from 0 to {classes - 1}, but are from {int(labels.min())} to {int(labels.max())}"
+            f"labels must be from 0 to {task.largest_label}, but are from {int(labels.min())} to {int(labels.max())}"
         )

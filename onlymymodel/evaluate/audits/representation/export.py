@@ -1,5 +1,6 @@
 """A trained representation defense as files: encoder for the sender, head for the receiver, and a card."""
 
+import copy
 import json
 import warnings
 from dataclasses import fields
@@ -19,6 +20,7 @@ from onlymymodel.errors import UserError
 from onlymymodel.evaluate.audits.options import RepresentationSettings
 from onlymymodel.evaluate.audits.representation.defense import Representation
 from onlymymodel.evaluate.audits.representation.networks import Encoder, task_head
+from onlymymodel.evaluate.audits.representation.task import Task
 
 CARD = "representation.json"
 ENCODER, HEAD, ONNX = "encoder.safetensors", "head.safetensors", "encoder.onnx"
@@ -49,7 +51,8 @@ def save(representation: Representation, folder: Path) -> Path:
         "kind": "representation",
         "channels": representation.channels,
         "size": representation.size,
-        "classes": representation.classes,
+        "classes": representation.task.outputs,
+        "attributes": representation.task.attributes,
         "cap": representation.cap,
         "adversary_loss": representation.adversary_loss,
         "settings": representation.settings.to_json(),
@@ -72,16 +75,17 @@ def load(folder: Path) -> Representation:
     try:
         names = {entry.name for entry in fields(RepresentationSettings)}
         settings = RepresentationSettings(**{name: card["settings"][name] for name in names})
-        channels, size, classes = (int(card[key]) for key in ("channels", "size", "classes"))
+        channels, size = int(card["channels"]), int(card["size"])
+        task = Task(int(card["classes"]), tuple(map(str, card["attributes"])))
         cap, adversary_loss = float(card["cap"]), card["adversary_loss"]
         with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and overwritten
-            encoder, head = Encoder(channels, size, settings.dimension), task_head(settings.dimension, classes)
+            encoder, head = Encoder(channels, size, settings.dimension), task_head(settings.dimension, task.outputs)
         for net, name in ((encoder, ENCODER), (head, HEAD)):
             net.load_state_dict(load_tensors(_content(folder, name, card["sha256"][name])))
             net.eval().requires_grad_(False)
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder / CARD} and its weights do not match: export them again ({error})") from error
-    return Representation(encoder, head, settings, channels, size, classes, cap, adversary_loss)
+    return Representation(encoder, head, settings, channels, size, task, cap, adversary_loss)
 
 
 def _card(folder: Path) -> dict[str, Any]:
@@ -117,13 +121,14 @@ def _onnx(representation: Representation) -> bytes:
         import onnxruntime
     except ImportError as error:
         raise UserError(NEEDS_EXTRA) from error
+    encoder = copy.deepcopy(representation.encoder).cpu()
     shape = (representation.channels, representation.size, representation.size)
     pixels = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
     with TemporaryDirectory() as scratch, warnings.catch_warnings():
         path = Path(scratch, ONNX)
         warnings.simplefilter("ignore")  # torch's own, which recommends another exporter
         torch.onnx.export(
-            representation.encoder,
+            encoder,
             (pixels[:2],),
             path,
             dynamo=False,
@@ -135,7 +140,7 @@ def _onnx(representation: Representation) -> bytes:
         content = path.read_bytes()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     outputs = torch.from_numpy(session.run(None, {"pixels": pixels.numpy()})[0])
-    difference = (outputs - representation.encoder(pixels)).abs().max().item()
+    difference = (outputs - encoder(pixels)).abs().max().item()
     if not difference <= MAX_DIFFERENCE:
         raise UserError(f"the representation of ONNX Runtime differs from torch's by {difference:g}: use {ENCODER}")
     return content

@@ -81,7 +81,7 @@ def embeddings(model: Classifier, pixels: Tensor) -> Tensor:
     handle = layers[-1].register_forward_pre_hook(lambda _module, args: inputs.append(args[0].flatten(1)))
     try:
         for part in torch.split(pixels, 256):
-            model(part)
+            model(part.to(model.mean.device))
     finally:
         handle.remove()
-    return torch.cat(inputs)
+    return torch.cat(inputs).cpu()

@@ -9,7 +9,8 @@ def report(weight: float, noise: float, ssim: float, accuracy: float) -> AuditRe
     rows = tuple(AuditRow(f"{index}", {"ssim": ssim, "ssim_mean_picture": 0.2}) for index in range(4))
     controls = (AuditRow(MEAN_PICTURE, {"ssim": 0.2}), AuditRow(UNDEFENDED, {"ssim": 0.95}))
     summary: dict[str, Value] = {
-        "ssim": ssim, "ssim_convolutional": ssim, "ssim_ridge": 0.1, "ssim_searched": 0.1,
+        "ssim": ssim, "ssim_convolutional": ssim, "ssim_perceptual": 0.1, "ssim_adversarial": 0.1, "ssim_ridge": 0.1,
+        "ssim_searched": 0.1, "mcc": 0.4,
         "identity_cosine": 0.3, "accuracy": accuracy,
         "accuracy_undefended": 0.9, "accuracy_by_chance": 0.2, "accuracy_low": accuracy - 0.1,
         "accuracy_high": accuracy + 0.1, "people": 4,

@@ -19,6 +19,7 @@ from onlymymodel.evaluate.audits.representation.defense import (
     train_representation,
 )
 from onlymymodel.evaluate.audits.representation.networks import Encoder, PerceptualFeatures, task_head
+from onlymymodel.evaluate.audits.representation.task import Task
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def test_invalid_training_data_are_refused(pictures: Pictures) -> None:
 
     def error(pixels: Tensor, labels: Tensor, classes: int = 7) -> str:
         with pytest.raises(UserError) as raised:
-            train_representation(pixels, labels, classes=classes, settings=SETTINGS, progress=False)
+            train_representation(pixels, labels, task=Task(classes), settings=SETTINGS, progress=False)
         return str(raised.value)
 
     assert "8 pictures have 7 labels" in error(pixels, labels[:7])
