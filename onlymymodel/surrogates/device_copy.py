@@ -11,7 +11,7 @@ WITH_PINNED_MEMORY = "cuda"
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
     """Return values of the host on a device."""
-    if device.type == WITH_PINNED_MEMORY and values.device != device:
+    if device.type == WITH_PINNED_MEMORY and values.device.type == "cpu":
         values = values.pin_memory()
     return values.to(device, non_blocking=True)
 

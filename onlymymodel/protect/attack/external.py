@@ -61,7 +61,7 @@ class AttackInputs:
         budgets: one for each photo; all with the same linf.
         generators: one for each photo, on the CPU.
         mask: (B,1,H,W) of 0 and 1; where it is 0 nothing may change. None where all of every photo may.
-        landmarks: (B,5,2) of the faces, in pixels; None where no model aligns faces.
+        landmarks: (B,5,2) of the faces, in pixels, on the CPU; None where no model aligns faces.
         recipe: the run's settings.
         objects: those of each photo that the authorized model must keep, if it is a detector.
     """
