@@ -3,11 +3,12 @@
 import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from toys import small_cnn
 
 from onlymymodel.errors import UserError
@@ -15,6 +16,7 @@ from onlymymodel.evaluate.audits.layers.layers import choose_layers, layer_outpu
 from onlymymodel.evaluate.audits.options import RepresentationSettings
 from onlymymodel.evaluate.audits.pictures import Pictures, portrait_pictures
 from onlymymodel.evaluate.audits.report import AuditRow, audit_release
+from onlymymodel.evaluate.audits.representation import audit
 from onlymymodel.evaluate.audits.representation.audit import (
     MEAN_PICTURE,
     MEASURES,
@@ -91,8 +93,17 @@ def test_adversary_needs_its_own_seed_and_other_people(pictures: Pictures, embed
 
 
 @pytest.mark.slow
-def test_curve_of_a_single_private_picture(pictures: Pictures, embedder: Classifier) -> None:
+def test_curve_of_a_single_private_picture(
+    pictures: Pictures, embedder: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
     training, public, private = pictures.split_into_groups((0.5, 0.4))
+    attacked: list[Representation] = []
+
+    def noted(defense: Representation, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        attacked.append(defense)
+        return reconstruct(defense, *args, **kwargs)
+
+    monkeypatch.setattr(audit, "reconstruct", noted)
     reports = representation_reports(
         training,
         public,
@@ -103,6 +114,7 @@ def test_curve_of_a_single_private_picture(pictures: Pictures, embedder: Classif
         decoder_steps=2,
         progress=False,
     )
+    assert len(attacked) == len(set(map(id, attacked))) == 3  # the undefended one, a control too, only once
     names = ["representation, lambda 0", "representation, lambda 0", "representation, lambda 1"]
     assert [report.release for report in reports] == names
     assert reports[0].controls == reports[1].controls
