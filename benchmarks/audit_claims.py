@@ -191,7 +191,8 @@ def generator() -> str:
 
 def representation() -> str:
     """Return what a defense of representations hides, and what it costs."""
-    lines = tables("representation", "representations")
+    every = tables("representation", "representations")
+    lines = [line for line in every if line["pictures"] == every[0]["pictures"]]
     if not lines:
         return ""
     said = [
@@ -206,7 +207,8 @@ def representation() -> str:
     return (
         "*An encoder trained against a decoder hides pictures from new decoders at little cost* (Xiao et al., AAAI "
         f"2020). {holds}: undefended the best attack reaches an SSIM of {spread(bare['ssim'])}, the mean picture "
-        f"{plain(bare['ssim_mean_picture'])}, and the task an accuracy of {spread(bare['accuracy'])}; "
+        f"{plain(bare['ssim_mean_picture'])}, and the task an accuracy of {spread(bare['accuracy'])} ("
+        f"{plain(bare['accuracy_by_chance'])} by chance); "
         f"{'; '.join(said)}."
     )
 

@@ -9,6 +9,7 @@ from markup import table
 
 Rows = list[list[str]]
 Figure = dict[str, Any] | None
+DIGITS = "digits"  # which show nobody
 MEASURE_NAMES = {
     "degrees_of_freedom": "degrees of freedom",
     "jacobian_rank": "rank of the Jacobian",
@@ -155,21 +156,23 @@ def representations() -> str:
     """Return the quality of the task and of the best attack's reconstructions with intervals over people."""
     rows: Rows = []
     for line in tables("representation", "representations"):
-        cells = [
-            spread(line[name])
-            for name in ("accuracy", "accuracy_over_undefended", "ssim", "ssim_over_undefended", "identity_cosine")
-        ]
-        rows.append([line["representation"], *cells])
+        names = ("mcc", "accuracy", "accuracy_over_undefended", "ssim", "ssim_over_undefended")
+        cells = [spread(line[name]) for name in names]
+        rows.append([line["pictures"], line["representation"], *cells, _identity(line)])
     for line in tables("representation", "controls"):
-        if not line["control"].startswith("lambda 0"):  # the first line
-            rows.append(
-                [f"control: {line['control']}", "-", "-", spread(line["ssim"]), "-", spread(line["identity_cosine"])]
-            )
+        # the first representation, and the same pictures again, are left out
+        if line["pictures"] in (rows[0][0], DIGITS) and not line["control"].startswith("lambda 0"):
+            cells = ["-", "-", "-", spread(line["ssim"]), "-", _identity(line)]
+            rows.append([line["pictures"], f"control: {line['control']}", *cells])
     head = [
-        "representation", "task accuracy [95 %]", "minus undefended", "SSIM of the best attack", "minus undefended",
-        "identity cosine",
+        "pictures", "representation", "task MCC [95 %]", "task accuracy", "minus undefended", "SSIM of the best attack",
+        "minus undefended", "identity cosine",
     ]  # fmt: skip
     return table(head, rows)
+
+
+def _identity(line: dict[str, Any]) -> str:
+    return "-" if line["pictures"] == DIGITS else spread(line["identity_cosine"])
 
 
 def spread(figure: Figure, form: str = "{:.2f}") -> str:

@@ -73,15 +73,20 @@ def test_representations_have_intervals_over_people_each_averaged_over_seeds(uni
     def figures(value: float) -> dict[str, float]:
         return dict.fromkeys(module.MEASURES, value)
 
-    def result(bare: dict[str, float], defended: dict[str, float]) -> dict[str, object]:
+    def result(bare: dict[str, float], defended: dict[str, float], name: str = "first") -> dict[str, object]:
         people = {
             "undefended": {person: figures(value) for person, value in bare.items()},
             "lambda 2": {person: figures(value) for person, value in defended.items()},
         }
-        return {"figures": {"people": people, "accuracy_by_chance": 0.2}, "reports": [{"controls": []}]}
+        found = {"people": people, "accuracy_by_chance": 0.2, "mcc": {"undefended": 0.8, "lambda 2": 0.6}}
+        return {"name": name, "figures": found, "reports": [{"controls": []}]}
 
     results = [result({"1": 0.5, "2": 0.7}, {"1": 0.2, "2": 0.6}), result({"1": 0.7}, {"1": 0.4})]
-    _, line = module.tables(results)["representations"]
+    others = [result({"1": 0.9, "3": 0.9}, {"1": 0.8, "3": 0.6}, "second")]
+    _, line, _, other = module.tables([*results, *others])["representations"]
+    assert (line["pictures"], line["seeds"], other["pictures"], other["seeds"]) == ("first", 2, "second", 1)
+    assert other["ssim"]["mean"] == pytest.approx(0.7)
+    assert line["mcc"]["mean"] == pytest.approx(0.6)
     assert line["ssim"]["n"] == 2
     assert line["ssim"]["mean"] == pytest.approx((0.3 + 0.6) / 2)
     assert line["ssim_over_undefended"]["mean"] == pytest.approx((-0.3 - 0.1) / 2)
