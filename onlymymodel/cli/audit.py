@@ -136,7 +136,11 @@ def add_pictures(parser: argparse.ArgumentParser, task: Task = "emotion", tasks:
     )
     machine = parser.add_argument_group("machine")
     machine.add_argument(
-        "--device", type=device_name, default="cpu", metavar="NAME", help="device of the named model (cpu)"
+        "--device",
+        type=device_name,
+        default="cpu",
+        metavar="NAME",
+        help="device of the named model, and of trained representations (cpu)",
     )
     add_allow_python(machine)
 

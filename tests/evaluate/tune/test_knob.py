@@ -27,20 +27,9 @@ def test_a_search_over_ssim_bounds_it_and_counts_what_the_least_deployment_keeps
     two_portraits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, through = tmp_path / "out", ["mirror", "facebook-2021"]
-    words = [
-        "tune",
-        str(two_portraits),
-        "--out",
-        str(out),
-        *TEAM,
-        "--heldout",
-        JUDGE,
-        "--steps",
-        "2",
-        "--views",
-        "center",
-    ]
-    words += ["--recipe", "exact", "--device", "cpu", "--quiet", "--over", "ssim", "--lowest-ssim", "0.98"]
+    words = ["tune", str(two_portraits), "--out", str(out), *TEAM, "--heldout", JUDGE, "--steps", "2"]
+    words += ["--views", "center", "--recipe", "exact", "--device", "cpu", "--quiet"]
+    words += ["--over", "ssim", "--lowest-ssim", "0.98"]
     omm(*words, "--through", *through, "--per-image")
     output, content = capsys.readouterr().out, content_of(out)
     assert content["over"] == "ssim"

@@ -220,20 +220,9 @@ def test_unreachable_target_reports_the_nearest_level(
 ) -> None:
     (two_portraits / "broken.png").write_bytes(b"no photo")
     out = tmp_path / "out"
-    words = [
-        str(two_portraits),
-        "--out",
-        str(out),
-        *TEAM,
-        "--heldout",
-        JUDGE,
-        "--steps",
-        "1",
-        "--views",
-        "center",
-        "--device",
-    ]
-    assert omm("tune", *words, "cpu", "--quiet", "--highest", "1", "--target-heldout", "0", "--per-image") == 1
+    words = [str(two_portraits), "--out", str(out), *TEAM, "--heldout", JUDGE, "--steps", "1", "--views", "center"]
+    words += ["--device", "cpu", "--quiet"]
+    assert omm("tune", *words, "--highest", "1", "--target-heldout", "0", "--per-image") == 1
     output = capsys.readouterr().out
     assert "No budget up to 1/255 meets the target; the nearest is epsilon 1/255." in output
     content = content_of(out)
