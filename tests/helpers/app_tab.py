@@ -1,7 +1,7 @@
 """A tab of the page in a real browser."""
 
 from patience import PATIENCE
-from playwright.sync_api import Browser, FilePayload, Locator, Page
+from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
 from onlymymodel.app.samples import samples
 
@@ -38,6 +38,8 @@ def upload(page: Page, *files: tuple[str, bytes]) -> None:
 
 
 def start(page: Page, steps: str = STEPS, choice: str = "Rendered portraits") -> None:
+    # a photo that is still being added moves what is below it, and a click would miss
+    expect(page.locator("#photos .card").first).to_be_visible(timeout=1000 * PATIENCE)
     page.get_by_role("radio", name=choice).check()
     page.get_by_text("More settings", exact=True).click()
     page.get_by_label("Steps of the optimizer").fill(steps)
