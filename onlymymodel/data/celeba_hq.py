@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from onlymymodel.data.celeba_identities import IDENTITY_TABLES, identity_table, read_identities
+from onlymymodel.data.celeba_identities import IDENTITY_TABLES, MAX_NUMBER, identity_table, read_identities
 from onlymymodel.data.class_folders import read_class_folders
 from onlymymodel.data.labelled import (
     Dataset,
@@ -22,7 +22,6 @@ from onlymymodel.errors import UserError
 SPLITS = {"test": ("test",), "train": ("train",)}
 _PICTURES = PurePosixPath("CelebA-HQ-img")
 _MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
-_MAX_NUMBER = 10**8
 
 
 def load_celeba_hq(root: Path, split: str | None) -> Dataset:
@@ -89,7 +88,7 @@ def _originals(table: Path, left_out: Counter[str]) -> dict[PurePosixPath, str]:
     for line, (number, _, original, *_) in read_words(table, 3):
         if number == "idx":
             continue
-        index = integer(number, 0, _MAX_NUMBER)
+        index = integer(number, 0, MAX_NUMBER)
         path = _PICTURES / f"{index}.jpg"
         if index is None:
             problems.add("not a picture's number", number, line)

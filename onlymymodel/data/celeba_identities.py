@@ -7,7 +7,7 @@ from pathlib import Path
 from onlymymodel.data.tables import Problems, integer, read_words
 
 IDENTITY_TABLES = ("identity_CelebA.txt", "Anno/identity_CelebA.txt")  # CelebA itself keeps it in Anno
-_MAX_NUMBER = 10**8
+MAX_NUMBER = 10**8  # of an identity or a picture
 
 
 def identity_table(root: Path) -> Path | None:
@@ -24,7 +24,7 @@ def read_identities(table: Path) -> dict[str, str]:
     identities: dict[str, str] = {}
     problems = Problems(table)
     for line, (name, identity, *_) in read_words(table, 2):
-        number = integer(identity, 0, _MAX_NUMBER)
+        number = integer(identity, 0, MAX_NUMBER)
         if number is None:
             problems.add("not an identity's number", identity, line)
         elif identities.setdefault(name, str(number)) != str(number):

@@ -18,8 +18,7 @@ def answers(card: ModelCard, logits: Tensor) -> Tensor:
     """Return the (B,) long answers that (B,classes) logits mean."""
     if card.kind != "attributes":
         return logits.argmax(1)
-    bits = 1 << torch.arange(card.classes, device=logits.device)
-    return ((logits > 0).long() * bits).sum(1)
+    return attribute_codes(logits)
 
 
 def answer_of(card: ModelCard, scores: NDArray[np.float32]) -> int:
@@ -36,6 +35,17 @@ def scores_of(card: ModelCard, answer: int) -> NDArray[np.float32]:
     return scores
 
 
+def attribute_codes(logits: Tensor) -> Tensor:
+    """Return the (B,) long codes of the attributes that (B,count) logits say are there."""
+    bits = 1 << torch.arange(logits.shape[1], device=logits.device)
+    return ((logits > 0).long() * bits).sum(1)
+
+
+def attribute_losses(logits: Tensor, codes: Tensor) -> Tensor:
+    """Compute the (B,count) binary cross-entropies of (B,count) logits at (B,) codes."""
+    return F.softplus(-attribute_signs(codes, logits.shape[1]) * logits)
+
+
 def attribute_signs(codes: Tensor, count: int) -> Tensor:
     """Return (B,count) floats of (B,) codes: 1 where an attribute is there, -1 where not."""
     bits = codes[:, None] >> torch.arange(count, device=codes.device) & 1
@@ -46,7 +56,7 @@ def answer_loss(card: ModelCard, logits: Tensor, labels: Tensor) -> Tensor:
     """Compute the (B,) cross-entropies of (B,classes) logits at (B,) answers; of attributes the sums of binary ones."""
     if card.kind != "attributes":
         return F.cross_entropy(logits, labels, reduction="none")
-    return F.softplus(-attribute_signs(labels, card.classes) * logits).sum(1)
+    return attribute_losses(logits, labels).sum(1)
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:

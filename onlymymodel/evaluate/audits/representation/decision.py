@@ -38,10 +38,10 @@ COLUMNS = {
     BACK: f"pictures that the best attack returns at SSIM {RECOVERED:g} or more",
     MEAN: "mean SSIM of the mean picture, a guess without any representation",
     ACCURACY: "accuracy of the task on people who are in no training data; of attributes the share that is right",
-    CORRELATION: "Matthews correlation coefficient of the task, of attributes the mean; 0 is chance",
     UNDEFENDED_ACCURACY: "the same with lambda 0 and no noise: what the defense costs is the difference",
+    CORRELATION: "Matthews correlation coefficient of the task, of attributes the mean; 0 is chance",
 }
-CONSTANT = "of no class or attribute are both values there"
+SINGLE_CLASS = "undefined for a single class"
 WORSE = (
     "more public pictures of similar people, a stronger attack, several releases of one picture (noise averages out), "
     "or a noise that the receiver can predict"
@@ -87,8 +87,8 @@ def _line(report: AuditReport) -> Line:
         BACK: Cell(f"{states.count('comes back')} of {len(rows)}"),
         MEAN: Cell(mean),
         ACCURACY: Cell(report.summary["accuracy"], _interval_note(report, "accuracy")),
-        CORRELATION: Cell(report.summary["mcc"], "" if report.summary["mcc"] is not None else CONSTANT),
         UNDEFENDED_ACCURACY: Cell(report.summary["accuracy_undefended"]),
+        CORRELATION: Cell(report.summary["mcc"], "" if report.summary["mcc"] is not None else SINGLE_CLASS),
     }
     return Line(report.release.removeprefix("representation, "), worst_state(states), cells)
 

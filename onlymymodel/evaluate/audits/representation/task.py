@@ -8,7 +8,7 @@ from torch import Tensor
 
 from onlymymodel.evaluate.attribute_scores import correlate
 from onlymymodel.evaluate.audits.pictures import Pictures
-from onlymymodel.surrogates.answers import attribute_signs
+from onlymymodel.surrogates.answers import attribute_codes, attribute_losses, attribute_signs
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,11 @@ class Task:
         """Return the mean cross-entropy of (B,outputs) logits, of attributes the mean of the binary ones."""
         if not self.attributes:
             return F.cross_entropy(logits, labels)
-        return F.softplus(-attribute_signs(labels, self.outputs) * logits).mean()
+        return attribute_losses(logits, labels).mean()
 
     def answers(self, logits: Tensor) -> Tensor:
         """Return the (B,) labels that (B,outputs) logits mean."""
-        if not self.attributes:
-            return logits.argmax(1)
-        return ((logits > 0).long() << torch.arange(self.outputs, device=logits.device)).sum(1)
+        return attribute_codes(logits) if self.attributes else logits.argmax(1)
 
     def right(self, labels: Tensor, answers: Tensor) -> Tensor:
         """Return whether each of (B,) answers is right: 0 or 1, or the share of the attributes; (B,) doubles."""
