@@ -87,7 +87,7 @@ class RepresentationAdversary:
         seed: their seed, which must differ from that of the defense.
         known_controls: result of `controls` for the pictures of the release, if it was computed before; the controls
             do not depend on the defense.
-        undefended_reconstructions: of the pictures of the release from the undefended representation, once they are
+        undefended_reconstructions: from the undefended representation, by the names of the pictures, once they are
             known: they are a control, and that representation may be a release, too.
     """
 
@@ -97,7 +97,7 @@ class RepresentationAdversary:
     steps: int = DECODER_STEPS
     seed: int = SEED_OFFSET
     known_controls: tuple[AuditRow, ...] | None = None
-    undefended_reconstructions: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    undefended_reconstructions: dict[tuple[str, ...], dict[str, Tensor]] = field(default_factory=dict, repr=False)
 
     name = "new decoder"
 
@@ -222,12 +222,12 @@ class RepresentationAdversary:
 
     def _reconstruct(self, defense: Representation, private: Pictures, progress: bool) -> dict[str, Tensor]:
         """Return the (N,C,S,S) reconstructions of private pictures, see `decoders.reconstruct`."""
-        if defense is self.undefended and self.undefended_reconstructions:
-            return self.undefended_reconstructions
+        if defense is self.undefended and private.names in self.undefended_reconstructions:
+            return self.undefended_reconstructions[private.names]
         released = defense.release(private.pixels, seed=PRIVATE_SEED)
         found = reconstruct(defense, self.public.pixels, released, steps=self.steps, seed=self.seed, progress=progress)
         if defense is self.undefended:
-            self.undefended_reconstructions.update(found)
+            self.undefended_reconstructions[private.names] = found
         return found
 
     def _measure(self, reconstructions: Tensor, pixels: Tensor) -> dict[str, Tensor]:
