@@ -168,13 +168,14 @@ class RepresentationAdversary:
 
         They do not depend on the defense.
         """
-        public = self.public.pixels
-        upper_bound = train_inverter(public, public, steps=self.steps, seed=self.seed, progress=progress)
+        public, device = self.public.pixels, self.undefended.device
+        there = public.to(device)
+        upper_bound = train_inverter(there, there, steps=self.steps, seed=self.seed, progress=progress)
         guesses = {
             MEAN_PICTURE: self._mean_picture(private),
             OTHER_PICTURE: public[torch.arange(len(private)) % len(public)],
             UNDEFENDED: _best(self._reconstruct(self.undefended, private, progress), private),
-            PIXELS: invert(upper_bound, private.pixels),
+            PIXELS: invert(upper_bound, private.pixels.to(device)).cpu(),
         }
         rows = {name: _means(self._measure(guess, private.pixels)) for name, guess in guesses.items()}
         classes = self.undefended.classify(self.undefended.release(private.pixels))
