@@ -73,25 +73,46 @@ class EnsembleObjective:
         self, index: int, inputs: ModelInputs, rows: Rows, generators: Sequence[Generator]
     ) -> tuple[Tensor, Tensor]:
         """Average the gradient of one surrogate over its views, with respect to its canvas; and its (B,) confidence."""
-        model, canvas = self.surrogates[index], inputs.canvas(self.surrogates[index])
+        canvas = inputs.canvas(self.surrogates[index])
         total, max_confidence = torch.zeros_like(canvas), torch.zeros(len(rows), device=canvas.device)
         selected, in_batch, selected_generators = self._select(index, rows, generators)
         if not selected_generators:
             return total, max_confidence
         for view_index in range(self.recipe.copies):
-            crop = apply_view(
-                canvas[selected], model.card.preprocess, self._views(index), selected_generators, view_index
-            )
+            crop = self._view(index, canvas[selected], in_batch, selected_generators, view_index)
             loss, confidence = self.losses[index](crop, in_batch)
             total += torch.autograd.grad(loss.sum(), canvas)[0]
             max_confidence[selected] = torch.maximum(max_confidence[selected], confidence)
         total /= self.recipe.copies
         return normalize_gradient(total) if self.recipe.normalize else total, max_confidence
 
-    def _views(self, index: int) -> tuple[str, ...]:
-        """Return the views of one surrogate: those of the recipe, unless its loss needs the photo as it is."""
+    def _view(
+        self,
+        index: int,
+        canvas: Tensor,
+        rows: Tensor,  # noqa: ARG002
+        generators: Sequence[Generator],
+        view_index: int,
+    ) -> Tensor:
+        """Read the input of one surrogate through a random view, unless its loss needs the photo as it is.
+
+        Args:
+            index: of the surrogate.
+            canvas: (B,3,h,w) in [0,1].
+            rows: (B,) which photos of the whole batch these are.
+            generators: one for each photo.
+            view_index: number of this view among the copies of one step.
+
+        Returns:
+            (B,3,height,width), differentiable in `canvas`.
+        """
+        names = ("center",) if self._needs_center(index) else self.recipe.views
+        return apply_view(canvas, self.surrogates[index].card.preprocess, names, generators, view_index)
+
+    def _needs_center(self, index: int) -> bool:
+        """Return whether the loss of one surrogate needs the photo as it is."""
         own = OWN_LOSSES.get(self.surrogates[index].card.kind)
-        return ("center",) if own is not None and own.center_view else self.recipe.views
+        return own is not None and own.center_view
 
     def _select(
         self, index: int, rows: Rows, generators: Sequence[Generator]

@@ -230,6 +230,14 @@ RECIPES: dict[str, Recipe] = {
     "admix": replace(MI_FGSM, name="admix", views=("admix",), copies=15),
     # BSR (Wang et al., CVPR 2024): 2x2 blocks, 24 degrees, N = 20 copies
     "bsr": replace(MI_FGSM, name="bsr", views=("block_shuffle",), copies=20),
+    # the next three take fewer views a step than their papers, so that none takes more passes than BSR
+    # DeCoWA (Lin et al., AAAI 2024): 10 warps of two passes instead of 20, see warping.WarpedObjective
+    "decowa": replace(MI_FGSM, name="decowa", objective="warped", copies=10),
+    # OPS (Guo et al., CVPR 2025): 20 neighbors instead of 10 times 20 + 1, see neighborhood.NeighborhoodObjective
+    "ops": replace(MI_FGSM, name="ops", objective="neighborhood", views=("operators",), copies=20),
+    # MEF (Qiu et al., arXiv 2405.16181): N = 20, mu = 0.5, 10 neighbors instead of 20, see
+    # neighborhood.FlatnessObjective
+    "mef": replace(MI_FGSM, name="mef", objective="flatness", steps=20, momentum=0.5, copies=10),
     # SVRE (Xiong et al., CVPR 2022), see objective.VarianceReducedObjective
     "svre": replace(MI_FGSM, name="svre", objective="variance_reduced"),
     # TAP (Zhou et al., ECCV 2018), see losses.Tap

@@ -62,6 +62,7 @@ VIEWS = {
     "block_shuffle": View("geometric", "onlymymodel.protect.attack.views:block_shuffle"),
     "scales": View("intensity", "onlymymodel.protect.attack.views:scales"),
     "admix": View("intensity", "onlymymodel.protect.attack.views:admix"),
+    "operators": View("intensity", "onlymymodel.protect.attack.operators:operators"),
 }
 # parties that clean a photo before they read it, see `differentiable_channels.CLEANING`
 AGAINST = {
@@ -77,6 +78,18 @@ OBJECTIVES = {
     "variance_reduced": ObjectiveKind(
         "the same with variance reduction (SVRE)",
         ensemble="onlymymodel.protect.attack.objective:VarianceReducedObjective",
+    ),
+    "warped": ObjectiveKind(
+        "the same on warped views in which it is low (DeCoWA)",
+        ensemble="onlymymodel.protect.attack.warping:WarpedObjective",
+    ),
+    "neighborhood": ObjectiveKind(
+        "the same at random neighbors of the photo (OPS)",
+        ensemble="onlymymodel.protect.attack.neighborhood:NeighborhoodObjective",
+    ),
+    "flatness": ObjectiveKind(
+        "the same at neighbors that earlier gradients have moved (MEF)",
+        ensemble="onlymymodel.protect.attack.neighborhood:FlatnessObjective",
     ),
     "surrogate_features": ObjectiveKind(
         "a feature map of the stand-ins (NRDM)",

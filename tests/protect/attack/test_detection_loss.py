@@ -47,14 +47,15 @@ def test_only_the_pixels_of_objects_change() -> None:
     torch.testing.assert_close(proposal.delta, expected, atol=1e-6, rtol=0)
 
 
-def test_a_detector_sees_no_random_views() -> None:
+@pytest.mark.parametrize("name", ["ensemble", "warped"])
+def test_a_detector_sees_no_random_views(name: str) -> None:
     batch = attack_batch(scenes(), torch.zeros(3).long(), surrogates=2)
-    objective = make_objective(
-        batch, authorized=linear(0), surrogates=[corners(), small_cnn(1)], recipe=Recipe(views=("crop",))
-    )
+    recipe = Recipe(objective=name, views=("crop",))
+    objective = make_objective(batch, authorized=linear(0), surrogates=[corners(), small_cnn(1)], recipe=recipe)
     assert isinstance(objective, EnsembleObjective)
     assert isinstance(objective.losses[0], DetectionScores)
-    assert (objective._views(0), objective._views(1)) == (("center",), ("crop",))
+    seen = [objective._view(index, scenes(), torch.arange(3), generators(3), 0) for index in range(2)]
+    assert [torch.equal(crop, scenes()) for crop in seen] == [True, False]
 
 
 @pytest.mark.parametrize("name", ["ensemble", "variance_reduced"])

@@ -18,7 +18,8 @@ from onlymymodel.protect.attack.uint8 import to_float
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.surrogates.classifier import Classifier
 
-COSTLY = ("admix", "bsr", "robust", "si", "svre")  # several gradients, or a costly view, for each step
+# several gradients, or a costly view, for each step
+COSTLY = ("admix", "bsr", "decowa", "mef", "ops", "robust", "si", "svre")
 SMALL = make_recipe("default", steps=6, views=("center", "resize_pad", "block_shuffle"), kappa=0.01)
 
 

@@ -60,7 +60,7 @@ def test_without_its_look_ahead_it_is_another_attack() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("guard", [True, False])
-@pytest.mark.parametrize("recipe", ["ens", "di", "si", "admix", "bsr", "svre", "tap"])
+@pytest.mark.parametrize("recipe", ["ens", "di", "si", "admix", "bsr", "decowa", "ops", "mef", "svre", "tap"])
 def test_every_peer_lowers_its_white_boxs_certainty_with_and_without_the_constraint(recipe: str, guard: bool) -> None:
     clean = to_float(photos(len(LABELS)))
     certainty = VICTIM(clean).softmax(1)[range(len(LABELS)), LABELS]
