@@ -13,7 +13,6 @@ import json
 import os
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +121,7 @@ def listing() -> str:
         lines += [f"{name:15} {benchmark.measures}", f"{'':15} {needs}; {about}"]
     hint = (
         "Hours are of one CPU core, for as many photos as results/ has, as recorded there (results/recipe_cost.json, "
-        "results/peers/ and the seconds of each audit and training); judging the files comes on top."
+        "results/peers/ and the seconds of each cell, audit and training); judging the files comes on top."
     )
     how = [f"{name}: {text}" for name, text in INSTRUCTIONS.items()]
     return "\n".join([*lines, *(f"\n{fill(text, WIDTH)}" for text in (hint, *how))])
@@ -139,11 +138,16 @@ def hours(name: str) -> float:
     if name.startswith("train_") or name == "audits":
         recorded = results.glob("audits/*.json" if name == "audits" else f"{name.removeprefix('train_')}.json")
         return sum(map(_seconds_within, _read(recorded))) / 3600
-    photos = Counter[str]()
-    for cell in _read(results.glob(f"{BENCHMARKS[name].folder or '-'}/*.json")):
-        ((_, settings),) = cell["settings"].items()
-        photos[current_name(settings["recipe"])] += len(cell["photos"])
-    return sum(count * seconds_of_a_photo(recipe) for recipe, count in photos.items()) / 3600
+    return sum(map(_seconds_of_a_cell, _read(results.glob(f"{BENCHMARKS[name].folder or '-'}/*.json")))) / 3600
+
+
+def _seconds_of_a_cell(cell: dict[str, Any]) -> float:
+    """Return the CPU seconds that a cell recorded for its photos; an estimate by its recipe where it has none."""
+    cost, photos = cell.get("cost", {}), len(cell["photos"])
+    if cost.get("photos"):
+        return float(photos * cost["cpu_seconds"] / cost["photos"])
+    ((_, settings),) = cell["settings"].items()
+    return photos * seconds_of_a_photo(current_name(settings["recipe"]))
 
 
 def seconds_of_a_photo(recipe: str) -> float:
