@@ -22,7 +22,7 @@ from typing import Literal
 
 import torch
 from assets import ASSETS, RESULTS, WORK, face_uri, models
-from runs import Team, evaluate, load_judges, photo_names, protect, public_command, workers, write_json
+from runs import Team, evaluate, load_judges, photo_names, protect, public_command, remove_others, workers, write_json
 
 from onlymymodel import BlackBox, load_black_box
 from onlymymodel.data.atomic import write_atomic
@@ -130,17 +130,20 @@ def enroll() -> None:
 
 
 def photos(task: Task, limit: int) -> Path:
-    """Return a folder in the cache with the first `limit` photos and their labels; a larger limit later adds to it.
+    """Return a folder in the cache with the first `limit` photos and their labels.
 
-    The names begin with a number, so that added photos come last and no finished batch is mixed with new photos.
+    A larger limit later adds to it, and a smaller one takes photos away. The names begin with a number, so that added
+    photos come last and no finished batch is mixed with new photos.
     """
     folder = HERE / "originals" / task
     folder.mkdir(parents=True, exist_ok=True)
-    lines = ["file,label"]
+    lines, names = ["file,label"], set()
     for number, (path, label) in enumerate(list(probes() if task == "identity" else expressions())[:limit]):
         name = f"{number:03d}-{path.name}"
         copy(path, folder / name)
         lines.append(f"{name},{label}")
+        names.add(name)
+    remove_others(folder, names)
     write_atomic(folder / "labels.csv", ("\n".join(lines) + "\n").encode())
     return folder
 

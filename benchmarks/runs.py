@@ -85,3 +85,9 @@ def write_json(target: Path, content: dict[str, Any]) -> None:
 def photo_names(source: Path) -> list[str]:
     """Return the photos' paths below the source."""
     return sorted(path.name for path in source.iterdir() if path.suffix != ".csv")
+
+
+def remove_others(source: Path, names: set[str]) -> None:
+    """Remove from a folder of copies the photos that are not among these: a run with more photos left them."""
+    for name in set(photo_names(source)) - names:
+        (source / name).unlink()

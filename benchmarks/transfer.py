@@ -15,7 +15,7 @@ import shutil
 from pathlib import Path
 
 from assets import ASSETS, RESULTS, WORK, uri
-from runs import Team, evaluate, load_judges, photo_names, protect, public_command, write_json
+from runs import Team, evaluate, load_judges, photo_names, protect, public_command, remove_others, write_json
 
 from onlymymodel import load_black_box
 from onlymymodel.data.atomic import write_atomic
@@ -78,19 +78,22 @@ def main() -> None:
 
 
 def photos(images: str, limit: int, folder: Path) -> Path:
-    """Return the folder with the first `limit` images and their labels; a larger limit later adds to it.
+    """Return the folder with the first `limit` images and their labels.
 
-    The names begin with the row, so that added photos come last and no finished batch is mixed with new photos.
+    A larger limit later adds to it, and a smaller one takes photos away. The names begin with the row, so that added
+    photos come last and no finished batch is mixed with new photos.
     """
     with (SETS[images] / "labels.csv").open(encoding="utf-8", newline="") as file:
         numbered = [(number, row) for number, row in enumerate(csv.DictReader(file)) if number not in CHOSEN_ON[images]]
     folder.mkdir(parents=True, exist_ok=True)
-    lines = ["file,label"]
+    lines, names = ["file,label"], set()
     for number, row in numbered[:limit]:
         name = f"{number:03d}-{row['file']}"
         if not (folder / name).exists():
             shutil.copyfile(SETS[images] / row["file"], folder / name)
         lines.append(f"{name},{row['label']}")
+        names.add(name)
+    remove_others(folder, names)
     write_atomic(folder / "labels.csv", ("\n".join(lines) + "\n").encode())
     return folder
 

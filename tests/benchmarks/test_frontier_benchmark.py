@@ -40,6 +40,17 @@ def test_no_image_on_which_the_shape_was_chosen_is_used(benchmark: ModuleType, t
     assert "mobilenet_v2" not in benchmark.TEAM.heldout
 
 
+def test_a_run_with_fewer_images_does_not_take_those_of_an_earlier_one(
+    benchmark: ModuleType, tmp_path: Path, assets: Path
+) -> None:
+    assert (assets / "imagenet" / "nips2017").is_dir()
+    first, fewer, more = (
+        sorted(path.name for path in benchmark.photos("nips2017", limit, tmp_path / "originals").iterdir())
+        for limit in (5, 2, 3)
+    )
+    assert (fewer, more) == ([*first[:2], "labels.csv"], [*first[:3], "labels.csv"])
+
+
 def test_without_measurements_there_is_no_table_and_no_figure(
     benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
