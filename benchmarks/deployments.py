@@ -44,6 +44,8 @@ BUDGETS = {
 }
 # methods that are no recipe of their own: FMD as its paper has it, without surrogates and without a margin
 METHODS = {"fmd_published": ("--recipe", "fmd", "--kappa", "0")}
+# ten steps of a tenth of the budget spend half of what a bound on SSIM admits, steps half as large again all of it
+MI_FGSM_STEP, SPENDING_STEP = RECIPES["ens"].step_share, "0.15"
 
 
 def main() -> None:
@@ -75,6 +77,7 @@ def run_cell(cell: str, team: Team, recipe: str, budget: str, arguments: argpars
         "protect", str(source), "--authorized", uri(team.authorized, FIT),
         *(() if recipe in METHODS else ("--surrogate", *(uri(name, FIT) for name in team.surrogates))),
         "--labels", str(source / "labels.csv"), *METHODS.get(recipe, ("--recipe", recipe)), *BUDGETS[budget],
+        *larger_steps(recipe, budget),
         *workers(arguments.workers),
     ]  # fmt: skip
     cost = timed_protect(command, arguments.device, out, RESULTS / "deployments" / f"{cell}.json")
@@ -93,6 +96,12 @@ def run_cell(cell: str, team: Team, recipe: str, budget: str, arguments: argpars
         write_json(RESULTS / "deployments" / f"{name}.json", {"cell": cell, "cost": cost, **results_to_json(results)})
     for summary in summarize_deployments(authorized):
         print(f"{cell}: {summary.describe()}", flush=True)
+
+
+def larger_steps(recipe: str, budget: str) -> tuple[str, ...]:
+    """Return the flags with which a method that builds on MI-FGSM spends a bound on SSIM."""
+    builds_on_it = recipe in RECIPES and RECIPES[recipe].step_share == MI_FGSM_STEP
+    return ("--step-share", SPENDING_STEP) if builds_on_it and budget.startswith("ssim-") else ()
 
 
 def timed_protect(command: Sequence[str], device: str, out: Path, earlier: Path) -> dict[str, float]:
