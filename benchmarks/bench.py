@@ -63,6 +63,7 @@ BENCHMARKS = {
             "--limit 16 --teams resnet50 vit_tiny --recipes exact",
             "--limit 48 --teams mobilenet_v2 --recipes exact ens fmd",
             "--limit 48 --recipes default --budgets 4 ssim-0.95",
+            "--limit 16 --teams mobilenet_v2 --recipes default di ens --budgets ssim-0.95-even",
         ),
         folder="deployments/nips2017",
     ),
