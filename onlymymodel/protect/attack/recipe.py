@@ -206,9 +206,8 @@ RECIPES: dict[str, Recipe] = {
     "exact": EXACT,
     # every step goes through JPEG, and every other one through a resize
     "robust": Recipe(name="robust", jpeg_quality=60, resize_share=0.5),
-    # for networks that read an aligned face, which a block shuffle destroys, and which see small faces: changes of low
-    # frequency transfer better (chosen on faces that no table shows)
-    "face": Recipe(name="face", steps=30, views=("affine", "resize_pad"), smooth=1.0),
+    # for networks that read an aligned face, which a block shuffle destroys (chosen on faces that no table shows)
+    "face": Recipe(name="face", steps=30, views=("affine", "resize_pad")),
     # Only My Model On My Data: features of the authorized model, random start; its budget is epsilon 16
     "fmd": replace(
         EXACT,
