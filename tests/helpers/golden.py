@@ -8,6 +8,7 @@ import csv
 import hashlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -83,7 +84,19 @@ CASES: dict[str, tuple[str, list[str], list[str]]] = {
 
 def environment() -> dict[str, str]:
     """Return what the bytes depend on besides the code."""
-    return {"arithmetic": _arithmetic(), **{library: version(library) for library in LIBRARIES}}
+    return {
+        "processor": _processor(),
+        "arithmetic": _arithmetic(),
+        **{library: version(library) for library in LIBRARIES},
+    }
+
+
+def _processor() -> str:
+    """Return a hash of the processor's kind: whole networks differ between kinds whose arithmetic below is the same."""
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else [platform.processor()]
+    kinds = ("vendor_id", "cpu family", "model", "stepping", "cache size", "flags")
+    return _sha256("\n".join(sorted({line for line in lines if line.startswith(kinds)})).encode())[:16]
 
 
 def _arithmetic() -> str:
