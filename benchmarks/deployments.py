@@ -44,7 +44,7 @@ BUDGETS = {
 }
 # methods that are no recipe of their own: FMD as its paper has it, without surrogates and without a margin
 METHODS = {"fmd_published": ("--recipe", "fmd", "--kappa", "0")}
-# ten steps of a tenth of the budget spend half of what a bound on SSIM admits, steps half as large again all of it
+# ten steps of a tenth of the budget do not spend what a bound on SSIM admits, as opposite steps cancel
 MI_FGSM_STEP, SPENDING_STEP = RECIPES["ens"].step_share, "0.15"
 
 

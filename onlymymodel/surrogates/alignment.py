@@ -41,18 +41,6 @@ def fit_similarity(points: NDArray[np.float64], onto: NDArray[np.float64]) -> ND
     return np.array([[a, -b, right], [b, a, down]])
 
 
-def face_scale(landmarks: Tensor) -> float:
-    """Return how many pixels of a photo one pixel of the aligned face covers, along an axis; 1 without a face.
-
-    Args:
-        landmarks: (5,2) in pixels of the photo, on the CPU, NaN without a face.
-    """
-    if landmarks.isnan().any():
-        return 1.0
-    a, b = fit_similarity(landmarks.double().numpy(), ARCFACE)[:, 0]
-    return float(1 / np.hypot(a, b))
-
-
 def align_faces(pixels: Tensor, height: int, width: int, landmarks: Tensor | None = None) -> Tensor:
     """Warp photos so that their faces match the template; a photo without a face is resized as a whole.
 

@@ -4,15 +4,12 @@ Operators of the paper: identity, flips, cyclic shifts, rotations, division of t
 Two to four of them are applied one after the other. Rotations are interpolated; the paper's take the nearest pixel.
 """
 
-import math
 from collections.abc import Callable
-from functools import cache
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from onlymymodel.surrogates.device_copy import to_device
+from onlymymodel.protect.attack.views import Frame, resize_pad, rotate, sample
 
 LEVELS = (2, 3, 4)  # operators that are applied one after the other
 DEGREES = (5, -5, 15, -15, 45, -45, 90, -90, 180)
@@ -34,30 +31,20 @@ def shift(crop: Tensor, generator: Generator, dim: int) -> Tensor:
     return crop.roll(_draw(crop.shape[dim], generator), dims=dim)
 
 
-def rotate(crop: Tensor, degrees: float) -> Tensor:
+def turn(crop: Tensor, degrees: float) -> Tensor:
     """Rotate counterclockwise about the center; black beyond the crop."""
-    return _sample(crop, to_device(_rotation(crop.shape[1], crop.shape[2], degrees), crop.device))
+    points = _frame(crop).points()
+    center = points.flatten(0, 1).mean(0)
+    return sample(crop[None], [rotate(points - center, degrees) + center])[0]
 
 
 def place(crop: Tensor, generator: Generator, enlargement: float) -> Tensor:
     """Place the crop on a larger black canvas, at a random size and place, and shrink the canvas to the crop's size."""
-    size, right, down = torch.rand(3, generator=generator).tolist()
-    scale = (1 + (enlargement - 1) * size) / enlargement
-    matrix = torch.tensor([[1, 0, (1 - scale) * (1 - 2 * right)], [0, 1, (1 - scale) * (1 - 2 * down)]]) / scale
-    grid = F.affine_grid(matrix[None], [1, 3, *crop.shape[1:]], align_corners=False)
-    return _sample(crop, to_device(grid, crop.device))
+    return sample(crop[None], [resize_pad(_frame(crop), generator, smallest=1 / enlargement)])[0]
 
 
-@cache
-def _rotation(height: int, width: int, degrees: float) -> Tensor:
-    """Return the (1,height,width,2) sampling grid of a rotation."""
-    sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
-    matrix = torch.tensor([[cosine, -sine * height / width, 0], [sine * width / height, cosine, 0]])
-    return F.affine_grid(matrix[None], [1, 3, height, width], align_corners=False)
-
-
-def _sample(crop: Tensor, grid: Tensor) -> Tensor:
-    return F.grid_sample(crop[None], grid.to(crop.dtype), padding_mode="zeros", align_corners=False)[0]
+def _frame(crop: Tensor) -> Frame:
+    return Frame(0, 0, crop.shape[1], crop.shape[2])
 
 
 def _draw(choices: int, generator: Generator) -> int:
@@ -70,7 +57,7 @@ OPERATORS: tuple[Operator, ...] = (
     lambda crop, _: crop.flip(2),
     lambda crop, generator: shift(crop, generator, 1),
     lambda crop, generator: shift(crop, generator, 2),
-    *(lambda crop, _, degrees=degrees: rotate(crop, degrees) for degrees in DEGREES),
+    *(lambda crop, _, degrees=degrees: turn(crop, degrees) for degrees in DEGREES),
     *(lambda crop, _, divisor=divisor: crop / divisor for divisor in DIVISORS),
     *(lambda crop, generator, size=size: place(crop, generator, size) for size in ENLARGEMENTS),
 )

@@ -15,9 +15,9 @@ from onlymymodel.protect.attack.model_inputs import ModelInputs, jitter_landmark
 from onlymymodel.protect.attack.objective import make_objective
 from onlymymodel.protect.attack.precision import networks_in
 from onlymymodel.protect.attack.recipe import Recipe
-from onlymymodel.protect.attack.smoothing import smooth_gradient, smoothing_scales
 from onlymymodel.protect.attack.tables import OBJECTIVES
 from onlymymodel.protect.budget.batch import BatchBudget
+from onlymymodel.protect.budget.filters import gaussian
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.compilation import compiled
 from onlymymodel.surrogates.device_copy import to_device
@@ -88,7 +88,6 @@ def optimize(
     steps, misled_steps = torch.zeros(2, len(batch), dtype=torch.long, device=device)
     step_sizes = to_device((recipe.step_share * budget.step_sizes).to(delta.dtype), device)
     ahead_sizes = to_device((recipe.step_share * budget.step_sizes * recipe.momentum).to(delta.dtype), device)
-    scales = smoothing_scales(batch.landmarks, len(batch))
     rows = Rows.of(range(len(batch)), device)  # the photos that have not stopped
     for step in range(recipe.steps):
         check_time()
@@ -116,8 +115,7 @@ def optimize(
             if not all_kept:
                 exact = margin_gradient(low) if some_low else torch.zeros_like(gradient)
                 gradient = steer(gradient, exact + looks_gradient, recipe.guard_weight)
-        if recipe.smooth:
-            gradient = smooth_gradient(gradient, [recipe.smooth * scales[row] for row in rows.numbers])
+        gradient = gaussian(gradient, recipe.smooth) if recipe.smooth else gradient
         velocity[index] = recipe.momentum * velocity[index] + normalize_gradient(gradient)
         delta[index] = budget.project(delta[index] + step_sizes[index] * velocity[index].sign(), rows.numbers)
 

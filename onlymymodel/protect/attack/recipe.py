@@ -86,8 +86,7 @@ class Recipe:
     )
     smooth: float = _setting(
         0.0,
-        "standard deviation of a Gaussian blur of each step, for low-frequency changes (TI-FGSM): in pixels of the "
-        "photo, or of the aligned face where models align faces; 0: none",
+        "standard deviation in pixels of a Gaussian blur of each step, for low-frequency changes (TI-FGSM); 0: none",
     )
     push: Push = _setting(
         "label",

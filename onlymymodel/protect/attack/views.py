@@ -74,10 +74,10 @@ def center(frame: Frame, generator: Generator) -> Tensor:  # noqa: ARG001 - ever
     return frame.points()
 
 
-def resize_pad(frame: Frame, generator: Generator) -> Tensor:
-    """Shrink the crop to 80-100 % and place it at random in the input."""
+def resize_pad(frame: Frame, generator: Generator, smallest: float = SMALLEST_RESIZE) -> Tensor:
+    """Shrink the crop to 80-100 %, or from another share on, and place it at random in the input."""
     shrink, right, down = _uniform(generator, 3)
-    scale = SMALLEST_RESIZE + (1 - SMALLEST_RESIZE) * shrink
+    scale = smallest + (1 - smallest) * shrink
     origin = torch.tensor([frame.left, frame.top], dtype=torch.float32)
     offset = torch.tensor([frame.width * (1 - scale) * right, frame.height * (1 - scale) * down])
     return (frame.points() - origin - offset) / scale + origin
@@ -99,7 +99,7 @@ def affine(frame: Frame, generator: Generator) -> Tensor:
     extent = torch.tensor([frame.width, frame.height], dtype=torch.float32)
     shift = (torch.tensor([right, down]) * 2 - 1) * LARGEST_SHIFT * extent
     center_point = torch.tensor([frame.left, frame.top]) + extent / 2
-    return _rotate(frame.points() - center_point, (angle * 2 - 1) * AFFINE_DEGREES) / scale + center_point + shift
+    return rotate(frame.points() - center_point, (angle * 2 - 1) * AFFINE_DEGREES) / scale + center_point + shift
 
 
 def block_shuffle(frame: Frame, generator: Generator) -> Tensor:
@@ -111,7 +111,7 @@ def block_shuffle(frame: Frame, generator: Generator) -> Tensor:
             block = points[y_from : y_from + height, x_from : x_from + width]
             block_center = block.flatten(0, 1).mean(0)
             degrees = (_uniform(generator, 1)[0] * 2 - 1) * BLOCK_DEGREES
-            out[y_to : y_to + height, x_to : x_to + width] = _rotate(block - block_center, degrees) + block_center
+            out[y_to : y_to + height, x_to : x_to + width] = rotate(block - block_center, degrees) + block_center
     return out
 
 
@@ -164,9 +164,14 @@ def apply_view(
 def _sample(canvas: Tensor, names: Sequence[str], preprocess: Preprocess, generators: Sequence[Generator]) -> Tensor:
     """Read each photo through the sampling grid of its view."""
     height, width = canvas.shape[-2:]
-    grids = torch.stack([_grid(*drawn, preprocess, height, width) for drawn in zip(names, generators, strict=True)])
-    grids = (grids / torch.tensor([width / 2, height / 2]) - 1).to(canvas.dtype)
-    return F.grid_sample(canvas, to_device(grids, canvas.device), padding_mode="zeros", align_corners=False)
+    return sample(canvas, [_grid(*drawn, preprocess, height, width) for drawn in zip(names, generators, strict=True)])
+
+
+def sample(photos: Tensor, points: Sequence[Tensor]) -> Tensor:
+    """Read each of (B,C,H,W) photos at its (h,w,2) points (x, y) in pixels; black beyond the photo."""
+    height, width = photos.shape[-2:]
+    grids = (torch.stack(list(points)) / torch.tensor([width / 2, height / 2]) - 1).to(photos.dtype)
+    return F.grid_sample(photos, to_device(grids, photos.device), padding_mode="zeros", align_corners=False)
 
 
 def _grid(name: str, generator: Generator, preprocess: Preprocess, height: int, width: int) -> Tensor:
@@ -207,7 +212,8 @@ def _choose(names: Sequence[str], generator: Generator) -> str:
     return names[int(_uniform(generator, 1)[0] * len(names))]
 
 
-def _rotate(points: Tensor, degrees: float) -> Tensor:
+def rotate(points: Tensor, degrees: float) -> Tensor:
+    """Rotate (..., 2) points (x, y) about the origin, clockwise as seen in a photo."""
     sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
     return points @ torch.tensor([[cosine, sine], [-sine, cosine]])
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Generator
 
-from onlymymodel.protect.attack.operators import DEGREES, OPERATORS, operators, place, rotate, shift
+from onlymymodel.protect.attack.operators import DEGREES, OPERATORS, operators, place, shift, turn
 
 
 def stream(seed: int = 0) -> Generator:
@@ -14,15 +14,15 @@ def stream(seed: int = 0) -> Generator:
 @pytest.mark.parametrize(("degrees", "turns"), [(90, 1), (180, 2), (-90, 3)])
 def test_quarter_turns_of_a_square_are_exact(degrees: float, turns: int) -> None:
     crop = torch.rand(3, 12, 12)
-    torch.testing.assert_close(rotate(crop, degrees), crop.rot90(turns, dims=(1, 2)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(turn(crop, degrees), crop.rot90(turns, dims=(1, 2)), atol=1e-5, rtol=0)
 
 
 def test_a_rotation_keeps_circles_in_a_crop_that_is_not_square() -> None:
     y, x = torch.meshgrid(torch.arange(41) - 20.0, torch.arange(61) - 30.0, indexing="ij")
     disc = (15 - (x.square() + y.square()).sqrt()).clamp(0, 1).expand(3, 41, 61)
     for degrees in DEGREES:
-        assert (rotate(disc, degrees) - disc).abs().max() < 0.3
-        assert (rotate(disc, degrees) - disc).abs().mean() < 0.01
+        assert (turn(disc, degrees) - disc).abs().max() < 0.3
+        assert (turn(disc, degrees) - disc).abs().mean() < 0.01
 
 
 def test_a_shift_goes_around() -> None:
