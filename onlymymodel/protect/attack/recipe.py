@@ -13,6 +13,7 @@ from onlymymodel.surrogates.deployments import GROUPS, expand_groups
 
 Push = Literal["label", "own"]
 Precision = Literal["auto", "float32", "bfloat16"]
+StepRule = Literal["auto", "sign", "gradient"]
 # fields that earlier versions did not have, with the values that they stand for there: left out of the JSON at these
 # values, so that the hashes of earlier recipes stay the same
 ADDED_LATER: dict[str, Any] = {
@@ -23,10 +24,16 @@ ADDED_LATER: dict[str, Any] = {
     "keep_through": [],
     "compile": False,
     "attack": "",
+    "step_rule": "sign",
 }
 # fields that apply to an attack from outside, too
 WITH_ATTACK = ("attack", "push", "toward", "kappa", "repair_steps", "keep_through", "working_size", "seed")
-CHOICES = {"objective": tuple(OBJECTIVES), "push": get_args(Push), "precision": get_args(Precision)}
+CHOICES = {
+    "objective": tuple(OBJECTIVES),
+    "push": get_args(Push),
+    "precision": get_args(Precision),
+    "step_rule": get_args(StepRule),
+}
 
 
 def _setting(default: Any, help_text: str) -> Any:
@@ -63,8 +70,13 @@ class Recipe:
         "ensemble",
         "; ".join(["what the optimizer climbs", *(f"{name}: {kind.help}" for name, kind in OBJECTIVES.items())]),
     )
-    steps: int = _setting(60, "sign steps")
-    step_share: float = _setting(0.4, "size of a sign step, as a fraction of epsilon")
+    steps: int = _setting(60, "steps of the optimizer")
+    step_share: float = _setting(0.4, "size of a step, as a fraction of epsilon")
+    step_rule: StepRule = _setting(
+        "auto",
+        "how far a step moves each pixel: all by the same amount (sign), or in proportion to the gradient (gradient); "
+        "auto: gradient under a bound on the photo as a whole, such as SSIM, else sign",
+    )
     momentum: float = _setting(1.0, "fraction of the previous direction that is kept (mu of MI-FGSM)")
     nesterov: bool = _setting(False, "take the gradient where the momentum leads, not at the current photo (NI-FGSM)")
     random_start: bool = _setting(False, "start at a random point inside the budget")
@@ -198,7 +210,7 @@ EXACT = Recipe(name="exact", guard_looks=0, guard_weight=2.0, kappa=2.0, keep_th
 
 # MI-FGSM (Dong et al., CVPR 2018): N = 10, mu = 1, step = epsilon / N, on the mean loss of the surrogates; the methods
 # that build on it keep these settings, and so do the recipes
-MI_FGSM = replace(EXACT, name="ens", steps=10, step_share=0.1, normalize=False, views=("center",))
+MI_FGSM = replace(EXACT, name="ens", step_rule="sign", steps=10, step_share=0.1, normalize=False, views=("center",))
 
 RECIPES: dict[str, Recipe] = {
     "default": Recipe(),
@@ -211,6 +223,7 @@ RECIPES: dict[str, Recipe] = {
     "fmd": replace(
         EXACT,
         name="fmd",
+        step_rule="sign",
         objective="feature",
         steps=100,
         step_share=0.25,  # alpha 4 at epsilon 16
@@ -246,6 +259,7 @@ RECIPES: dict[str, Recipe] = {
     "nrdm": replace(
         EXACT,
         name="nrdm",
+        step_rule="sign",
         objective="surrogate_features",
         steps=100,
         step_share=0.25,
