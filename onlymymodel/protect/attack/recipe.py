@@ -74,7 +74,7 @@ class Recipe:
     step_share: float = _setting(0.4, "size of a step, as a fraction of epsilon")
     step_rule: StepRule = _setting(
         "auto",
-        "how far a step moves each pixel: all by the same amount (sign), or in proportion to the gradient (gradient); "
+        "how far a step moves each pixel: all by the same amount (sign), or by gradient and local contrast (gradient); "
         "auto: gradient under a bound on the photo as a whole, such as SSIM, else sign",
     )
     momentum: float = _setting(1.0, "fraction of the previous direction that is kept (mu of MI-FGSM)")

@@ -22,6 +22,10 @@ def texture_mask(photos: Tensor) -> Tensor:
     Args:
         photos: (B,C,H,W) in [0,1]; C is 3 (RGB) or 1 (gray).
     """
+    return (luma_variance(photos).sqrt() / FULL_STD).clamp(MIN_FRACTION, 1.0)
+
+
+def luma_variance(photos: Tensor) -> Tensor:
+    """Return the variance of the luma in a Gaussian window around each pixel, (B,1,H,W); see `texture_mask`."""
     luminance = luma(photos)
-    variance = gaussian(luminance.square(), SIGMA) - gaussian(luminance, SIGMA).square()
-    return (variance.clamp_min(0).sqrt() / FULL_STD).clamp(MIN_FRACTION, 1.0)
+    return (gaussian(luminance.square(), SIGMA) - gaussian(luminance, SIGMA).square()).clamp_min(0)

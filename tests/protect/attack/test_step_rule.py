@@ -1,15 +1,18 @@
-"""Steps by sign and in proportion to the direction."""
+"""Moves by sign and by gradient."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from toys import generators, linear, photos
 
 from onlymymodel.protect.attack.attack import protect_batch
 from onlymymodel.protect.attack.recipe import RECIPES, Recipe, StepRule
-from onlymymodel.protect.attack.step_rule import moves, moves_in_proportion
+from onlymymodel.protect.attack.step_rule import Moves
 from onlymymodel.protect.attack.uint8 import to_float
 from onlymymodel.protect.budget.budget import Budget
 
@@ -17,16 +20,30 @@ PLAIN = Recipe(steps=20, views=("center",), guard=False, keep_through=(), kappa=
 PUBLISHED = sorted(set(RECIPES) - {"default", "exact", "robust", "face"})
 
 
-def test_moves_by_sign_and_in_proportion() -> None:
-    direction = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    direction[2, :, :4] = 0.0  # as beside a face
-    moved = moves(direction, torch.tensor([False, True, True]).view(-1, 1, 1, 1))
+def by_hand(direction: NDArray[np.float64], original: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the moves by gradient of one (C,H,W) photo."""
+    luminance = np.tensordot([0.299, 0.587, 0.114], original, axes=1)
+    window = partial(gaussian_filter, sigma=1.5, mode="nearest", radius=5)
+    variance = np.maximum(window(luminance**2) - window(luminance) ** 2, 0)
+    weighted = direction * np.sqrt(2 * variance + 0.03**2)
+    clipped: NDArray[np.float64] = np.clip(weighted / np.abs(weighted[weighted != 0]).mean(), -3, 3)
+    return clipped
+
+
+def test_moves_by_sign_and_by_gradient() -> None:
+    draws = torch.Generator().manual_seed(0)
+    originals, direction = torch.rand(3, 3, 16, 16, generator=draws), torch.randn(3, 3, 16, 16, generator=draws)
+    originals[1, :, :8] *= 0.05  # a smooth part
+    direction[2, :, :8] = 0.0  # as beside a face
+    bounded = Budget(16 / 255, ssim=0.95)
+    moves = Moves("auto", [Budget(8 / 255), bounded, bounded], originals)
+    moved = moves.along(direction, torch.arange(3))
     assert torch.equal(moved[0], direction[0].sign())
-    for row, inside in ((1, slice(0, 8)), (2, slice(4, 8))):
-        part = direction[row, :, inside].numpy()
-        np.testing.assert_allclose(moved[row, :, inside], np.clip(part / np.abs(part).mean(), -3, 3), rtol=1e-5)
-    assert not moved[2, :, :4].any()
-    assert not moves(torch.zeros(1, 3, 4, 4), torch.ones(1, 1, 1, 1, dtype=torch.bool)).any()
+    for row in (1, 2):
+        expected = by_hand(direction[row].double().numpy(), originals[row].double().numpy())
+        np.testing.assert_allclose(moved[row], expected, rtol=1e-3, atol=1e-5)
+    assert torch.equal(moves.along(direction[[2, 0]], torch.tensor([2, 0])), moved[[2, 0]])
+    assert not moves.along(torch.zeros(1, 3, 16, 16), torch.tensor([1])).any()
 
 
 @pytest.mark.parametrize(
@@ -37,7 +54,7 @@ def test_auto_follows_the_bounds_of_each_photo(rule: StepRule, expected: list[bo
         Budget(8 / 255), Budget(16 / 255, ssim=0.95), Budget(16 / 255, luma=4 / 255, shape="texture"),
         Budget(16 / 255, l2=1.0),
     ]  # fmt: skip
-    assert moves_in_proportion(rule, budgets).flatten().tolist() == expected
+    assert Moves(rule, budgets, torch.rand(4, 3, 16, 16)).by_gradient.flatten().tolist() == expected
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
