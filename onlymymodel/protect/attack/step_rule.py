@@ -1,9 +1,10 @@
 """How far each pixel moves in a step: all by the same amount (sign), or in proportion to the direction (gradient).
 
 Under a bound on the largest change of a pixel, the sign is the steepest ascent. A bound on the photo as a whole, such
-as SSIM, is spent by every pixel that moves: those that matter most should move most, and those where the bound feels
-it least. Steps along the gradient itself are known (Yuan et al., arXiv 2111.13841; Yang et al., arXiv 2312.01260). The
-choice by the budget, the weight of local contrast and the limit on outliers are ours.
+as SSIM, is spent by every pixel that moves, the less the more texture there is around it; so pixels move in proportion
+to what they gain and, in part, to how little they cost. Steps along the gradient itself are known (Yuan et al., arXiv
+2111.13841; Yang et al., arXiv 2312.01260). The choice by the budget, the weight of local contrast and the limit on
+outliers are ours.
 """
 
 from collections.abc import Sequence
