@@ -5,6 +5,7 @@ budget bounds, say what else it costs. `default` is listed with its own shape, b
 """
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from assets import FIGURES
 from deployment_tables import METHODS, DeploymentCell, all_cells
 from markup import short_name, table
-from paired import paired_difference
+from paired import difference_at_flip, paired_difference
 
 from onlymymodel.data.atomic import write_atomic
 
@@ -34,12 +35,17 @@ def leaderboard() -> str:
     head = [
         "SSIM at least", "method", "photos", "SSIM", "FLIP", "MS-SSIM", "PSNR", "passes", "CPU s", "kept: least",
         "judges read: mean", "worst judge", "less `default`",
+        "at equal FLIP",
     ]  # fmt: skip
-    rows = []
-    for bound, cells in cells_by_bound().items():
-        even, _ = budgets(bound)
-        reference = next((cell for cell in cells if (cell.method, cell.budget) == ("default", even)), None)
-        rows += [_row(cell, bound, reference) for cell in cells]
+    rows, by_bound = [], cells_by_bound()
+    references = {
+        bound: cell
+        for bound, cells in by_bound.items()
+        for cell in cells
+        if (cell.method, cell.budget) == ("default", budgets(bound)[0])
+    }
+    for bound, cells in by_bound.items():
+        rows += [_row(cell, bound, references.get(bound), list(references.values())) for cell in cells]
     return table(head, rows) if rows else ""
 
 
@@ -56,7 +62,18 @@ def cells_by_bound() -> dict[str, list[DeploymentCell]]:
     return found
 
 
-def _row(cell: DeploymentCell, bound: str, reference: DeploymentCell | None) -> list[str]:
+def _row(
+    cell: DeploymentCell, bound: str, reference: DeploymentCell | None, levels: Sequence[DeploymentCell]
+) -> list[str]:
+    """Return one line.
+
+    Args:
+        cell: of any method.
+        bound: the one that it is listed under.
+        reference: `default` at that bound.
+        levels: `default` at all bounds.
+    """
+    at_flip = None if cell in levels or not levels else difference_at_flip(cell, levels)
     _, texture = budgets(bound)
     worst = max(cell.results.independent(), key=lambda row: row.score(cell.run.name).right)
     distortion = cell.run.distortion
@@ -75,6 +92,7 @@ def _row(cell: DeploymentCell, bound: str, reference: DeploymentCell | None) -> 
         cell.heldout(),
         f"{short_name(worst)} {worst.score(cell.run.name).right}",
         "-" if reference is None or cell is reference else paired_difference(cell, reference).describe(),
+        "-" if at_flip is None else at_flip.describe(),
     ]
 
 

@@ -1,6 +1,7 @@
 """Differences between runs on the same photos."""
 
 import importlib
+from statistics import mean
 from types import ModuleType
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from paths import BENCHMARKS, ROOT
 
 TRANSFER = ROOT / "results" / "transfer" / "nips2017"
+DEPLOYED = ROOT / "results" / "deployments" / "nips2017"
 
 
 @pytest.fixture
@@ -44,3 +46,30 @@ def test_a_run_does_not_differ_from_itself(paired: ModuleType) -> None:
     same = cell(paired, "resnet50-default-8")
     assert paired.paired_difference(same, same)[:3] == (0, 0, 0)
     assert paired.paired_difference(same, same).describe() == "+0.0 [+0.0, +0.0]"
+
+
+def test_at_its_own_flip_a_level_is_compared_with_itself(paired: ModuleType) -> None:
+    levels = [paired.MeasuredRun(DEPLOYED / f"mobilenet_v2-default-{budget}.json") for budget in ("4", "8")]
+    for level in levels:
+        assert paired.difference_at_flip(level, levels)[:3] == pytest.approx((0, 0, 0))
+    assert paired.difference_at_flip(levels[1], levels[:1]) is None
+
+
+def test_between_two_levels_both_are_mixed_to_the_same_flip(paired: ModuleType) -> None:
+    between, *levels = (
+        paired.MeasuredRun(DEPLOYED / f"mobilenet_v2-default-{budget}.json") for budget in ("ssim-0.95", "4", "8")
+    )
+    weak, strong = levels
+    flip, less, more = (mean(entry.flip for entry in run.run.distortion) for run in (between, weak, strong))
+    assert less < flip < more
+    share = (flip - less) / (more - less)
+    expected = between.heldout_mean() - share * strong.heldout_mean() - (1 - share) * weak.heldout_mean()
+    assert paired.difference_at_flip(between, levels).mean == pytest.approx(expected)
+    assert paired.difference_at_flip(between, levels[::-1]) == paired.difference_at_flip(between, levels)
+
+
+def test_below_the_weakest_level_originals_are_mixed_in(paired: ModuleType) -> None:
+    weak, strong = (paired.MeasuredRun(DEPLOYED / f"mobilenet_v2-default-{budget}.json") for budget in ("4", "8"))
+    less, more = (mean(entry.flip for entry in run.run.distortion) for run in (weak, strong))
+    mixed = less / more * strong.heldout_mean() + (1 - less / more) * strong.heldout_mean("clean")
+    assert paired.difference_at_flip(weak, [strong]).mean == pytest.approx(weak.heldout_mean() - mixed)
