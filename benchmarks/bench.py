@@ -67,6 +67,7 @@ BENCHMARKS = {
             "--limit 48 --teams mobilenet_v2 --recipes default --budgets ssim-0.95-even",
             "--limit 16 --teams mobilenet_v2 --recipes bsr decowa di ens --budgets ssim-0.95-even",
             "--limit 16 --teams mobilenet_v2 --recipes default di ens --budgets ssim-0.98-even ssim-0.9-even",
+            "--limit 16 --teams mobilenet_v2 --recipes bsr --budgets ssim-0.98-even",
         ),
         folder="deployments/nips2017",
     ),
