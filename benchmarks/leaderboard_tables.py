@@ -5,7 +5,7 @@ budget bounds, say what else it costs. `default` is listed with its own shape, b
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -38,14 +38,14 @@ def leaderboard() -> str:
         "at equal FLIP",
     ]  # fmt: skip
     rows, by_bound = [], cells_by_bound()
-    references = {
+    levels = {  # `default` at each bound
         bound: cell
         for bound, cells in by_bound.items()
         for cell in cells
         if (cell.method, cell.budget) == ("default", budgets(bound)[0])
     }
     for bound, cells in by_bound.items():
-        rows += [_row(cell, bound, references.get(bound), list(references.values())) for cell in cells]
+        rows += [_row(cell, bound, levels) for cell in cells]
     return table(head, rows) if rows else ""
 
 
@@ -62,18 +62,10 @@ def cells_by_bound() -> dict[str, list[DeploymentCell]]:
     return found
 
 
-def _row(
-    cell: DeploymentCell, bound: str, reference: DeploymentCell | None, levels: Sequence[DeploymentCell]
-) -> list[str]:
-    """Return one line.
-
-    Args:
-        cell: of any method.
-        bound: the one that it is listed under.
-        reference: `default` at that bound.
-        levels: `default` at all bounds.
-    """
-    at_flip = None if cell in levels or not levels else difference_at_flip(cell, levels)
+def _row(cell: DeploymentCell, bound: str, levels: Mapping[str, DeploymentCell]) -> list[str]:
+    """Return the line of a cell under a bound, compared with `default` at the levels of all bounds."""
+    reference, others = levels.get(bound), list(levels.values())
+    at_flip = None if cell in others or not others else difference_at_flip(cell, others)
     _, texture = budgets(bound)
     worst = max(cell.results.independent(), key=lambda row: row.score(cell.run.name).right)
     distortion = cell.run.distortion

@@ -15,7 +15,7 @@ from onlymymodel.protect.attack.model_inputs import ModelInputs, jitter_landmark
 from onlymymodel.protect.attack.objective import make_objective
 from onlymymodel.protect.attack.precision import networks_in
 from onlymymodel.protect.attack.recipe import Recipe
-from onlymymodel.protect.attack.step_rule import Moves
+from onlymymodel.protect.attack.step_rule import StepRule
 from onlymymodel.protect.attack.tables import OBJECTIVES
 from onlymymodel.protect.budget.batch import BatchBudget
 from onlymymodel.protect.budget.filters import gaussian
@@ -62,7 +62,7 @@ def optimize(
 
     Each step is that of MI-FGSM (Dong et al., CVPR 2018, algorithm 1), with the guard's correction of the gradient:
     g = mu g + gradient / mean|gradient|; delta = project(delta + alpha sign(g)). Under a bound
-    on the photo as a whole the step may be in proportion to g instead, see `Moves`.
+    on the photo as a whole the step may be in proportion to g instead, see `StepRule`.
 
     Args:
         batch: the photos, their classes and their budgets.
@@ -90,7 +90,7 @@ def optimize(
     steps, misled_steps = torch.zeros(2, len(batch), dtype=torch.long, device=device)
     step_sizes = to_device((recipe.step_share * budget.step_sizes).to(delta.dtype), device)
     ahead_sizes = to_device((recipe.step_share * budget.step_sizes * recipe.momentum).to(delta.dtype), device)
-    moves = Moves(recipe.step_rule, batch.budgets, batch.originals)
+    rule = StepRule(recipe.step_rule, batch.budgets, batch.originals)
     rows = Rows.of(range(len(batch)), device)  # the photos that have not stopped
     for step in range(recipe.steps):
         check_time()
@@ -120,8 +120,8 @@ def optimize(
                 gradient = steer(gradient, exact + looks_gradient, recipe.guard_weight)
         gradient = gaussian(gradient, recipe.smooth) if recipe.smooth else gradient
         velocity[index] = recipe.momentum * velocity[index] + normalize_gradient(gradient)
-        step_taken = step_sizes[index] * moves.along(velocity[index], index)
-        delta[index] = budget.project(delta[index] + step_taken, rows.numbers)
+        update = step_sizes[index] * rule.update(velocity[index], index)
+        delta[index] = budget.project(delta[index] + update, rows.numbers)
 
         steps[index] += 1
         misled_steps[index] = torch.where((max_confidence < MISLED) & kept, misled_steps[index] + 1, 0)

@@ -13,7 +13,7 @@ from onlymymodel.surrogates.deployments import GROUPS, expand_groups
 
 Push = Literal["label", "own"]
 Precision = Literal["auto", "float32", "bfloat16"]
-StepRule = Literal["auto", "sign", "gradient"]
+StepRuleName = Literal["auto", "sign", "gradient"]
 # fields that earlier versions did not have, with the values that they stand for there: left out of the JSON at these
 # values, so that the hashes of earlier recipes stay the same
 ADDED_LATER: dict[str, Any] = {
@@ -32,7 +32,7 @@ CHOICES = {
     "objective": tuple(OBJECTIVES),
     "push": get_args(Push),
     "precision": get_args(Precision),
-    "step_rule": get_args(StepRule),
+    "step_rule": get_args(StepRuleName),
 }
 
 
@@ -72,10 +72,10 @@ class Recipe:
     )
     steps: int = _setting(60, "steps of the optimizer")
     step_share: float = _setting(0.4, "size of a step, as a fraction of epsilon")
-    step_rule: StepRule = _setting(
+    step_rule: StepRuleName = _setting(
         "auto",
-        "how far a step moves each pixel: all by the same amount (sign), or by gradient and local contrast (gradient); "
-        "auto: gradient under a bound on the photo as a whole, such as SSIM, else sign",
+        "update each pixel by the sign of the momentum, or in proportion to it and to local contrast (gradient); auto: "
+        "gradient under a bound on the photo as a whole, such as SSIM, else sign",
     )
     momentum: float = _setting(1.0, "fraction of the previous direction that is kept (mu of MI-FGSM)")
     nesterov: bool = _setting(False, "take the gradient where the momentum leads, not at the current photo (NI-FGSM)")
@@ -208,9 +208,12 @@ class Recipe:
 # for a closed pipeline: the guard sees the model's own preprocessing alone, which keeps nothing elsewhere
 EXACT = Recipe(name="exact", guard_looks=0, guard_weight=2.0, kappa=2.0, keep_through=("exact",))
 
+# the published methods under the guard of `exact`: they are defined by sign steps
+PUBLISHED = replace(EXACT, step_rule="sign")
+
 # MI-FGSM (Dong et al., CVPR 2018): N = 10, mu = 1, step = epsilon / N, on the mean loss of the surrogates; the methods
 # that build on it keep these settings, and so do the recipes
-MI_FGSM = replace(EXACT, name="ens", step_rule="sign", steps=10, step_share=0.1, normalize=False, views=("center",))
+MI_FGSM = replace(PUBLISHED, name="ens", steps=10, step_share=0.1, normalize=False, views=("center",))
 
 RECIPES: dict[str, Recipe] = {
     "default": Recipe(),
@@ -221,9 +224,8 @@ RECIPES: dict[str, Recipe] = {
     "face": Recipe(name="face", steps=30, views=("affine", "resize_pad")),
     # Only My Model On My Data: features of the authorized model, random start; its budget is epsilon 16
     "fmd": replace(
-        EXACT,
+        PUBLISHED,
         name="fmd",
-        step_rule="sign",
         objective="feature",
         steps=100,
         step_share=0.25,  # alpha 4 at epsilon 16
@@ -257,9 +259,8 @@ RECIPES: dict[str, Recipe] = {
     "tap": replace(MI_FGSM, name="tap", objective="tap", momentum=0.0),
     # NRDM (Naseer et al., 2018): a middle feature map of the surrogates, random start, no labels
     "nrdm": replace(
-        EXACT,
+        PUBLISHED,
         name="nrdm",
-        step_rule="sign",
         objective="surrogate_features",
         steps=100,
         step_share=0.25,

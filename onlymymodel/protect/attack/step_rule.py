@@ -1,10 +1,9 @@
-"""How far each pixel moves in a step: all by the same amount (sign), or in proportion to the direction (gradient).
+"""Compute the update of each pixel from the momentum: its sign, or the gradient weighted by local contrast.
 
-Under a bound on the largest change of a pixel, the sign is the steepest ascent. A bound on the photo as a whole, such
-as SSIM, is spent by every pixel that moves, the less the more texture there is around it; so pixels move in proportion
-to what they gain and, in part, to how little they cost. Steps along the gradient itself are known (Yuan et al., arXiv
-2111.13841; Yang et al., arXiv 2312.01260). The choice by the budget, the weight of local contrast and the limit on
-outliers are ours.
+Under a bound on the largest change of a pixel, the sign is the steepest ascent. Under a bound on the photo as a whole,
+such as SSIM, every update costs something, less where there is texture: there the update is in proportion to the
+gradient and to local contrast. Raw-gradient updates are known (Yuan et al., arXiv 2111.13841; Yang et al., arXiv
+2312.01260); the choice by the budget, the weight of local contrast and the clipping of outliers are ours.
 """
 
 from collections.abc import Sequence
@@ -12,44 +11,46 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from onlymymodel.protect.attack.recipe import StepRule
+from onlymymodel.protect.attack.recipe import StepRuleName
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.ssim import C2
 from onlymymodel.protect.budget.texture import luma_variance
 from onlymymodel.surrogates.device_copy import to_device
 
-LARGEST = 3.0  # in multiples of the mean: a few outliers would spend the bound alone
+LARGEST = 3.0  # clipping threshold, in multiples of the mean: a few outliers would spend the bound alone
 
 
-class Moves:
-    """The moves of the photos of a batch.
+class StepRule:
+    """Turn momentum into updates, by the rule of each photo of a batch.
 
     Args:
-        rule: `recipe.step_rule`.
+        name: `recipe.step_rule`.
         budgets: of each photo.
         originals: (B,C,H,W) in [0,1].
     """
 
-    def __init__(self, rule: StepRule, budgets: Sequence[Budget], originals: Tensor) -> None:
-        chosen = [bool(budget.bounds) if rule == "auto" else rule == "gradient" for budget in budgets]
+    def __init__(self, name: StepRuleName, budgets: Sequence[Budget], originals: Tensor) -> None:
+        chosen = [bool(budget.bounds) if name == "auto" else name == "gradient" for budget in budgets]
         self.by_gradient = to_device(torch.tensor(chosen).view(-1, 1, 1, 1), originals.device)
-        # SSIM falls by about the square of a change / (2 variance + C2); of that weight the root, as FLIP rises less
-        self.contrast = (2 * luma_variance(originals) + C2).sqrt()
+        # SSIM falls by about the square of a change / (2 variance + C2); the root of that weight raises FLIP less
+        self.contrast = (2 * luma_variance(originals) + C2).sqrt() if any(chosen) else None
 
-    def along(self, direction: Tensor, index: Tensor) -> Tensor:
-        """Return how far each pixel of some photos moves, in multiples of the step size.
+    def update(self, momentum: Tensor, index: Tensor) -> Tensor:
+        """Return the updates of some photos, in multiples of the step size.
 
         Args:
-            direction: (N,C,H,W); where it is zero, nothing moves.
+            momentum: (N,C,H,W); where it is zero, so is the update.
             index: (N,) the photos in the batch.
 
         Returns:
-            (N,C,H,W): the sign of the direction; or the direction times the local contrast, in multiples of its mean
-            magnitude where it is not zero and at most 3.
+            (N,C,H,W): the sign of the momentum; or the momentum times the local contrast, divided by its mean magnitude
+            where it is not zero, and clipped to [-3, 3].
         """
-        weighted = direction * self.contrast[index]
-        # a model that aligns faces has no gradient beside the face, which must not lower the mean
-        moving = weighted.ne(0).flatten(1).sum(1).clamp_min(1)
-        mean = (weighted.abs().flatten(1).sum(1) / moving).clamp_min(torch.finfo(weighted.dtype).tiny)
-        in_proportion = (weighted / mean.view(-1, 1, 1, 1)).clamp(-LARGEST, LARGEST)
-        return torch.where(self.by_gradient[index], in_proportion, direction.sign())
+        if self.contrast is None:
+            return momentum.sign()
+        weighted = momentum * self.contrast[index]
+        # a model that aligns faces has no gradient outside the face, which must not lower the mean
+        nonzero = weighted.ne(0).flatten(1).sum(1).clamp_min(1)
+        mean = (weighted.abs().flatten(1).sum(1) / nonzero).clamp_min(torch.finfo(weighted.dtype).tiny)
+        clipped = (weighted / mean.view(-1, 1, 1, 1)).clamp(-LARGEST, LARGEST)
+        return torch.where(self.by_gradient[index], clipped, momentum.sign())

@@ -1,4 +1,4 @@
-"""Moves by sign and by gradient."""
+"""Updates by sign and by gradient."""
 
 from dataclasses import replace
 from functools import partial
@@ -11,8 +11,8 @@ from scipy.ndimage import gaussian_filter
 from toys import generators, linear, photos
 
 from onlymymodel.protect.attack.attack import protect_batch
-from onlymymodel.protect.attack.recipe import RECIPES, Recipe, StepRule
-from onlymymodel.protect.attack.step_rule import Moves
+from onlymymodel.protect.attack.recipe import RECIPES, Recipe, StepRuleName
+from onlymymodel.protect.attack.step_rule import StepRule
 from onlymymodel.protect.attack.uint8 import to_float
 from onlymymodel.protect.budget.budget import Budget
 
@@ -21,7 +21,7 @@ PUBLISHED = sorted(set(RECIPES) - {"default", "exact", "robust", "face"})
 
 
 def by_hand(direction: NDArray[np.float64], original: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the moves by gradient of one (C,H,W) photo."""
+    """Return the update by gradient of one (C,H,W) photo."""
     luminance = np.tensordot([0.299, 0.587, 0.114], original, axes=1)
     window = partial(gaussian_filter, sigma=1.5, mode="nearest", radius=5)
     variance = np.maximum(window(luminance**2) - window(luminance) ** 2, 0)
@@ -30,31 +30,31 @@ def by_hand(direction: NDArray[np.float64], original: NDArray[np.float64]) -> ND
     return clipped
 
 
-def test_moves_by_sign_and_by_gradient() -> None:
+def test_updates_by_sign_and_by_gradient() -> None:
     draws = torch.Generator().manual_seed(0)
     originals, direction = torch.rand(3, 3, 16, 16, generator=draws), torch.randn(3, 3, 16, 16, generator=draws)
     originals[1, :, :8] *= 0.05  # a smooth part
     direction[2, :, :8] = 0.0  # as beside a face
     bounded = Budget(16 / 255, ssim=0.95)
-    moves = Moves("auto", [Budget(8 / 255), bounded, bounded], originals)
-    moved = moves.along(direction, torch.arange(3))
-    assert torch.equal(moved[0], direction[0].sign())
+    rule = StepRule("auto", [Budget(8 / 255), bounded, bounded], originals)
+    updates = rule.update(direction, torch.arange(3))
+    assert torch.equal(updates[0], direction[0].sign())
     for row in (1, 2):
         expected = by_hand(direction[row].double().numpy(), originals[row].double().numpy())
-        np.testing.assert_allclose(moved[row], expected, rtol=1e-3, atol=1e-5)
-    assert torch.equal(moves.along(direction[[2, 0]], torch.tensor([2, 0])), moved[[2, 0]])
-    assert not moves.along(torch.zeros(1, 3, 16, 16), torch.tensor([1])).any()
+        np.testing.assert_allclose(updates[row], expected, rtol=1e-3, atol=1e-5)
+    assert torch.equal(rule.update(direction[[2, 0]], torch.tensor([2, 0])), updates[[2, 0]])
+    assert not rule.update(torch.zeros(1, 3, 16, 16), torch.tensor([1])).any()
 
 
 @pytest.mark.parametrize(
     ("rule", "expected"), [("auto", [False, True, False, True]), ("sign", [False] * 4), ("gradient", [True] * 4)]
 )
-def test_auto_follows_the_bounds_of_each_photo(rule: StepRule, expected: list[bool]) -> None:
+def test_auto_follows_the_bounds_of_each_photo(rule: StepRuleName, expected: list[bool]) -> None:
     budgets = [
         Budget(8 / 255), Budget(16 / 255, ssim=0.95), Budget(16 / 255, luma=4 / 255, shape="texture"),
         Budget(16 / 255, l2=1.0),
     ]  # fmt: skip
-    assert Moves(rule, budgets, torch.rand(4, 3, 16, 16)).by_gradient.flatten().tolist() == expected
+    assert StepRule(rule, budgets, torch.rand(4, 3, 16, 16)).by_gradient.flatten().tolist() == expected
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
