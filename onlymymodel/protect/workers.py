@@ -5,7 +5,9 @@ takes only the photo with it on which it dies again when it is alone.
 """
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -222,6 +224,7 @@ def _work(
 ) -> None:
     """Protect batches until the driver hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's: it stops the workers
+    threading.Thread(target=_exit_with_driver, daemon=True).start()
     torch.set_num_threads(1)
     try:
         context = make_context(device)
@@ -237,6 +240,14 @@ def _work(
         connection.send(error)
     except Exception as error:  # noqa: BLE001 - it is raised again by the driver
         connection.send(RuntimeError(f"{type(error).__name__} in a worker process: {first_line(error)}"))
+
+
+def _exit_with_driver() -> None:
+    """Wait until the driver has ended, and end this process at once, in the middle of a batch too."""
+    driver = multiprocessing.parent_process()
+    assert driver is not None
+    wait([driver.sentinel])
+    os._exit(1)
 
 
 def cards(context: Context) -> list[str]:

@@ -57,6 +57,13 @@ def make_broken(device: str) -> Context:  # noqa: ARG001
     return replace(CONTEXT, surrogates=(classifier(Broken(torch.zeros(3, 768), torch.zeros(3)), 3, "broken"),))
 
 
+def make_busy(device: str) -> Context:  # noqa: ARG001
+    """Print the process's id, and compute for ten minutes."""
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+    return CONTEXT
+
+
 def make_dead(device: str) -> Context:  # noqa: ARG001
     """Die while the models are loaded."""
     os.kill(os.getpid(), signal.SIGKILL)

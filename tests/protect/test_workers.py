@@ -1,9 +1,14 @@
 """Several processes write what one writes, and a photo that kills its worker is the only one that fails."""
 
 import multiprocessing
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from evaluating import MINE, QUICK, THEIRS, write_photos
 from hostile import check_lines, files_of, lines_of, protect, save_photo
@@ -105,6 +110,29 @@ def test_the_command_has_workers(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert [line["output_sha256"] for line in lines_of(tmp_path / "one")] == [
         line["output_sha256"] for line in lines_of(tmp_path / "two")
     ]
+
+
+def test_no_worker_outlives_a_driver_that_is_killed(tmp_path: Path) -> None:
+    save_photo(tmp_path / "photos" / "photo.png", 0)
+    code = (
+        "import sys; from pathlib import Path; from hostile import protect; from worker_contexts import make_busy\n"
+        "from onlymymodel.protect.workers import WorkerSettings\n"
+        "if __name__ == '__main__':\n"
+        "    protect(*map(Path, sys.argv[1:]), workers=WorkerSettings(1, make_busy))\n"
+    )
+    script = tmp_path / "run.py"
+    script.write_text(code, encoding="utf-8")
+    words = [sys.executable, str(script), str(tmp_path / "photos"), str(tmp_path / "out")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment, text=True) as driver:
+        assert driver.stdout is not None
+        worker = psutil.Process(int(driver.stdout.readline()))
+        driver.kill()
+    try:
+        worker.wait(timeout=10)
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            worker.kill()
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "x", "1.5"])
