@@ -25,8 +25,7 @@ from measured import MeasuredRun, current_name
 from public_assets import INSTRUCTIONS, prepare
 
 WIDTH = 88
-ON_DEVICE = ("transfer", "deployments", "adaptive", "frontier", "faces", "parties")  # the others run on the CPU
-VARIANTS, TEAMS, VALIDATION = 10, 2, 8  # of recipes.py
+ON_DEVICE = ("transfer", "deployments", "adaptive", "faces", "parties")  # the others run on the CPU
 
 
 @dataclass(frozen=True)
@@ -71,18 +70,15 @@ BENCHMARKS = {
         ),
         folder="deployments/nips2017",
     ),
-    "frontier": Benchmark(
-        "which models still read the files at equal SSIM",
-        (
-            "--limit 16",
-            "--limit 16 --bounds epsilon=8 epsilon=4 --ways flat",
-            "--limit 16 --bounds epsilon=8 --ways smooth",
-        ),
-        folder="frontier/nips2017",
-    ),
     "adaptive": Benchmark("parties that clean the files or learn from them", ("--limit 16",), folder="adaptive"),
     "peers": Benchmark("published methods in our loop", ("--limit 8",)),
-    "recipes": Benchmark("settings of the recipe default, on validation images", ("--limit 8",)),
+    "recipes": Benchmark(
+        "settings of the recipe default, on validation images",
+        (
+            "--limit 12 --variants default exact weight-2 looks-2 looks-4 kappa-0.3 kappa-2 three-views",
+            "--limit 12 --variants default sign --budgets ssim-0.95-even",
+        ),
+    ),
     "overhead": Benchmark("the cost of a step", ("", "--folding", "--compile", "--recipes")),
     "memory": Benchmark("the memory that photos of 1 to 100 megapixels take", ("",), needs=()),
     "faces": Benchmark("people and expressions on whole photos", ("",), needs=("faces",)),
@@ -134,15 +130,19 @@ def listing() -> str:
 def hours(name: str) -> float:
     """Return about how many hours one CPU core takes for what results/ has of a benchmark; 0 where it has no record."""
     results = ROOT / "results"
-    if name == "recipes":
-        return VARIANTS * TEAMS * VALIDATION * seconds_of_a_photo("default") / 3600
-    if name == "peers":
-        cells = _read(results.glob("peers/*.json"))
-        return sum(float(cell["cpu_seconds_per_photo"]) * int(cell["photos"]) for cell in cells) / 3600
+    if name in ("peers", "recipes"):
+        cells = _read(results.glob(f"{name}/*.json"))
+        return sum(float(cell["cpu_seconds_per_photo"]) * _number_of_photos(cell) for cell in cells) / 3600
     if name.startswith("train_") or name == "audits":
         recorded = results.glob("audits/*.json" if name == "audits" else f"{name.removeprefix('train_')}.json")
         return sum(map(_seconds_within, _read(recorded))) / 3600
     return sum(map(_seconds_of_a_cell, _read(results.glob(f"{BENCHMARKS[name].folder or '-'}/*.json")))) / 3600
+
+
+def _number_of_photos(cell: dict[str, Any]) -> int:
+    """Return how many photos a cell is of; it has their number or a list of them."""
+    photos = cell["photos"]
+    return len(photos) if isinstance(photos, list) else int(photos)
 
 
 def _seconds_of_a_cell(cell: dict[str, Any]) -> float:

@@ -27,9 +27,8 @@ SOURCES: dict[str, tuple[tuple[str, ...], str]] = {
     "transfer-details": (("transfer/nips2017/*.json",), "transfer"),
     "channels": (("transfer/nips2017/*.json",), "transfer"),
     "peers": (("peers/*.json",), "peers"),
+    "recipe-settings": (("recipes/*.json",), "recipes"),
     "overhead": (("overhead.json", "recipe_cost.json"), "overhead"),
-    "frontier-nips2017": (("frontier/nips2017/*.json",), "frontier"),
-    "frontier-photos": (("frontier/photos/*.json",), "frontier"),
     "parties": (("parties/*.json",), "parties"),
     **{f"workers-{name}": (("workers.json",), "workers") for name in ("names", "throughput", "cost")},
     **{
@@ -110,6 +109,6 @@ def commands() -> str:
 
 def marked_parts() -> Iterator[tuple[str, str]]:
     """Yield every page for readers, and the name of each of its marked parts, which is made from results/."""
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+    for page in (ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         for name in re.findall(r"<!-- ([a-z0-9-]+) -->", page.read_text(encoding="utf-8")):
             yield page.relative_to(ROOT).as_posix(), name

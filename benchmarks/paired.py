@@ -50,7 +50,8 @@ def paired_difference(first: MeasuredRun, second: MeasuredRun, channel: str = AS
     if not common:
         raise ValueError(f"{first.run.name} and {second.run.name} have no photo in common")
     ssim = _mean(first, common, "ssim"), _mean(second, common, "ssim")
-    return _bootstrapped(np.array([before[photo] - after[photo] for photo in common]), ssim)
+    differences = np.array([before[photo] - after[photo] for photo in common])
+    return PairedDifference(*mean_with_interval(differences), ssim, len(common))
 
 
 def difference_at_flip(measured: MeasuredRun, levels: Sequence[MeasuredRun]) -> PairedDifference | None:
@@ -79,19 +80,20 @@ def difference_at_flip(measured: MeasuredRun, levels: Sequence[MeasuredRun]) -> 
             share = (flip - less) / (more - less)
             mixed = [share * after[photo] + (1 - share) * before[photo] for photo in common]
             ssim = _mean(measured, common, "ssim"), share * more_ssim + (1 - share) * less_ssim
-            return _bootstrapped(np.array([of_run[photo] for photo in common]) - mixed, ssim)
+            differences = np.array([of_run[photo] for photo in common]) - mixed
+            return PairedDifference(*mean_with_interval(differences), ssim, len(common))
     return None
 
 
-def _bootstrapped(differences: NDArray[np.float64], ssim: tuple[float, float]) -> PairedDifference:
-    """Return the mean difference over the photos with its interval."""
+def mean_with_interval(differences: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return the mean of (N,) differences, and the ends of its 95 % interval by the percentile bootstrap."""
     mean = float(differences.mean())
     if np.ptp(differences) == 0:  # nothing to resample
-        return PairedDifference(mean, mean, mean, ssim, len(differences))
+        return mean, mean, mean
     interval = bootstrap(
         (differences,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(SEED)
     ).confidence_interval
-    return PairedDifference(mean, float(interval.low), float(interval.high), ssim, len(differences))
+    return mean, float(interval.low), float(interval.high)
 
 
 def _mean(measured: MeasuredRun, photos: Sequence[str], measure: str) -> float:

@@ -1,7 +1,7 @@
 """Compare settings of `default` on validation images, which no other table shows.
 
-    python benchmarks/recipes.py                  # resumable; one JSON for each variant and team
-    python benchmarks/recipes.py --variants default looks-1 --teams mobilenet_v2 --limit 16
+    python benchmarks/recipes.py --limit 12       # resumable; one JSON for each variant, team and budget
+    python benchmarks/recipes.py --limit 12 --variants default sign --budgets ssim-0.95-even --teams mobilenet_v2
 
 Images: nips2017_validation, those that the authorized model reads. In each team one model plays the
 unknown one: less of its log-probability of the label is better. What the authorized model keeps is counted over all
@@ -13,10 +13,12 @@ import csv
 import json
 import time
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
 from assets import ASSETS, RESULTS, uri
+from deployment_tables import HELDOUT
 from runs import write_json
 
 from onlymymodel import Budget, configure, load_model, make_recipe
@@ -26,6 +28,7 @@ from onlymymodel.protect.attack.attack import protect_batch
 from onlymymodel.protect.attack.deployed_margins import DeployedMargins
 from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.attack.uint8 import to_float
+from onlymymodel.protect.budget.measure import measure as measure_distortion
 from onlymymodel.protect.photo import photo_generator
 from onlymymodel.runtime import environment
 from onlymymodel.surrogates.classifier import Classifier
@@ -35,7 +38,7 @@ from onlymymodel.surrogates.readings import read_input
 FOLDER = ASSETS / "imagenet" / "nips2017_validation"
 BATCH = 8
 FIT = "crop"
-HEARD = ("as-written", "jpeg-75", "half-and-back", "facebook-2021")  # deployments through which the unknown model reads
+READ_THROUGH = ("as-written", *HELDOUT[1:])  # deployments of the unknown model
 
 
 @dataclass(frozen=True)
@@ -54,15 +57,24 @@ TEAMS = {
 # changes of `default`; `exact` is the recipe of that name
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
-    "weight-2": {"guard_weight": 2.0},
     "weight-0.5": {"guard_weight": 0.5},
+    "weight-2": {"guard_weight": 2.0},
     "looks-2": {"guard_looks": 2},
     "looks-2-steps-40": {"guard_looks": 2, "steps": 40},
-    "kappa-0.5": {"kappa": 0.5},
+    "looks-3": {"guard_looks": 3},
+    "looks-4": {"guard_looks": 4},
+    "kappa-0.3": {"kappa": 0.3},
     "kappa-2": {"kappa": 2.0},
     "smaller-steps": {"step_share": 0.2},
     "three-views": {"views": ("block_shuffle", "affine", "resize_pad")},
     "push-through-channels": {"jpeg_quality": 60, "resize_share": 0.5},
+    "sign": {"step_rule": "sign"},
+}
+BUDGETS = {
+    "8": Budget(8 / 255),
+    "4": Budget(4 / 255),
+    "ssim-0.95": Budget(16 / 255, ssim=0.95, shape="texture"),
+    "ssim-0.95-even": Budget(16 / 255, ssim=0.95),
 }
 
 
@@ -71,23 +83,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", nargs="+", choices=["exact", *VARIANTS], default=["exact", *VARIANTS])
     parser.add_argument("--teams", nargs="+", choices=TEAMS, default=list(TEAMS))
-    parser.add_argument("--epsilon", type=int, default=8, metavar="N", help="of 255 (8)")
+    parser.add_argument("--budgets", nargs="+", choices=BUDGETS, default=["8"])
     parser.add_argument(
         "--limit", type=int, default=48, metavar="N", help="the first N images that are read; all by default"
     )
     arguments = parser.parse_args()
     configure()
-    for variant in arguments.variants:
-        for name in arguments.teams:
-            target = RESULTS / "recipes" / f"{name}-{variant}-{arguments.epsilon}.json"
-            if target.exists() and json.loads(target.read_text(encoding="utf-8"))["limit"] >= arguments.limit:
-                continue
-            content = measure(TEAMS[name], variant, arguments.epsilon, arguments.limit)
-            write_json(target, content)
-            print(f"{name} {variant}: {describe(content)}", flush=True)
+    for budget, variant, name in product(arguments.budgets, arguments.variants, arguments.teams):
+        target = RESULTS / "recipes" / f"{name}-{variant}-{budget}.json"
+        if target.exists() and json.loads(target.read_text(encoding="utf-8"))["limit"] >= arguments.limit:
+            continue
+        content = measure(TEAMS[name], variant, budget, arguments.limit)
+        write_json(target, content)
+        print(f"{name} {variant} {budget}: {describe(content)}", flush=True)
 
 
-def measure(team: SearchTeam, variant: str, epsilon: int, limit: int) -> dict[str, Any]:
+def measure(team: SearchTeam, variant: str, budget: str, limit: int) -> dict[str, Any]:
     """Protect the images by one variant, and measure the authorized and the unknown model on each."""
     authorized, unknown, *surrogates = (
         load_model(uri(name, FIT)) for name in (team.authorized, team.unknown, *team.surrogates)
@@ -103,25 +114,28 @@ def measure(team: SearchTeam, variant: str, epsilon: int, limit: int) -> dict[st
         for start in range(0, len(same_size), BATCH):
             part = same_size[start : start + BATCH]
             started = time.process_time()
-            protected = protect_part(part, authorized, surrogates, recipe, epsilon)
+            protected = protect_part(part, authorized, surrogates, recipe, BUDGETS[budget])
             seconds += time.process_time() - started
             for photo, pixels in zip(part, protected, strict=True):
                 before, after = (deployed.measure(version, photo.label) for version in (photo.pixels, pixels))
+                distortion = measure_distortion(pixels, photo.pixels)
                 rows.append(
                     {
                         "photo": photo.name,
+                        "ssim": round(distortion.ssim, 4),
+                        "flip": round(distortion.flip or 0.0, 4),
                         "margins": {name: [round(before[name], 3), round(after[name], 3)] for name in before},
-                        "unknown": {name: heard(unknown, pixels, photo.label, name) for name in HEARD},
+                        "unknown": {name: answer(unknown, pixels, photo.label, name) for name in READ_THROUGH},
                     }
                 )
     return {
         "schema": 1,
-        "made_by": f"benchmarks/recipes.py --variants {variant} --teams {team.authorized} --epsilon {epsilon} "
+        "made_by": f"benchmarks/recipes.py --variants {variant} --teams {team.authorized} --budgets {budget} "
         f"--limit {limit}",
         "team": team.authorized,
         "variant": variant,
         "limit": limit,
-        "epsilon": epsilon,
+        "budget": budget,
         "photos": rows,
         "cpu_seconds_per_photo": round(seconds / len(rows), 2),
         "models": {model.card.uri: model.card.sha256 for model in (authorized, unknown, *surrogates)},
@@ -154,7 +168,7 @@ def read_photos() -> list[LabelledPhoto]:
 
 
 def protect_part(
-    photos: list[LabelledPhoto], authorized: Classifier, surrogates: list[Classifier], recipe: Recipe, epsilon: int
+    photos: list[LabelledPhoto], authorized: Classifier, surrogates: list[Classifier], recipe: Recipe, budget: Budget
 ) -> torch.Tensor:
     """Return (B,3,H,W) uint8 protected photos of one size."""
     return protect_batch(
@@ -162,14 +176,14 @@ def protect_part(
         torch.tensor([photo.label for photo in photos]),
         authorized=authorized,
         surrogates=surrogates,
-        budget=Budget(epsilon / 255),
+        budget=budget,
         recipe=recipe,
         generators=[photo_generator(recipe.seed, photo.data) for photo in photos],
     ).pixels
 
 
 @torch.inference_mode()
-def heard(unknown: Classifier, pixels: torch.Tensor, label: int, name: str) -> dict[str, Any]:
+def answer(unknown: Classifier, pixels: torch.Tensor, label: int, name: str) -> dict[str, Any]:
     """Return the log-probability of the label, and whether a model reads a photo, through a deployment."""
     deployment = DEPLOYMENTS[name]
     crop = read_input(deployment.apply(to_array(pixels)), unknown.card.preprocess, deployment.reading)

@@ -17,9 +17,9 @@ import audit_tables
 import data_package
 import deployment_tables
 import face_tables
-import frontier_tables
 import leaderboard_tables
 import party_tables
+import recipe_tables
 import worker_tables
 from assets import RESULTS, ROOT
 from markup import marked_name, share, short_name, table
@@ -30,6 +30,7 @@ from onlymymodel.evaluate.score import wilson
 
 PAGES = (
     ROOT / "README.md",
+    ROOT / "benchmarks" / "README.md",
     ROOT / "docs" / "measured.md",
     ROOT / "docs" / "parties.md",
     ROOT / "docs" / "guide" / "audits.md",
@@ -237,8 +238,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "channels": channels,
     "peers": peers,
     "overhead": overhead,
-    "frontier-nips2017": lambda: frontier_tables.frontier("nips2017"),
-    "frontier-photos": lambda: frontier_tables.frontier("photos"),
     "audit-gradients": audit_tables.gradients,
     "audit-predictors": audit_tables.predictors,
     "audit-claims": audit_claims.claims,
@@ -256,6 +255,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "faces-deployed": lambda: table(*face_tables.deployed()),
     "adaptive": adaptive_tables.adaptive,
     "parties": party_tables.parties,
+    "recipe-settings": recipe_tables.settings,
     "workers-names": worker_tables.names,
     "workers-throughput": worker_tables.throughput,
     "workers-cost": worker_tables.cost,

@@ -19,7 +19,7 @@ from PIL import Image
 from onlymymodel.data.portraits import render
 from onlymymodel.surrogates.uri import parse_uri
 
-MODULES = ("bench", "assets", "public_assets", "transfer", "deployments", "frontier", "runs", "measured")
+MODULES = ("bench", "assets", "public_assets", "transfer", "deployments", "runs", "measured")
 IDS = ("0c7ac4a8c9dfa802", "f43fbfe8a9ea876c", "ffff")
 
 
@@ -44,12 +44,12 @@ def downloaded(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["transfer", "deployments", "frontier"])
+@pytest.mark.parametrize("name", ["transfer", "deployments"])
 def test_the_commands_of_a_benchmark_give_the_cells_that_are_recorded(
     name: str, bench: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     module, cells = importlib.import_module(name), set[str]()
-    run_cell = {"transfer": "judge", "deployments": "run_cell", "frontier": "run"}[name]
+    run_cell = {"transfer": "judge", "deployments": "run_cell"}[name]
 
     def record(cell: Any, *_: object) -> None:
         cells.add(getattr(cell, "name", cell))
@@ -57,8 +57,6 @@ def test_the_commands_of_a_benchmark_give_the_cells_that_are_recorded(
     for function, result in (("uri", "URI"), ("protect", None), ("photos", tmp_path), ("draw_headline", None)):
         monkeypatch.setattr(module, function, lambda *_, result=result: result, raising=False)
     monkeypatch.setattr(module, run_cell, record)
-    if name == "frontier":
-        monkeypatch.setattr(module.frontier_tables, "draw", lambda: None)
     for flags in bench.BENCHMARKS[name].runs:
         monkeypatch.setattr(sys, "argv", [name, *flags.split()])
         module.main()
@@ -72,7 +70,7 @@ def test_the_list_names_every_script_with_what_it_needs_and_its_time(bench: Modu
         assert (BENCHMARKS / f"{name}.py").is_file()
         assert benchmark.measures in text
         assert set(benchmark.needs) <= set(bench.INSTRUCTIONS)
-    for name in ("transfer", "deployments", "frontier", "peers", "recipes", "audits", "train_zoo", "train_purifier"):
+    for name in ("transfer", "deployments", "peers", "audits", "train_zoo", "train_purifier"):
         assert bench.hours(name) > 0
     assert max(len(line) for line in text.splitlines()) <= 88
     readme = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
