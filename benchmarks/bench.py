@@ -59,7 +59,7 @@ BENCHMARKS = {
         "what the authorized model keeps through 27 deployments",
         (
             "--limit 48 --recipes default",
-            "--limit 16 --teams resnet50 vit_tiny --recipes exact",
+            "--limit 48 --teams resnet50 vit_tiny --recipes exact",
             "--limit 48 --teams mobilenet_v2 --recipes exact ens fmd",
             "--limit 16 --teams mobilenet_v2 --recipes bsr",
             "--limit 48 --recipes default --budgets 4 ssim-0.95",
