@@ -58,10 +58,8 @@ BENCHMARKS = {
     "deployments": Benchmark(
         "what the authorized model keeps through 27 deployments",
         (
-            "--limit 48 --recipes default",
-            "--limit 48 --teams resnet50 vit_tiny --recipes exact",
-            "--limit 48 --teams mobilenet_v2 --recipes exact ens fmd",
-            "--limit 16 --teams mobilenet_v2 --recipes bsr",
+            "--limit 48 --recipes default exact",
+            "--limit 48 --teams mobilenet_v2 --recipes bsr ens fmd",
             "--limit 48 --recipes default --budgets 4 ssim-0.95",
             "--limit 48 --teams mobilenet_v2 --recipes default --budgets ssim-0.95-even",
             "--limit 16 --teams mobilenet_v2 --recipes bsr decowa di ens --budgets ssim-0.95-even",
@@ -75,7 +73,7 @@ BENCHMARKS = {
     "recipes": Benchmark(
         "settings of the recipe default, on validation images",
         (
-            "--limit 12 --variants default exact weight-2 looks-2 looks-4 kappa-0.3 kappa-2 three-views",
+            "--limit 12 --variants default exact looks-2 looks-4 kappa-0.3 kappa-2 three-views",
             "--limit 12 --variants default sign --budgets ssim-0.95-even",
         ),
     ),

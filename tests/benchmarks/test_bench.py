@@ -70,7 +70,7 @@ def test_the_list_names_every_script_with_what_it_needs_and_its_time(bench: Modu
         assert (BENCHMARKS / f"{name}.py").is_file()
         assert benchmark.measures in text
         assert set(benchmark.needs) <= set(bench.INSTRUCTIONS)
-    for name in ("transfer", "deployments", "peers", "audits", "train_zoo", "train_purifier"):
+    for name in ("transfer", "deployments", "peers", "recipes", "audits", "train_zoo", "train_purifier"):
         assert bench.hours(name) > 0
     assert max(len(line) for line in text.splitlines()) <= 88
     readme = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
