@@ -33,8 +33,13 @@ class PairedDifference(NamedTuple):
 
     def describe(self) -> str:
         """Return the difference and its interval in points of a percent, marked where the interval excludes 0."""
-        mark = "" if self.low <= 0 <= self.high else " *"
-        return f"{100 * self.mean:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]{mark}"
+        return describe_interval(100 * self.mean, 100 * self.low, 100 * self.high, digits=1)
+
+
+def describe_interval(mean: float, low: float, high: float, *, digits: int) -> str:
+    """Return a mean and its interval in words, marked where the interval excludes 0."""
+    mark = "" if low <= 0 <= high else " *"
+    return f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]{mark}"
 
 
 def paired_difference(first: MeasuredRun, second: MeasuredRun, channel: str = AS_WRITTEN) -> PairedDifference:

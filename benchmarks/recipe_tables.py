@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from assets import RESULTS
 from markup import share, table
-from paired import mean_with_interval
+from paired import describe_interval, mean_with_interval
 from recipes import BUDGETS, READ_THROUGH, TEAMS, VARIANTS
 
 Measured = dict[str, Any]  # one JSON of benchmarks/recipes.py
@@ -23,7 +23,7 @@ def settings() -> str:
     rows = []
     for budget in BUDGETS:
         for team in TEAMS:
-            measured = {name: read(team, name, budget) for name in ("default", "exact", *VARIANTS)}
+            measured = {name: read(team, name, budget) for name in VARIANTS}
             default = measured["default"]
             rows += [_row(content, default) for content in measured.values() if content and default]
     return table(head, rows)
@@ -60,7 +60,7 @@ def _row(measured: Measured, default: Measured) -> list[str]:
 
 def flags(variant: str) -> str:
     """Return a variant as flags of `omm protect`."""
-    changes = VARIANTS.get(variant)
+    changes = VARIANTS[variant]
     if not changes:  # a recipe by its name
         return f"`{variant}`"
     words = []
@@ -83,7 +83,5 @@ def _difference(measured: Measured, default: Measured, log_probability: Callable
     """Return the mean difference from `default` over the photos of both, with its interval."""
     of_default = {photo["photo"]: log_probability(photo) for photo in default["photos"]}
     common = [photo for photo in measured["photos"] if photo["photo"] in of_default]
-    mean, low, high = mean_with_interval(
-        np.array([log_probability(photo) - of_default[photo["photo"]] for photo in common])
-    )
-    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]{'' if low <= 0 <= high else ' *'}"
+    differences = np.array([log_probability(photo) - of_default[photo["photo"]] for photo in common])
+    return describe_interval(*mean_with_interval(differences), digits=2)

@@ -13,8 +13,9 @@ import csv
 import json
 import time
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from assets import ASSETS, RESULTS, uri
@@ -26,7 +27,7 @@ from onlymymodel.data.image_io import decode
 from onlymymodel.data.pixels import to_array, to_tensor
 from onlymymodel.protect.attack.attack import protect_batch
 from onlymymodel.protect.attack.deployed_margins import DeployedMargins
-from onlymymodel.protect.attack.recipe import Recipe
+from onlymymodel.protect.attack.recipe import RECIPES, Recipe
 from onlymymodel.protect.attack.uint8 import to_float
 from onlymymodel.protect.budget.measure import measure as measure_distortion
 from onlymymodel.protect.photo import photo_generator
@@ -54,9 +55,10 @@ TEAMS = {
     "mobilenet_v2": SearchTeam("mobilenet_v2", ("resnet18", "vit_tiny", "squeezenet1_1"), "resnet50"),
     "resnet50": SearchTeam("resnet50", ("resnet18", "vit_tiny", "squeezenet1_1"), "mobilenet_v2"),
 }
-# changes of `default`; `exact` is the recipe of that name
+# recipes by their name, and changes of `default`
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
+    "exact": {},
     "weight-0.5": {"guard_weight": 0.5},
     "weight-2": {"guard_weight": 2.0},
     "looks-2": {"guard_looks": 2},
@@ -81,7 +83,7 @@ BUDGETS = {
 def main() -> None:
     """Run the variants that have no result yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--variants", nargs="+", choices=["exact", *VARIANTS], default=["exact", *VARIANTS])
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--teams", nargs="+", choices=TEAMS, default=list(TEAMS))
     parser.add_argument("--budgets", nargs="+", choices=BUDGETS, default=["8"])
     parser.add_argument(
@@ -100,14 +102,10 @@ def main() -> None:
 
 def measure(team: SearchTeam, variant: str, budget: str, limit: int) -> dict[str, Any]:
     """Protect the images by one variant, and measure the authorized and the unknown model on each."""
-    authorized, unknown, *surrogates = (
-        load_model(uri(name, FIT)) for name in (team.authorized, team.unknown, *team.surrogates)
-    )
-    recipe = make_recipe("exact" if variant == "exact" else "default", **VARIANTS.get(variant, {}))
-    photos = [photo for photo in read_photos() if photo.read_by(authorized)][:limit]
-    deployed = DeployedMargins(authorized, [deployment.name for deployment in get_deployments([])])
+    authorized, unknown, surrogates, deployed, clean = prepare(team, limit)
+    recipe = make_recipe(variant if variant in RECIPES else "default", **VARIANTS[variant])
     by_size: dict[torch.Size, list[LabelledPhoto]] = {}
-    for photo in photos:
+    for photo in clean:
         by_size.setdefault(photo.pixels.shape, []).append(photo)
     rows, seconds = [], 0.0
     for same_size in by_size.values():
@@ -117,7 +115,7 @@ def measure(team: SearchTeam, variant: str, budget: str, limit: int) -> dict[str
             protected = protect_part(part, authorized, surrogates, recipe, BUDGETS[budget])
             seconds += time.process_time() - started
             for photo, pixels in zip(part, protected, strict=True):
-                before, after = (deployed.measure(version, photo.label) for version in (photo.pixels, pixels))
+                before, after = clean[photo], deployed.measure(pixels, photo.label)
                 distortion = measure_distortion(pixels, photo.pixels)
                 rows.append(
                     {
@@ -144,7 +142,7 @@ def measure(team: SearchTeam, variant: str, budget: str, limit: int) -> dict[str
     }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity, as the pixels cannot be
 class LabelledPhoto:
     """An image, its (3,H,W) uint8 pixels and its class."""
 
@@ -157,6 +155,34 @@ class LabelledPhoto:
         """Return whether a model reads it."""
         with torch.no_grad():
             return int(model(to_float(self.pixels)[None]).argmax()) == self.label
+
+
+class Prepared(NamedTuple):
+    """What all variants of a team share.
+
+    Attributes:
+        authorized, unknown, surrogates: the models.
+        deployed: margins of the authorized model through all deployments.
+        clean: the images that it reads, and their margins.
+    """
+
+    authorized: Classifier
+    unknown: Classifier
+    surrogates: list[Classifier]
+    deployed: DeployedMargins
+    clean: dict[LabelledPhoto, dict[str, float]]
+
+
+@cache
+def prepare(team: SearchTeam, limit: int) -> Prepared:
+    """Load the models of a team, and measure the first `limit` images that the authorized model reads."""
+    authorized, unknown, *surrogates = (
+        load_model(uri(name, FIT)) for name in (team.authorized, team.unknown, *team.surrogates)
+    )
+    deployed = DeployedMargins(authorized, [deployment.name for deployment in get_deployments([])])
+    photos = [photo for photo in read_photos() if photo.read_by(authorized)][:limit]
+    clean = {photo: deployed.measure(photo.pixels, photo.label) for photo in photos}
+    return Prepared(authorized, unknown, surrogates, deployed, clean)
 
 
 def read_photos() -> list[LabelledPhoto]:
