@@ -68,7 +68,7 @@ def _resource(path: Path) -> dict[str, Any]:
     data = path.read_bytes()
     content = json.loads(data)
     where = path.relative_to(RESULTS).as_posix()
-    photos = content.get("photos")
+    photos = _photo_count(content.get("photos"))
     return {
         "name": re.sub(r"[^a-z0-9._-]+", "-", where.removesuffix(".json").lower()),
         "path": where,
@@ -77,8 +77,15 @@ def _resource(path: Path) -> dict[str, Any]:
         "bytes": len(data),
         "hash": f"sha256:{hashlib.sha256(data).hexdigest()}",
         "command": content.get("made_by") or _command(where),
-        **({"photos": len(photos) if isinstance(photos, list) else photos} if photos else {}),
+        **({"photos": photos} if photos else {}),
     }
+
+
+def _photo_count(photos: object) -> int | None:
+    """Return how many photos a file measured, where it lists their names or records, or counts them."""
+    if isinstance(photos, list) and all(isinstance(photo, str | dict) for photo in photos):
+        return len(photos)
+    return photos if isinstance(photos, int) else None
 
 
 def _command(where: str) -> str:

@@ -33,6 +33,16 @@ def test_every_measured_file_is_listed_with_its_hash() -> None:
         assert "omm " in resource["command"] or (script is not None and (BENCHMARKS / script[0][11:]).exists())
 
 
+def test_photos_are_counted_where_a_file_lists_or_counts_them() -> None:
+    resources = json.loads((RESULTS / "datapackage.json").read_text(encoding="utf-8"))["resources"]
+    counts = {resource["path"]: resource.get("photos") for resource in resources}
+    assert counts["deployments/nips2017/mobilenet_v2-default-8.json"] == 48
+    assert counts["recipes/mobilenet_v2-default-8.json"] == 12
+    assert counts["overhead.json"] is None  # the shape of a batch
+    assert counts["memory.json"] is None  # records by size
+    assert all(count is None or isinstance(count, int) for count in counts.values())
+
+
 def test_every_table_of_the_pages_has_sources_that_exist(package: ModuleType) -> None:
     parts = list(package.marked_parts())
     assert ("README.md", "headline") in parts
