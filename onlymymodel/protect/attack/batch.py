@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Self
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from onlymymodel.protect.attack.model_inputs import find_landmarks
+from onlymymodel.protect.budget.batch import BatchBudget
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.working_size import budget_at_working_size
 from onlymymodel.surrogates.classifier import Classifier
@@ -82,6 +84,11 @@ class AttackBatch:
 
     def __len__(self) -> int:
         return len(self.originals)
+
+    @cached_property
+    def budget(self) -> BatchBudget:
+        """The budgets of all rows, prepared for their originals."""
+        return BatchBudget(self.budgets, self.originals, self.mask)
 
 
 @dataclass(frozen=True)

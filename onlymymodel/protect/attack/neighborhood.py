@@ -20,7 +20,8 @@ class NeighborhoodObjective(EnsembleObjective):
 
     A neighbor is the photo plus uniform noise, whose radius is drawn from `RADII` in epsilons. Settings of the paper:
     beta 2 times ratios of 0.25 to 1.5, 10 neighbors that are each seen through 20 operators. Here there are `copies`
-    neighbors, each seen through one draw of the recipe's views, so that the number of passes is bounded.
+    neighbors, each seen through one draw of the recipe's views, so that the number of passes is bounded; and epsilon is
+    that of the budget's other bounds where they are tighter, see `Budget.step_size`.
     """
 
     RADII = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
@@ -29,15 +30,15 @@ class NeighborhoodObjective(EnsembleObjective):
         self, surrogates: Sequence[Classifier], losses: Sequence[Loss], recipe: Recipe, batch: AttackBatch
     ) -> None:
         super().__init__(surrogates, losses, replace(recipe, copies=1), batch)
-        self.neighbors, self.epsilon = recipe.copies, batch.budgets[0].linf
-        self.shape, self.device = batch.originals.shape[1:], batch.originals.device
+        self.neighbors, self.shape, self.device = recipe.copies, batch.originals.shape[1:], batch.originals.device
+        self.epsilons = to_device(batch.budget.step_sizes.to(batch.originals.dtype), self.device)
 
     def gradient(self, inputs: ModelInputs, rows: Rows, generators: Sequence[Generator]) -> tuple[Tensor, Tensor]:
         """See `Objective`."""
         total = torch.zeros_like(inputs.pixels)
         max_confidence = torch.zeros(len(rows), device=total.device)
         for number in range(self.neighbors):
-            neighbor = inputs.pixels.detach() + self._offset(number, rows, generators)
+            neighbor = inputs.pixels.detach() + self.epsilons[rows.index] * self._offset(number, rows, generators)
             gradient, confidence = super().gradient(inputs.at(neighbor), rows, generators)
             self._remember(number, rows, gradient)
             total += gradient
@@ -45,10 +46,10 @@ class NeighborhoodObjective(EnsembleObjective):
         return total / self.neighbors, max_confidence
 
     def _offset(self, number: int, rows: Rows, generators: Sequence[Generator]) -> Tensor:  # noqa: ARG002
-        """Return the (B,C,H,W) way from the photos to one of their neighbors."""
+        """Return the (B,C,H,W) way from the photos to one of their neighbors, in epsilons."""
         choices = torch.cat([torch.randint(len(self.RADII), (1,), generator=generator) for generator in generators])
         radii = torch.tensor(self.RADII)[choices].view(-1, 1, 1, 1)
-        return to_device(radii * self.epsilon * self._noise(generators), self.device)
+        return to_device(radii * self._noise(generators), self.device)
 
     def _remember(self, number: int, rows: Rows, gradient: Tensor) -> None:
         """Take note of the gradient at a neighbor."""
@@ -75,8 +76,8 @@ class FlatnessObjective(NeighborhoodObjective):
         self.directions = [torch.zeros_like(batch.originals) for _ in range(self.neighbors)]
 
     def _offset(self, number: int, rows: Rows, generators: Sequence[Generator]) -> Tensor:
-        noise = to_device(self.RADIUS * self.epsilon * self._noise(generators), self.device)
-        return noise + self.SHARE * self.epsilon * self.directions[number][rows.index]
+        noise = to_device(self.RADIUS * self._noise(generators), self.device)
+        return noise + self.SHARE * self.directions[number][rows.index]
 
     def _remember(self, number: int, rows: Rows, gradient: Tensor) -> None:
         direction = self.directions[number]

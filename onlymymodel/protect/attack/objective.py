@@ -14,7 +14,6 @@ from onlymymodel.protect.attack.model_inputs import ModelInputs, normalize_gradi
 from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.attack.tables import OBJECTIVES, OWN_LOSSES, ObjectiveKind, resolve
 from onlymymodel.protect.attack.views import apply_view
-from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.surrogates.answers import answer_loss
 from onlymymodel.surrogates.classifier import Classifier, Preprocess
 from onlymymodel.surrogates.device_copy import to_device
@@ -141,9 +140,9 @@ class VarianceReducedObjective(EnsembleObjective):
         self, surrogates: Sequence[Classifier], losses: Sequence[Loss], recipe: Recipe, batch: AttackBatch
     ) -> None:
         super().__init__(surrogates, losses, recipe, batch)
-        self.originals = batch.originals
-        # the inner steps yield only a direction, so of the budget's bounds the l-infinity ball is enough
-        self.budget = Budget(batch.budgets[0].linf)
+        self.originals, self.budget = batch.originals, batch.budget
+        step_sizes = recipe.step_share * batch.budget.step_sizes
+        self.step_sizes = to_device(step_sizes.to(batch.originals.dtype), batch.originals.device)
         self.order = Generator().manual_seed(recipe.seed)
 
     def gradient(self, inputs: ModelInputs, rows: Rows, generators: Sequence[Generator]) -> tuple[Tensor, Tensor]:
@@ -152,12 +151,12 @@ class VarianceReducedObjective(EnsembleObjective):
         at_start = [gradient for gradient, _ in starts]
         mean = torch.stack(at_start).mean(0)
         max_confidence = torch.stack([confidence for _, confidence in starts]).amax(0)
-        step_size = self.recipe.step_share * self.budget.linf
+        step_sizes = self.step_sizes[rows.index]
         originals, inner, total = self.originals[rows.index], inputs.pixels.detach(), torch.zeros_like(mean)
         for index in torch.randint(len(at_start), (self.ROUNDS * len(at_start),), generator=self.order).tolist():
             gradient, _ = self._on_pixels(index, inputs.at(inner), rows, generators)
             total = total + gradient - (at_start[index] - mean)
-            inner = originals + self.budget.project(inner + step_size * total.sign() - originals, originals)
+            inner = originals + self.budget.project(inner + step_sizes * total.sign() - originals, rows.numbers)
         return total, max_confidence
 
     def _on_pixels(

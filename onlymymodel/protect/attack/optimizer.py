@@ -17,7 +17,6 @@ from onlymymodel.protect.attack.precision import networks_in
 from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.attack.step_rule import StepRule
 from onlymymodel.protect.attack.tables import OBJECTIVES
-from onlymymodel.protect.budget.batch import BatchBudget
 from onlymymodel.protect.budget.filters import gaussian
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.compilation import compiled
@@ -82,10 +81,9 @@ def optimize(
     guard = Guard(authorized, batch.labels, batch.objects)
     looks = GuardLooks(authorized, batch.labels, recipe.kappa, recipe.guard_looks, batch.objects)
     models = models_in_use(authorized, surrogates, recipe)
-    budget = BatchBudget(batch.budgets, batch.originals, batch.mask)
-    device = batch.originals.device
+    budget, device = batch.budget, batch.originals.device
 
-    delta = _start(batch, budget, recipe)
+    delta = _start(batch, recipe)
     fallback, velocity = torch.zeros_like(delta), torch.zeros_like(delta)
     steps, misled_steps = torch.zeros(2, len(batch), dtype=torch.long, device=device)
     step_sizes = to_device((recipe.step_share * budget.step_sizes).to(delta.dtype), device)
@@ -135,11 +133,11 @@ def optimize(
     return Proposal(delta, fallback, steps)
 
 
-def _start(batch: AttackBatch, budget: BatchBudget, recipe: Recipe) -> Tensor:
+def _start(batch: AttackBatch, recipe: Recipe) -> Tensor:
     """Return the initial change: zero, or uniform noise inside the budget."""
     originals = batch.originals
     if not recipe.random_start:
         return torch.zeros_like(originals)
     noise = torch.stack([torch.rand(originals.shape[1:], generator=generator) for generator in batch.generators])
-    start = to_device((noise * 2 - 1) * budget.step_sizes.to(noise.dtype), originals.device)
-    return budget.project(start, range(len(batch)))
+    start = to_device((noise * 2 - 1) * batch.budget.step_sizes.to(noise.dtype), originals.device)
+    return batch.budget.project(start, range(len(batch)))

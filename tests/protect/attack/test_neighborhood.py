@@ -16,15 +16,21 @@ from onlymymodel.protect.attack.uint8 import to_float
 from onlymymodel.protect.budget.budget import Budget
 
 TARGETS, EPSILON = torch.tensor([0, 1, 2]), 16 / 255
+EVEN, WITH_SSIM = Budget(EPSILON), Budget(EPSILON, ssim=0.98)
 ROWS = Rows.of(range(3), torch.device("cpu"))
 RECIPE = Recipe(views=("center",), normalize=False, copies=3)
 
 
-def make(kind: type[EnsembleObjective], recipe: Recipe = RECIPE) -> tuple[EnsembleObjective, ModelInputs]:
+def make(kind: type[EnsembleObjective], budget: Budget = EVEN) -> tuple[EnsembleObjective, ModelInputs]:
     """Return an objective of two surrogates on three photos, and its inputs."""
     team, originals = [small_cnn(seed=2, name="a"), small_cnn(seed=3, name="b")], to_float(photos(3))
-    batch = attack_batch(originals, TARGETS, surrogates=2, budget=Budget(EPSILON))
-    return kind(team, [CrossEntropy(model, TARGETS) for model in team], recipe, batch), ModelInputs(originals, team)
+    batch = attack_batch(originals, TARGETS, surrogates=2, budget=budget)
+    return kind(team, [CrossEntropy(model, TARGETS) for model in team], RECIPE, batch), ModelInputs(originals, team)
+
+
+def epsilons(budget: Budget) -> torch.Tensor:
+    """Return what the budget leaves of its epsilon for each of the photos."""
+    return budget.step_size(to_float(photos(3))).float()
 
 
 def gradient_at(pixels: torch.Tensor) -> torch.Tensor:
@@ -37,29 +43,36 @@ def gradient_at(pixels: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("kind", [NeighborhoodObjective, FlatnessObjective])
 def test_without_a_neighborhood_it_is_the_ensemble(kind: type[NeighborhoodObjective]) -> None:
     (objective, inputs), (plain, _) = make(kind), make(EnsembleObjective)
-    objective.epsilon = 0.0  # type: ignore[attr-defined]
+    objective.epsilons = torch.zeros(3, 1, 1, 1)  # type: ignore[attr-defined]
     for found, expected in zip(
         objective.gradient(inputs, ROWS, generators(3)), plain.gradient(inputs, ROWS, generators(3)), strict=True
     ):
         torch.testing.assert_close(found, expected)
 
 
-def test_ops_averages_over_noise_of_several_radii() -> None:
-    objective, inputs = make(NeighborhoodObjective)
+def test_a_bound_on_ssim_leaves_less_than_epsilon() -> None:
+    torch.testing.assert_close(epsilons(EVEN), torch.full((3, 1, 1, 1), EPSILON))
+    assert (epsilons(WITH_SSIM) < 0.7 * EPSILON).all()
+
+
+@pytest.mark.parametrize("budget", [EVEN, WITH_SSIM], ids=["even", "ssim"])
+def test_ops_averages_over_noise_of_several_radii(budget: Budget) -> None:
+    objective, inputs = make(NeighborhoodObjective, budget)
     found, _ = objective.gradient(inputs, ROWS, generators(3))
     streams, total, radii = generators(3), torch.zeros_like(found), set()
     for _ in range(3):
         drawn = [NeighborhoodObjective.RADII[int(torch.randint(6, (1,), generator=stream))] for stream in streams]
         noise = torch.stack([torch.rand(3, 16, 16, generator=stream) for stream in streams]) * 2 - 1
-        total += gradient_at(to_float(photos(3)) + torch.tensor(drawn).view(-1, 1, 1, 1) * EPSILON * noise)
+        total += gradient_at(to_float(photos(3)) + torch.tensor(drawn).view(-1, 1, 1, 1) * epsilons(budget) * noise)
         radii.update(drawn)
     assert len(radii) > 1
     torch.testing.assert_close(found, total / 3)
 
 
-def test_mef_moves_each_neighbor_by_its_own_earlier_gradients() -> None:
+@pytest.mark.parametrize("budget", [EVEN, WITH_SSIM], ids=["even", "ssim"])
+def test_mef_moves_each_neighbor_by_its_own_earlier_gradients(budget: Budget) -> None:
     """Three steps of the paper's algorithm, written down once more."""
-    objective, inputs = make(FlatnessObjective)
+    objective, inputs = make(FlatnessObjective, budget)
     streams, again = generators(3), generators(3)
     directions = [torch.zeros(3, 3, 16, 16) for _ in range(3)]
     for _ in range(3):
@@ -67,7 +80,7 @@ def test_mef_moves_each_neighbor_by_its_own_earlier_gradients() -> None:
         total = torch.zeros_like(found)
         for number in range(3):
             noise = torch.stack([torch.rand(3, 16, 16, generator=stream) for stream in again]) * 2 - 1
-            gradient = gradient_at(inputs.pixels.detach() + EPSILON * (2 * noise + 0.15 * directions[number]))
+            gradient = gradient_at(inputs.pixels.detach() + epsilons(budget) * (2 * noise + 0.15 * directions[number]))
             magnitude = gradient.abs().mean(dim=(1, 2, 3), keepdim=True)
             directions[number] = gradient / magnitude - 0.9 * directions[number]
             total += gradient

@@ -213,6 +213,24 @@ def test_variance_reduction_with_one_surrogate_is_a_plain_inner_walk() -> None:
     torch.testing.assert_close(accumulated, total)
 
 
+def test_variance_reduction_takes_inner_steps_of_the_size_of_outer_ones() -> None:
+    """Under a bound on SSIM a step is a fraction of what that bound leaves of epsilon, and the walk keeps the bound."""
+    model, targets = small_cnn(seed=2), torch.tensor([0, 1, 2])
+    originals, budget = to_float(photos(3)), Budget(16 / 255, ssim=0.98)
+    recipe = Recipe(objective="variance_reduced", views=("center",), normalize=False, step_share=0.4)
+    batch = attack_batch(originals, targets, budget=budget)
+    objective = VarianceReducedObjective([model], [CrossEntropy(model, targets)], recipe, batch)
+    accumulated, _ = objective.gradient(ModelInputs(originals, [model]), ROWS, generators(3))
+    step_sizes = 0.4 * budget.step_size(originals).float()
+    point, total = originals.clone(), torch.zeros_like(originals)
+    for _ in range(4):
+        leaf = point.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(F.cross_entropy(model(leaf), targets, reduction="sum"), leaf)
+        total = total + gradient
+        point = originals + budget.project(point + step_sizes * total.sign() - originals, originals)
+    torch.testing.assert_close(accumulated, total)
+
+
 def test_variance_reduction_at_one_place_gives_the_ensembles_mean() -> None:
     """Without a budget the walk stays where it is, and every corrected gradient is the mean over the surrogates."""
     team, targets = [small_cnn(seed=2, name="a"), small_cnn(seed=3, name="b")], torch.tensor([0, 1, 2])
