@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterator
 
 from PIL import ImageFile
+
+from onlymymodel.data.jpeg_segments import jpeg_segments
 
 _XMP, _CREDENTIALS = "XMP", "content credentials (C2PA)"
 _IPTC = "IPTC and Photoshop data"
@@ -24,9 +25,6 @@ _TIFF_TAGS = {
     700: _XMP, 33723: _IPTC, 34377: _IPTC, 330: "further pictures (SubIFDs)", 52545: _CREDENTIALS,
 }  # fmt: skip
 _TRAILER = "data after the end of the picture"
-# in the coded pixels 0xFF is followed by 0 or by a restart marker; anything else ends them
-_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
-_WITHOUT_LENGTH = (0x01, 0xD8, *range(0xD0, 0xD8))
 
 
 def dropped_parts(image: ImageFile.ImageFile, data: bytes) -> list[str]:
@@ -52,26 +50,6 @@ def dropped_parts(image: ImageFile.ImageFile, data: bytes) -> list[str]:
         further = any(image.info.get(key) for key in ("depth_images", "aux", "thumbnails"))
         names += ["further pictures (a thumbnail, a depth or gain map)"] if further else []
     return list(dict.fromkeys(names))
-
-
-def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield (marker, start, end) of each segment of the JPEG at the start of `data`, up to its end marker.
-
-    `start` and `end` are those of the segment's content behind its length; the coded pixels after it are passed over.
-    """
-    at = 2
-    while match := _MARKER.search(data, at):
-        marker, at = match[1][0], match.end()
-        if marker == 0xD9:
-            yield marker, at, at
-            return
-        if marker in _WITHOUT_LENGTH:
-            continue
-        length = struct.unpack_from(">H", data, at)[0] if at + 2 <= len(data) else 0
-        if length < 2:
-            return
-        yield marker, at + 2, min(at + length, len(data))
-        at += length
 
 
 def _of_jpeg(data: bytes) -> Iterator[str]:

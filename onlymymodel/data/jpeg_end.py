@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from onlymymodel.data.dropped_parts import jpeg_segments
+from onlymymodel.data.jpeg_segments import SCAN, jpeg_segments
 from onlymymodel.data.photo_metadata import DECODER_ERRORS
 
 _EOI = b"\xff\xd9"
-_SCAN, _RESTART_INTERVAL = 0xDA, 0xDD
+_RESTART_INTERVAL = 0xDD
 _FRAMES = (0xC0, 0xC1, 0xC2)  # coded in Huffman codes
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _BLOCK = 8
@@ -41,7 +41,12 @@ class _Structure:
     last: tuple[tuple[int, ...], int] = ((), 0)
 
     def read(self, marker: int, content: bytes, end: int) -> None:
-        """Read a segment that ends at `end`. Raises struct.error or IndexError if it is too short."""
+        """Read a segment that ends at `end`.
+
+        Raises:
+            struct.error, IndexError: it is too short.
+            KeyError: a scan of components or coefficients that the frame does not have.
+        """
         if marker in _FRAMES:
             self.size = struct.unpack_from(">HH", content, 1)
             parts = [content[6 + 3 * index : 9 + 3 * index] for index in range(content[5])]
@@ -49,10 +54,12 @@ class _Structure:
             self.missing = {(component, index): 1 for component in self.factors for index in range(_BLOCK**2)}
         elif marker == _RESTART_INTERVAL:
             (self.interval,) = struct.unpack_from(">H", content)
-        elif marker == _SCAN:
+        elif marker == SCAN:
             count = content[0]
             components = tuple(content[1 : 1 + 2 * count : 2])
             first, last, bits = struct.unpack_from("BBB", content, 1 + 2 * count)
+            if not set(components) <= self.factors.keys() or last >= _BLOCK**2:
+                raise KeyError("a scan of what the frame does not have")
             self.missing |= {(component, k): bits & 15 for component in components for k in range(first, last + 1)}
             self.last = components, end
 
@@ -82,7 +89,7 @@ def with_end_marker(data: bytes) -> bytes | None:
     last = 0
     for marker, _, _ in jpeg_segments(data):  # not a list: a hostile file has millions
         last = marker
-    if last != _SCAN or not _is_whole(data):
+    if last != SCAN or not _is_whole(data):
         return None
     cut = data.rstrip(b"\xff")  # perhaps the first byte of the marker
     # several, since some decode to nothing that can be seen; 255 would begin a marker

@@ -118,7 +118,7 @@ def open_image(
         tags = getattr(image, "tag_v2", {})
         tiff_orientation = tags.get(_ORIENTATION_TAG, 1)
         is_raw = _DNG_TAG in tags or (_SUB_IFDS_TAG in tags and tags.get(_SUBFILE_TAG, 0) == 1)
-        frames = int(getattr(image, "n_frames", 1)) if getattr(image, "is_animated", False) else 1
+        frames = _frames(image, name)
     except Image.DecompressionBombError as error:
         raise PhotoError("failed", f"too large: the limit is {max_pixels:,} pixels (--max-pixels)") from error
     except DECODER_ERRORS as error:
@@ -160,6 +160,13 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise PhotoError("skipped", f"too small: {width}x{height}, the limit is {MIN_SIDE} pixels a side")
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise PhotoError("skipped", f"too narrow: {width}x{height}, a side of more than {MAX_ASPECT} times the other")
+
+
+def _frames(image: ImageFile.ImageFile, name: str) -> int:
+    """Return the number of pictures in a file; of pages only whether there are several: Pillow's count is quadratic."""
+    if not getattr(image, "is_animated", False):
+        return 1
+    return 2 if name == TIFF else int(getattr(image, "n_frames", 1))
 
 
 def _check_frames(name: str, is_mpo: bool, frames: int, first_frame: bool) -> tuple[str, ...]:

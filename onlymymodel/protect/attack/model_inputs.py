@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Generator, Tensor
 
+from onlymymodel.protect.attack.precision import full_float32
 from onlymymodel.protect.attack.processed import channelwise_gradient
 from onlymymodel.surrogates.alignment import main_faces
 from onlymymodel.surrogates.classifier import Classifier, Preprocess
@@ -34,12 +35,13 @@ class ModelInputs:
     ) -> None:
         self.models, self.channel, self.landmarks = models, channel, landmarks
         self.pixels = pixels.detach().requires_grad_()
-        received = self.pixels if channel is None else channel(self.pixels)
         self._resized: dict[Preprocess, Tensor] = {}
-        for model in models:
-            key = model.card.preprocess.resize_key
-            if key not in self._resized:
-                self._resized[key] = key.canvas(received, landmarks)
+        with full_float32(pixels.device):  # also where an objective prepares further inputs between its networks
+            received = self.pixels if channel is None else channel(self.pixels)
+            for model in models:
+                key = model.card.preprocess.resize_key
+                if key not in self._resized:
+                    self._resized[key] = key.canvas(received, landmarks)
         self._canvases = {key: canvas.detach().requires_grad_() for key, canvas in self._resized.items()}
 
     def canvas(self, model: Classifier) -> Tensor:
