@@ -101,7 +101,7 @@ export class Preview {
 
   tell(mode, level) {
     const size = level ? `by up to about ${level}/255` : "by less than 1/255";
-    const where = (this.evenly ? "everywhere" : "beside texture; by an eighth of it in smooth parts") + (this.area ? ", in the faces alone" : "");
+    const where = (this.evenly ? "everywhere" : "beside texture; by a tenth of it in smooth parts") + (this.area ? ", in the faces alone" : "");
     const words = {
       where: `Colored: where the photo may change, ${size} ${where}.`,
       look: `Random noise of that size, ${size} ${where}. The change itself is found later, and is about as visible.`,
