@@ -100,15 +100,16 @@ class Policy:
         return settings.load(device=self.device, allow_python=self.allow_python, on_model=on_model)
 
 
-def read_form(content: object) -> RunSettings:
+def read_form(content: object, *, local: bool = True) -> RunSettings:
     """Return the settings that the form gives.
 
     Args:
         content: the JSON value that the page sends: the fields of `FIELDS`, each of which may be missing, and without a
             `choice` of models `authorized`, a URI, `surrogates` and `heldout`, lists of URIs.
+        local: see `Policy`.
 
     Raises:
-        UserError: a value is missing, of another type or out of its range.
+        UserError: a value is missing, of another type or out of its range, or it names a folder where that is refused.
     """
     if not isinstance(content, Mapping) or not content.keys() <= {*MODELS, *FIELDS}:
         raise UserError("the settings could not be read: reload the page")
@@ -116,7 +117,7 @@ def read_form(content: object) -> RunSettings:
     labels, types = ({name: field[part] for name, field in FIELDS.items()} for part in (0, 1))
     form = converted({name: values.get(name) for name in FIELDS}, types, "the ", labels=labels)
     chosen = settings_of(form["choice"]) if form["choice"] else PartialSettings(*_models(values))
-    _check_gallery(chosen, form["gallery"])
+    _check_gallery(chosen, form["gallery"], local)
     recipe = {"name": form["recipe"], "steps": form["steps"]}
     given = PartialSettings(
         **_limits(form["visibility"], form["epsilon"]),
@@ -145,12 +146,14 @@ def _limits(stop: int | None, epsilon: int | None) -> dict[str, Any]:
     return {"epsilon": limits.pop(LINF), "budget": limits}
 
 
-def _check_gallery(settings: PartialSettings, gallery: str | None) -> None:
-    """Check that a folder of people is given where the models need one.
+def _check_gallery(settings: PartialSettings, gallery: str | None, local: bool) -> None:
+    """Check that a folder of people is given where the models need one, and may be.
 
     Raises:
-        UserError: it is missing.
+        UserError: it is missing; or another machine names it, which is not even told whether it exists.
     """
+    if gallery and not local:
+        raise UserError("folders of people can be named only where the page is opened on its own machine")
     uris = (settings.authorized or "", *settings.surrogates, *settings.heldout)
     if not gallery and any(map(lacks_gallery, uris)):
         raise UserError("name the folder of people, with one folder of photos for each person")

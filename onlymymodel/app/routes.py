@@ -206,7 +206,7 @@ async def _run(request: Request) -> Response:
         content = json.loads(await _body(request, MAX_JSON, "the settings are too long"))
     except (ValueError, RecursionError) as error:
         raise UserError("the settings could not be read: reload the page") from error
-    settings = read_form(content)
+    settings = read_form(content, local=policy.local)
     for uri in settings.models:
         policy.check(uri)
     await run_in_threadpool(session.begin, settings)

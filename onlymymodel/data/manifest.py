@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 import msgspec
 
 from onlymymodel.data.atomic import sync_folder, write_atomic
-from onlymymodel.data.regular_file import NO_LINK, Readable, open_regular, read_regular
+from onlymymodel.data.regular_file import NO_LINK, Readable, open_regular
 from onlymymodel.errors import UserError
 
 Line = dict[str, Any]
@@ -23,6 +23,7 @@ Line = dict[str, Any]
 # O_BINARY exists on Windows only, where it keeps newlines as they are
 _OURS = NO_LINK | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _OURS
+_BLOCK = 1 << 16  # bytes from the end that are read at once
 
 
 def sha256(data: bytes) -> str:
@@ -192,8 +193,7 @@ class Manifest:
 
         A last line that lacks only its newline is complete; the newline is added.
         """
-        data = self._read()
-        tail = data[data.rfind(b"\n") + 1 :]
+        size, tail = self._tail()
         if not tail:
             return 0
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | _OURS)
@@ -201,18 +201,26 @@ class Manifest:
             if complete := parse_line(tail) is not None:
                 os.write(descriptor, b"\n")
             else:
-                os.ftruncate(descriptor, len(data) - len(tail))
+                os.ftruncate(descriptor, size - len(tail))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         return 0 if complete else len(tail)
 
-    def _read(self) -> bytes:
-        """Return the bytes of the file, none if there is none. Raises OSError, for a link too."""
+    def _tail(self) -> tuple[int, bytes]:
+        """Return the size of the file, and what is behind its last newline. Raises OSError, for a link too."""
         try:
-            return read_regular(self.path, follow_links=False)
+            file = open_regular(self.path, follow_links=False)
         except FileNotFoundError:
-            return b""
+            return 0, b""
+        with file:
+            size = start = file.seek(0, os.SEEK_END)
+            tail = b""
+            while start and b"\n" not in tail:
+                length = min(start, _BLOCK)
+                start = file.seek(start - length)
+                tail = file.read(length) + tail
+            return size, tail[tail.rfind(b"\n") + 1 :]
 
 
 class _NoKey(NamedTuple):

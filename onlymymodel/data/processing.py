@@ -15,6 +15,7 @@ from onlymymodel.errors import UserError
 
 LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383, "AVIF": 65536}  # pixels that the codecs accept
 NOISE_SEED = 0
+STRIP = 64  # rows whose noise is drawn at once
 # parties that clean a photo: qualities of JPEG one after the other, and sizes of copies that are averaged
 LADDER = (90, 75, 60)
 AVERAGED = (0.5, 0.65, 0.8, 0.95)
@@ -104,8 +105,12 @@ def blur(pixels: Pixels) -> Pixels:
 
 def add_noise(pixels: Pixels, *, deviation: float) -> Pixels:
     """Add Gaussian noise of a standard deviation in 8-bit levels, always the same for one size."""
-    noise = np.random.default_rng(NOISE_SEED).normal(0, deviation, pixels.shape)
-    return (pixels + noise).round().clip(0, 255).astype(np.uint8)
+    draw, noisy = np.random.default_rng(NOISE_SEED), np.empty_like(pixels)
+    for first in range(0, len(pixels), STRIP):  # the floats of a whole photo would take eight times its memory
+        strip = pixels[first : first + STRIP]
+        changed = strip + draw.normal(0, deviation, strip.shape)
+        noisy[first : first + STRIP] = changed.round().clip(0, 255).astype(np.uint8)
+    return noisy
 
 
 def change_gamma(pixels: Pixels, *, exponent: float) -> Pixels:
@@ -117,8 +122,8 @@ def change_gamma(pixels: Pixels, *, exponent: float) -> Pixels:
 def reduce_colors(pixels: Pixels, *, bits: int) -> Pixels:
     """Round every color to the nearest of 2^bits evenly spaced levels."""
     steps = 2**bits - 1
-    levels = (pixels.astype(np.float64) / 255 * steps).round()
-    reduced: Pixels = (levels / steps * 255).round().astype(np.uint8)
+    table = ((np.arange(256) / 255 * steps).round() / steps * 255).round().astype(np.uint8)
+    reduced: Pixels = table[pixels]
     return reduced
 
 

@@ -18,19 +18,19 @@ from numpy.typing import NDArray
 
 from onlymymodel.data.pixels import to_png
 from onlymymodel.errors import UserError
-from onlymymodel.surrogates.black_box import BlackBoxError, QueryBudgetExhausted
+from onlymymodel.surrogates.black_box import BlackBoxError
 from onlymymodel.surrogates.chat_answers import NONE, UNCLEAR, Ask, Question, synonyms_of
-from onlymymodel.surrogates.http_black_box import numeric_option
 from onlymymodel.surrogates.http_endpoint import Endpoint
 from onlymymodel.surrogates.model_card import READ_ELSEWHERE, ModelCard
-from onlymymodel.surrogates.options import override_card, read_names
+from onlymymodel.surrogates.options import numeric_option, override_card, read_names
+from onlymymodel.surrogates.query_count import QueryCount
 from onlymymodel.surrogates.uri import ModelUri
 
 CHAT_PATH = re.compile(r"(/[^?#]*)?/v1/?")
 SETTINGS: dict[str, tuple[type[int] | type[float], str]] = {"max_tokens": (int, "100"), "temperature": (float, "0")}
 
 
-class ChatBlackBox:
+class ChatBlackBox(QueryCount):
     """`openai:https://HOST/v1?model=NAME&labels=FILE`, which is sent one photo with one question in each query.
 
     The photo is sent as it is, as a lossless PNG. `ask=choice` (the default) lists the labels, `ask=open` asks what the
@@ -58,9 +58,7 @@ class ChatBlackBox:
         address = replace(uri, scheme=scheme, rest=rest)
         self.endpoint = Endpoint(address, timeout, retries, sleep, path=CHAT_PATH, form="//HOST/v1")
         self.endpoint.public = uri.public
-        self.budget = int(numeric_option(uri, "budget", 0, int, 0, 2**53)) if "budget" in uri.options else None
-        self.sent = 0
-        self.on_query: Callable[[], None] = lambda: None
+        super().__init__(uri)
         self.model, self.question = _required(uri, "model"), _question(uri)
         self.settings = {key: kind(value) for key, (kind, _) in SETTINGS.items() if (value := _setting(uri, key))}
         asked = hashlib.sha256(json.dumps([self.question.prompt, *self.question.labels]).encode()).hexdigest()
@@ -98,14 +96,8 @@ class ChatBlackBox:
             {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}},
         ]
         request = {"model": self.model, "messages": [{"role": "user", "content": parts}], **self.settings}
-        answer = self.endpoint.post("/chat/completions", json.dumps(request).encode(), self._count_query)
+        answer = self.endpoint.post("/chat/completions", json.dumps(request).encode(), self.count_query)
         return self._text_of(answer)
-
-    def _count_query(self) -> None:
-        if self.budget is not None and self.sent >= self.budget:
-            raise QueryBudgetExhausted(f"the budget of {self.budget} queries to {self.card.uri} is spent")
-        self.on_query()
-        self.sent += 1
 
     def _text_of(self, answer: dict[str, object]) -> str:
         choices: Any = answer.get("choices")

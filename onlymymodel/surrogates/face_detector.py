@@ -12,6 +12,8 @@ from facenet_pytorch import MTCNN
 from numpy.typing import NDArray
 from PIL import Image
 
+from onlymymodel.surrogates.folding import TRACING
+
 MIN_FACE_SIZE = 20  # pixels of the photo that the detector gets
 MAX_SIDE = 1600  # larger photos are reduced to this long side: faces in them are larger too
 CACHED_PHOTOS = 256
@@ -69,7 +71,8 @@ def _search(image: NDArray[np.uint8]) -> list[Face]:
         picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BOX)
     if min(picture.size) < MIN_FACE_SIZE:  # the detector fails on photos smaller than a face
         return []
-    boxes, probabilities, landmarks = detector().detect(picture, landmarks=True)
+    with TRACING:  # the page looks for faces while a run begins
+        boxes, probabilities, landmarks = detector().detect(picture, landmarks=True)
     if boxes is None:
         return []
     height, width = image.shape[:2]

@@ -4,9 +4,10 @@ Only the optimizer uses the folded copy; answers, hashes and verdicts are those 
 """
 
 import copy
+import threading
 import warnings
 from collections import Counter
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import fx, nn
@@ -15,17 +16,25 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from onlymymodel.surrogates.classifier import Classifier
 
 _folded: WeakKeyDictionary[Classifier, Classifier] = WeakKeyDictionary()
+_unchanged: WeakSet[Classifier] = WeakSet()
+# tracing replaces methods of `nn.Module` for its duration: no other thread may run a network meanwhile
+TRACING = threading.Lock()
 
 
 def folded(model: Classifier) -> Classifier:
     """Return a copy whose batch norms are folded, which shares all other weights; `model` itself if there are none.
 
-    Logits agree to about 1e-6 of the largest. A network that cannot be traced is returned unchanged. Tracing replaces
-    methods of `nn.Module` for its duration: no other thread may run a network meanwhile.
+    Logits agree to about 1e-6 of the largest. A network that cannot be traced is returned unchanged. Other threads that
+    run networks hold `TRACING`.
     """
     if model in _folded:
         return _folded[model]
-    if not (pairs := _foldable(model.net)):
+    if model in _unchanged:
+        return model
+    with TRACING:
+        pairs = _foldable(model.net)
+    if not pairs:
+        _unchanged.add(model)
         return model
     copied = Classifier(_fold(model.net, pairs), model.card, model.assumed).to(model.mean)
     _folded[model] = copied

@@ -5,7 +5,6 @@ Protocol: https://github.com/kserve/open-inference-protocol, specification/proto
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,17 +15,18 @@ from numpy.typing import NDArray
 
 from onlymymodel.errors import UserError, did_you_mean
 from onlymymodel.surrogates.assumed import still_assumed
-from onlymymodel.surrogates.black_box import BlackBoxError, QueryBudgetExhausted, network_input
+from onlymymodel.surrogates.black_box import BlackBoxError, network_input
 from onlymymodel.surrogates.http_endpoint import Endpoint
 from onlymymodel.surrogates.model_card import ModelCard, Preprocess
 from onlymymodel.surrogates.onnx_file import onnx_preprocess
 from onlymymodel.surrogates.options import (
     declared_classes,
     least_outputs,
-    number,
+    numeric_option,
     override_card,
     override_preprocess,
 )
+from onlymymodel.surrogates.query_count import QueryCount
 from onlymymodel.surrogates.schemes import READING_OPTIONS
 from onlymymodel.surrogates.uri import ModelUri
 
@@ -49,7 +49,7 @@ class Tensor:
     shape: tuple[int, ...]
 
 
-class HttpBlackBox:
+class HttpBlackBox(QueryCount):
     """`http(s)://host:port/v2/models/NAME[/versions/V]?options`, which gets one image in each query.
 
     FP32 inputs get pixels in [0,1], normalized if `mean` and `std` are given; UINT8 inputs get pixels in [0,255]. The
@@ -71,9 +71,7 @@ class HttpBlackBox:
     def __init__(self, uri: ModelUri, *, sleep: Callable[[float], None] = time.sleep) -> None:
         timeout = numeric_option(uri, "timeout", 10, float, 1e-3, 3600)
         self.endpoint = Endpoint(uri, timeout, int(numeric_option(uri, "retries", 2, int, 0, 10)), sleep)
-        self.budget = int(numeric_option(uri, "budget", 0, int, 0, 2**53)) if "budget" in uri.options else None
-        self.sent = 0
-        self.on_query: Callable[[], None] = lambda: None
+        super().__init__(uri)
         if "keep" in uri.options:
             raise UserError(f"model {uri.public!r}: a server gives all of its attributes: leave keep= out")
         uri = replace(uri, text=uri.public)  # the server's own options may be secret: errors do not show them
@@ -107,14 +105,8 @@ class HttpBlackBox:
             pixels = (pixels * 255).round().byte()
         tensor = {"name": self.input.name, "shape": list(pixels.shape), "datatype": self.input.datatype}
         request = {"inputs": [{**tensor, "data": pixels.flatten().tolist()}], "outputs": [{"name": self.output.name}]}
-        answer = self.endpoint.infer(json.dumps(request).encode(), self._count_query)
+        answer = self.endpoint.infer(json.dumps(request).encode(), self.count_query)
         return self._read_scores(answer)
-
-    def _count_query(self) -> None:
-        if self.budget is not None and self.sent >= self.budget:
-            raise QueryBudgetExhausted(f"the budget of {self.budget} queries to {self.card.uri} is spent")
-        self.on_query()
-        self.sent += 1
 
     def _read_scores(self, answer: dict[str, object]) -> NDArray[np.float32]:
         """Return the (classes,) scores in the server's answer.
@@ -223,17 +215,3 @@ def _classes(uri: ModelUri, tensor: Tensor) -> int:
     if count < (least := least_outputs(uri.options.get("task", ""))):
         raise UserError(f"model {uri.text!r} gives {count} scores, where {least} or more are needed")
     return count
-
-
-def numeric_option(
-    uri: ModelUri, key: str, default: float, kind: type[int] | type[float], low: float, high: float
-) -> float:
-    """Return the number that an option gives, or the default.
-
-    Raises:
-        UserError: it is not a number from `low` to `high`.
-    """
-    value = number(uri, key, uri.options[key], kind) if key in uri.options else default
-    if not (math.isfinite(value) and low <= value <= high):
-        raise UserError(f"model {uri.public!r}: {key} must lie in [{low:g}, {high:g}]")
-    return value

@@ -29,6 +29,20 @@ def number(uri: ModelUri, key: str, text: str, kind: type[int] | type[float]) ->
         raise UserError(f"model {uri.text!r}: {key} must be a number, not {text!r}") from error
 
 
+def numeric_option(
+    uri: ModelUri, key: str, default: float, kind: type[int] | type[float], low: float, high: float
+) -> float:
+    """Return the number that an option gives, or the default.
+
+    Raises:
+        UserError: it is not a number from `low` to `high`.
+    """
+    value = number(uri, key, uri.options[key], kind) if key in uri.options else default
+    if not (math.isfinite(value) and low <= value <= high):
+        raise UserError(f"model {uri.public!r}: {key} must lie in [{low:g}, {high:g}]")
+    return value
+
+
 def declared_classes(uri: ModelUri) -> int | None:
     """Return the number of classes that `classes`, or else the label file, declares; None where neither is given.
 

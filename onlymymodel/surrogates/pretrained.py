@@ -48,8 +48,9 @@ def load_hf_hub(uri: ModelUri) -> Loaded:
     paths = weight_paths(uri)
     try:
         recorded = json.loads(paths[CONFIG].read_bytes())
-        net = timm.create_model(f"local-dir:{paths[CONFIG].parent}", pretrained=True)
-    except (KeyError, RuntimeError, ValueError) as error:
+        with readable(uri):
+            net = timm.create_model(f"local-dir:{paths[CONFIG].parent}", pretrained=True)
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"model {uri.text!r}: the repository holds no timm model ({error})") from error
     # timm fills what config.json lacks with its defaults
     recorded = recorded.get("pretrained_cfg", recorded)

@@ -5,7 +5,7 @@ Operations: DetectLabels and DetectFaces, https://docs.aws.amazon.com/rekognitio
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from onlymymodel.data.pixels import to_png
 from onlymymodel.errors import UserError
-from onlymymodel.surrogates.black_box import BlackBoxError, QueryBudgetExhausted
+from onlymymodel.surrogates.black_box import BlackBoxError
 from onlymymodel.surrogates.chat_answers import NONE, plain_text, synonyms_of
 from onlymymodel.surrogates.detector import NOTHING
-from onlymymodel.surrogates.http_black_box import numeric_option
 from onlymymodel.surrogates.model_card import READ_ELSEWHERE, ModelCard
-from onlymymodel.surrogates.options import override_card, read_names
+from onlymymodel.surrogates.options import numeric_option, override_card, read_names
+from onlymymodel.surrogates.query_count import QueryCount
 from onlymymodel.surrogates.uri import ModelUri
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ MOST_LABELS = 1000  # in an answer, the most that the service gives
 SERVICE = "rekognition"
 
 
-class RekognitionBlackBox:
+class RekognitionBlackBox(QueryCount):
     """`rekognition:labels?labels=FILE` or `rekognition:faces`, which is sent one photo in each query.
 
     `labels` answers which of the names in FILE, or their `synonyms=FILE`, Rekognition is most certain to see, by its
@@ -56,11 +56,9 @@ class RekognitionBlackBox:
     def __init__(self, uri: ModelUri) -> None:
         self.operation, (names, words) = uri.rest, _names_of(uri)
         self.threshold = numeric_option(uri, "threshold", 0.55, float, 0, 1)
-        self.budget = int(numeric_option(uri, "budget", 0, int, 0, 2**53)) if "budget" in uri.options else None
-        self.sent = 0
-        self.on_query: Callable[[], None] = lambda: None
+        super().__init__(uri)
         self.client = _client(uri)
-        self.client.meta.events.register("before-send", self._count_query)
+        self.client.meta.events.register("before-send", self._before_send)
         self._class_of = {plain_text(word): names.index(name) for name, known in words.items() for word in known}
         seen = [uri.rest, self.client.meta.region_name, *names, self.threshold, sorted(words.items())]
         labels = (*names, NONE if uri.rest == LABELS else NOTHING)
@@ -119,11 +117,8 @@ class RekognitionBlackBox:
             raise BlackBoxError(f"model {self.card.uri}: {error}"[:500]) from error
         return answer
 
-    def _count_query(self, request: "AWSPreparedRequest", **_: Any) -> None:  # noqa: ARG002 - botocore names it
-        if self.budget is not None and self.sent >= self.budget:
-            raise QueryBudgetExhausted(f"the budget of {self.budget} queries to {self.card.uri} is spent")
-        self.on_query()
-        self.sent += 1
+    def _before_send(self, request: "AWSPreparedRequest", **_: Any) -> None:  # noqa: ARG002 - botocore names it
+        self.count_query()
 
 
 def _names_of(uri: ModelUri) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:

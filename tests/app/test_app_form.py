@@ -102,6 +102,9 @@ def test_folders_of_people_are_refused_where_other_machines_open_the_page(tmp_pa
     people = read_form({"choice": "faces", "gallery": str(tmp_path)})
     with pytest.raises(UserError, match="names a file of the machine"):
         replace(LOCAL, local=False).load(people)
+    for folder in (str(tmp_path), "/nonexistent"):  # the answer does not tell which of them exists
+        with pytest.raises(UserError, match="only where the page is opened on its own machine"):
+            read_form({"choice": "faces", "gallery": folder}, local=False)
 
 
 @pytest.mark.parametrize("content", [None, [], "x", 3])

@@ -6,6 +6,7 @@ import re
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -63,13 +64,8 @@ def with_pages() -> bytes:
 def test_a_hostile_file_takes_no_longer_than_its_size_allows(make: Callable[[], bytes]) -> None:
     data, started = make(), time.monotonic()
     for read in (probe_bytes, decode):
-        try:
+        with suppress(PhotoError):
             read(data)
-        except PhotoError as error:
-            assert error.reason in (
-                f"more than {MAX_SCANS} scans, which no encoder writes",
-                "several pages: only single pictures can be protected",
-            )
     assert time.monotonic() - started < SECONDS
 
 

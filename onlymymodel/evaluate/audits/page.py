@@ -142,10 +142,7 @@ def _markdown_blocks(report: AuditReport) -> list[str]:
     if report.missing:
         blocks.append("Dashes:\n" + "\n".join(f"- {name}: {_escape(text)}" for name, text in report.missing.items()))
     for part, rows in (("row", report.rows), ("control", report.controls)):
-        lines = [
-            [row.name, *(format_value(row.values[name]) if name in row.values else "" for name in columns)]
-            for row in rows
-        ]
+        lines = [[row.name, *(_value_text(row, name) for name in columns)] for row in rows]
         blocks.append(_table([part, *columns], lines))
     return blocks
 
