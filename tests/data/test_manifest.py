@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -191,3 +192,25 @@ def test_a_line_is_read_as_the_standard_library_reads_it(line: bytes) -> None:
     except (ValueError, RecursionError):
         expected = None
     assert repr(parse_line(line)) == repr(expected if isinstance(expected, dict) else None)
+
+
+def test_a_later_run_does_not_read_the_whole_manifest_to_append(manifest: Manifest) -> None:
+    lines = b"".join(b'{"source": "%06d"}\n' % number for number in range(300_000))
+    manifest.path.write_bytes(lines)
+    tracemalloc.start()
+    try:
+        manifest.append({"source": "last"})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert manifest.path.read_bytes() == lines + b'{"source": "last"}\n'
+    assert peak < 1 << 20  # bytes; the file has six times as many
+
+
+@pytest.mark.parametrize("length", [10, (1 << 16) - 12, (1 << 16) - 11, 1 << 16, 200_000])
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_last_line_of_any_length_is_repaired(manifest: Manifest, length: int, complete: bool) -> None:
+    tail = b'{"a": "' + b"x" * length + (b'"}' if complete else b"")
+    manifest.path.write_bytes(b"{}\n" + tail)
+    assert manifest.repair() == (0 if complete else len(tail))
+    assert manifest.path.read_bytes() == b"{}\n" + (tail + b"\n" if complete else b"")

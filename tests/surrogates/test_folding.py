@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import pytest
 import timm
 import torch
 import torchvision
+from face_scenes import TWO
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from onlymymodel.surrogates.classifier import Classifier, ModelCard, Preprocess
+from onlymymodel.surrogates.face_detector import find_faces
 from onlymymodel.surrogates.fingerprint import parameters_sha256
-from onlymymodel.surrogates.folding import folded
+from onlymymodel.surrogates.folding import TRACING, folded
 from onlymymodel.surrogates.load import load_model
 
 SIDE = 64
@@ -202,3 +205,38 @@ def test_what_cannot_be_folded_is_left_as_it_is(kind: type[Pair]) -> None:
 def test_networks_without_batch_norms_are_not_copied() -> None:
     model = classifier(torchvision.models.squeezenet1_1(num_classes=5))
     assert folded(model) is model
+
+
+def test_a_network_that_cannot_be_traced_is_traced_once() -> None:
+    calls = []
+
+    class Untraceable(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            calls.append(pixels)
+            return self.norm(pixels) if pixels.sum() > 0 else pixels
+
+    model = classifier(Untraceable().eval())
+    assert [folded(model) for _ in range(3)] == [model] * 3
+    assert len(calls) == 1
+
+
+def test_no_network_is_traced_while_another_thread_looks_for_faces() -> None:
+    """Tracing replaces methods of every `nn.Module`: a network that another thread runs meanwhile would fail."""
+    model = classifier(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)).eval())
+    with ThreadPoolExecutor(1) as pool:
+        with TRACING:
+            waiting = pool.submit(folded, model)
+            with pytest.raises(TimeoutError):
+                waiting.result(0.2)
+        assert norms(waiting.result(60)) == 0
+    photo = TWO[:64, :64]
+    with ThreadPoolExecutor(1) as pool:
+        with TRACING:
+            looking = pool.submit(find_faces, np.ascontiguousarray(photo))
+            with pytest.raises(TimeoutError):
+                looking.result(1)
+        looking.result(60)

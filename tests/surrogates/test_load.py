@@ -109,6 +109,19 @@ def test_a_hub_repository_of_another_kind_is_refused(offline: Path) -> None:
     assert "holds no timm model" in error_of(f"hf-hub:timm/{TINY}")
 
 
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (b'{"architecture": "test_vit", "num_classes": 3}', "its files hold other weights"),
+        (b'{"architecture": "test_vit", "num_classes": 3, "model_args": {"unknown": 1}}', "holds no timm model"),
+        (b"[1]", "holds no timm model"),
+    ],
+)
+def test_a_damaged_hub_repository_is_refused(offline: Path, record: bytes, message: str) -> None:
+    fill_cache(offline, config__json=record, model__safetensors=b"damaged" * 100)
+    assert message in error_of(f"hf-hub:timm/{TINY}")
+
+
 @pytest.mark.slow
 def test_face_weights_in_torchs_cache_are_read(offline: Path) -> None:
     torch.manual_seed(0)

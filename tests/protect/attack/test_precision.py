@@ -3,16 +3,19 @@
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hostile import CONTEXT, protect, save_photo
-from toys import generators, mine, photos, theirs
+from toys import generators, mine, photos, small_cnn, theirs
 
 from onlymymodel.errors import UserError
 from onlymymodel.protect.attack.attack import protect_batch
+from onlymymodel.protect.attack.differentiable_channels import compress
+from onlymymodel.protect.attack.model_inputs import ModelInputs
 from onlymymodel.protect.attack.precision import full_float32, networks_in, resolve_precision
 from onlymymodel.protect.attack.recipe import Precision, make_recipe
 from onlymymodel.protect.budget.budget import Budget
@@ -129,6 +132,15 @@ def test_full_float32_holds_within_bfloat16() -> None:
         assert (ones @ ones).dtype == torch.bfloat16
         with full_float32(CPU):
             assert (ones @ ones).dtype == torch.float32
+
+
+def test_inputs_that_an_objective_prepares_have_the_codec_in_full() -> None:
+    """SVRE, OPS and MEF prepare inputs between their networks, which may run in bfloat16."""
+    model, pixels = small_cnn(0), torch.rand(1, 3, 32, 32)
+    inputs = ModelInputs(pixels, [model], partial(compress, quality=60.0))
+    with networks_in("bfloat16", CPU):
+        again = inputs.at(pixels)
+    assert torch.equal(again.canvas(model), inputs.canvas(model))
 
 
 def test_auto_has_to_be_decided_first() -> None:
