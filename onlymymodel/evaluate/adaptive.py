@@ -21,6 +21,7 @@ from onlymymodel.evaluate.channels import CHANNELS, AnyChannel
 from onlymymodel.evaluate.harness import Pair
 from onlymymodel.evaluate.judges import Judge
 from onlymymodel.evaluate.results import CLEAN, Answer, Results, Row
+from onlymymodel.evaluate.rows import occurring
 from onlymymodel.progress import track
 from onlymymodel.surrogates.black_box import BlackBox, ClassifierBlackBox, to_pixels
 from onlymymodel.surrogates.classifier import Classifier
@@ -172,7 +173,8 @@ def adapted_rows(
                     name: tuple(adapted.answers([ways[name].apply(image) for image in images]))
                     for name in results.channels
                 }
-        rows.append(replace(row, model=f"{row.model} (adapted)", answers=answers, exclusion=EXCLUSION))
+        row = replace(row, model=f"{row.model} (adapted)", answers=answers, exclusion=EXCLUSION)
+        rows.append(replace(row, names={index: model.card.name_of(index) for index in occurring(row)}))
     return rows
 
 

@@ -98,7 +98,7 @@ def _with_classes(row: Row, card: ModelCard, labels: Sequence[int], authorized: 
         truths=truths,
         unmapped=_unmapped(authorized, labels, mapped) if knows_labels else (),
     )
-    return replace(row, names={index: card.name_of(index) for index in _occurring(row)})
+    return replace(row, names={index: card.name_of(index) for index in occurring(row)})
 
 
 def _keeping_objects(row: Row, collected: Collected, card: ModelCard) -> Row:
@@ -115,7 +115,7 @@ def _keeping_objects(row: Row, collected: Collected, card: ModelCard) -> Row:
         for version, channels in collected.found.items()
     }
     row = replace(row, answers=answers)
-    return replace(row, names={index: card.name_of(index) for index in _occurring(row)})
+    return replace(row, names={index: card.name_of(index) for index in occurring(row)})
 
 
 def _with_attributes(
@@ -131,10 +131,10 @@ def _with_attributes(
     is_authorized = row.role == "authorized"
     row = replace(row, attributes=truths, truth="label" if is_authorized else "own")
     row = replace(row, truths=tuple(labels) if is_authorized else row.answers[CLEAN][AS_WRITTEN])
-    return replace(row, names={code: card.name_of(code) for code in _occurring(row)})
+    return replace(row, names={code: card.name_of(code) for code in occurring(row)})
 
 
-def _occurring(row: Row) -> list[int]:
+def occurring(row: Row) -> list[int]:
     """Return the answers and truths that occur, sorted."""
     answers = {answer for channels in row.answers.values() for indices in channels.values() for answer in indices}
     return sorted(index for index in answers | {*row.truths} if index is not None)

@@ -24,7 +24,7 @@ def protect_at_weakest(
     The strengths are tried from the weakest on. One suffices where the authorized model keeps the file through the
     promise of the recipe, and every stand-in that reads the original misreads the file. Where none does, the weakest of
     those that mislead the most stand-ins is taken. Nothing can be measured on a photo that no stand-in reads: it gets
-    the default strength.
+    the default strength, or the weakest at which it can be written.
 
     Args:
         photos: the photos, as `protect` takes them.
@@ -70,9 +70,11 @@ def _chosen(results: Sequence[Result]) -> Result:
     """Return the result of the strength that is taken, with the time of all."""
     seconds = sum(record.seconds or 0.0 for _, record in results)
     written = [result for result in results if result[1].status in WRITTEN]
-    data, record = results[-1]
     if any(record.status == "protected" for _, record in written):
         data, record = max(written, key=lambda result: _misled(result[1]))  # the first of several
+    else:
+        at_default = [result for result in written if result[1].strength == DEFAULT]
+        data, record = [*at_default, *written, results[-1]][0]
     return data, record if record.seconds is None else replace(record, seconds=round(seconds, 3))
 
 

@@ -163,7 +163,9 @@ def _fails_on_a_sound_photo(context: Context) -> bool:
     """Return whether a gray photo cannot be protected either, in one step of the optimizer."""
     pixels = np.full((_SOUND_SIDE, _SOUND_SIDE, 3), 128, np.uint8)
     data = encode(pixels, like=Photo(pixels, None, None, None, "PNG", ()))
-    quick = replace(context, recipe=replace(context.recipe, steps=min(1, context.recipe.steps)))
+    # the whole photo, as it has neither a mask nor a face
+    whole, steps = replace(context.region, kind="image", no_face="image"), min(1, context.recipe.steps)
+    quick = replace(context, recipe=replace(context.recipe, steps=steps), region=whole)
     try:
         protect_photos([PhotoSource(data)], quick, None, 1)
     except AttackError:

@@ -26,7 +26,7 @@ from onlymymodel.protect.own_outputs import own_outputs
 from onlymymodel.protect.photo_outcome import blank_record
 from onlymymodel.protect.photo_record import PhotoManifest, PhotoRecord
 from onlymymodel.protect.ray_engine import RaySettings
-from onlymymodel.protect.remote_batches import CHANGED, PhotoName
+from onlymymodel.protect.remote_batches import CHANGED, NOT_READ, PhotoName
 from onlymymodel.protect.workers import WORKER_ENDED
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
 NOT_WRITTEN, NOT_REMOVED = "cannot be written", "the file of an earlier run cannot be removed"
 # the photo may not have caused it, or another run may have other limits: the next run tries it again
-TRIED_AGAIN = (NOT_WRITTEN, NOT_REMOVED, NO_MEMORY, UNEXPECTED, WORKER_ENDED, TOO_MUCH_MEMORY, TOO_MUCH_TIME, CHANGED)
+TRIED_AGAIN = (
+    NOT_WRITTEN, NOT_REMOVED, NO_MEMORY, UNEXPECTED, WORKER_ENDED, TOO_MUCH_MEMORY, TOO_MUCH_TIME, CHANGED, NOT_READ,
+)  # fmt: skip
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -107,18 +108,22 @@ class PhotoJob:
         owned = (self.owners == row)[None].float()
         return owned if mask is None else mask * owned
 
-    def _pixels(self, row: int) -> float:
-        """Return how many pixels a row may change."""
-        mask = self.mask(row)
-        return float(self.original[0].numel()) if mask is None else float(mask.sum())
+    @cached_property
+    def _pixels(self) -> list[int]:
+        """Return how many pixels each face may change."""
+        mask = self.area.tensor(self.original)
+        assert self.owners is not None
+        owners = self.owners if mask is None else self.owners[mask[0] > 0]
+        counts: list[int] = torch.bincount(owners.flatten(), minlength=len(self.faces)).tolist()
+        return counts
 
     def budget(self, row: int, context: Context) -> Budget:
         """Return a row's budget: the budget of the photo, scaled to the row's share of the area of all rows."""
         rows = self.rows(context)
         if len(rows) == 1:
             return context.budget
-        area, total = self._pixels(row), sum(self._pixels(other) for other in rows)
-        return context.budget.for_fraction(max(area, 1.0) / max(total, 1.0))
+        total = sum(self._pixels[other] for other in rows)
+        return context.budget.for_fraction(max(self._pixels[row], 1) / max(total, 1))
 
     def attack_row(self, row: int, context: Context) -> AttackRow:
         """Return the input of the attack for a row."""

@@ -24,6 +24,7 @@ from onlymymodel.protect.photo_record import PhotoRecord
 from onlymymodel.protect.workers import cards
 
 CHANGED = "it changed during the run"
+NOT_READ = "it cannot be read by a worker"
 
 MakeContext = Callable[[str, str], Context]
 
@@ -156,7 +157,7 @@ class BatchWorker:
             mask = None if name.mask is None else read_regular(Path(name.mask), limit)
         except (OSError, MemoryError) as error:
             reason = getattr(error, "strerror", None) or "not enough memory"
-            return failure(name, self.context, f"it cannot be read by a worker: {reason}")
+            return failure(name, self.context, f"{NOT_READ}: {reason}")
         if sha256(data) != name.sha256:
             return failure(name, self.context, CHANGED)
         return PhotoSource(data, name.label, mask)

@@ -12,10 +12,15 @@ from numpy.typing import NDArray
 from torch import nn
 from toys import SIZE, classifier, small_cnn
 
+from onlymymodel.data.portraits import render
 from onlymymodel.errors import UserError
+from onlymymodel.evaluate import adaptive
 from onlymymodel.evaluate.adaptive import adapt
-from onlymymodel.surrogates.black_box import to_pixels
+from onlymymodel.evaluate.harness import Pair, evaluate_models
+from onlymymodel.evaluate.judges import Judge
+from onlymymodel.surrogates.black_box import ClassifierBlackBox, to_pixels
 from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.load import load_model
 
 Pixels = NDArray[np.uint8]
 CLASSES = 3
@@ -224,3 +229,19 @@ def test_diverged_training_is_an_error() -> None:
     images, labels = photos(4, seed=15)
     with pytest.raises(UserError, match=r"log diverged in training: choose a smaller learning rate"):
         answers_after(classifier(Logarithm(), CLASSES, "log"), images, labels, learning_rate=1.0)
+
+
+def test_answers_after_training_have_the_names_of_their_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class that no model answered before may be the answer now; the training is replaced to be sure of it."""
+    authorized, judge = (load_model(f"zoo:identity-{kind}") for kind in ("plain", "depthwise"))
+    pairs = [Pair(f"{index}.png", (photo := render(index, 0, index, 64)), {"run": photo}, index) for index in range(3)]
+    judges = [Judge("authorized", ClassifierBlackBox(authorized)), Judge("held-out", ClassifierBlackBox(judge))]
+    results = evaluate_models(judges, pairs, progress=False)
+
+    class Fourteen:
+        def answers(self, images: Sequence[Pixels]) -> list[int]:
+            return [14] * len(images)
+
+    monkeypatch.setattr(adaptive, "_strongest", lambda *_: Fourteen())
+    (row,) = adaptive.adapted_rows(results, judges, pairs, progress=False)
+    assert row.name_of(14) == judge.card.name_of(14) != "14"

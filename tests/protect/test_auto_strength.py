@@ -4,6 +4,7 @@ import json
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from evaluating import QUICK, write_photos
@@ -190,3 +191,28 @@ def test_what_contradicts_it_is_refused(changes: dict[str, object], sentence: st
     given = {"authorized": "zoo:identity-residual", "surrogates": ("zoo:identity-plain",), "strength": AUTO}
     with pytest.raises(UserError, match=sentence):
         PartialSettings(**(given | changes)).check()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "chosen"),
+    [
+        (("already-misread", "unchanged", "unchanged"), "low"),
+        (("unchanged", "already-misread", "already-misread"), "medium"),
+        (("unchanged", "unchanged", "already-misread"), "high"),
+        (("unchanged", "unchanged", "unchanged"), "high"),
+    ],
+)
+def test_a_photo_that_no_stand_in_reads_gets_the_weakest_strength_at_which_it_is_written(
+    statuses: tuple[str, ...], chosen: str
+) -> None:
+    """The records are real ones whose status is set: real photos rarely come to these."""
+    by_budget = dict(zip((budget_at(STRONGEST, name).ssim for name in STRENGTHS), statuses, strict=True))
+    _, sound = protect_bytes(SEVERAL[0], label=None, context=ALONE)
+
+    def protect(sources: list[PhotoSource], context: Context) -> list[tuple[bytes | None, PhotoRecord]]:
+        status: Any = by_budget[context.budget.ssim]
+        return [(None if status == "unchanged" else b"file", replace(sound, status=status)) for _ in sources]
+
+    ((data, record),) = protect_at_weakest([PhotoSource(SEVERAL[0])], auto(ALONE), protect)  # type: ignore[arg-type]
+    assert (record.status, record.strength) == (statuses[list(STRENGTHS).index(chosen)], chosen)
+    assert (data is None) == (record.status == "unchanged")

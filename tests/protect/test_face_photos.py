@@ -320,6 +320,8 @@ def test_several_faces_share_the_budget_of_one_photo(budget: Budget) -> None:
     assert budget.violations(to_tensor(written), to_tensor(TWO)) == []
     job = started_job(TWO, budget=budget)
     own = [job.budget(row, context(budget=budget)) for row in (0, 1)]
+    areas = [int(mask_of(job, row).sum()) for row in (0, 1)]
+    assert own == [budget.for_fraction(area / sum(areas)) for area in areas]
     for row, part in enumerate(own):
         changed = torch.where(mask_of(job, row) > 0, to_tensor(written), job.original)
         assert not torch.equal(changed, job.original)

@@ -20,12 +20,15 @@ from onlymymodel.data.manifest import Manifest, sha256, sha256_file
 from onlymymodel.data.portraits import render
 from onlymymodel.errors import UserError
 from onlymymodel.protect import batches as batches_module
+from onlymymodel.protect.attack import attack as attack_module
 from onlymymodel.protect.attack.recipe import make_recipe
 from onlymymodel.protect.budget.budget import Budget
+from onlymymodel.protect.choices import RegionKind
 from onlymymodel.protect.folder import Job, protect_folder
 from onlymymodel.protect.folder_summary import Summary
 from onlymymodel.protect.photo import Context, protect_photos
 from onlymymodel.protect.photo_record import MANIFEST, PhotoManifest
+from onlymymodel.protect.region import Region
 from onlymymodel.protect.seal import NAME as SEAL
 from onlymymodel.surrogates.classifier import Classifier, ModelCard
 
@@ -295,6 +298,27 @@ def test_other_errors_are_not_taken_for_memory(photos: Path, tmp_path: Path, mon
     monkeypatch.setattr(batches_module, "protect_photos", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         run(photos, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["face", "mask"])
+def test_an_error_of_the_program_ends_the_run_whatever_may_change(
+    kind: RegionKind, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The photo that tells such errors from those of one photo has neither a face nor a mask."""
+    for path in photos.rglob("*.png"):
+        mask = tmp_path / "masks" / path.relative_to(photos)
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as picture:
+            Image.new("L", picture.size, 255).save(mask)
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(attack_module, "optimize", broken)
+    region = Region(kind, no_face="image")
+    masks = tmp_path / "masks" if kind == "mask" else None
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        run(photos, tmp_path / "out", context=replace(CONTEXT, region=region), masks=masks)
 
 
 def test_a_single_photo_is_a_folder_of_one(photos: Path, tmp_path: Path) -> None:

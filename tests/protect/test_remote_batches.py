@@ -17,6 +17,7 @@ from onlymymodel.errors import UserError
 from onlymymodel.protect import ray_engine
 from onlymymodel.protect.batches import protect_batch
 from onlymymodel.protect.context import PhotoSource
+from onlymymodel.protect.folder_run import TRIED_AGAIN
 from onlymymodel.protect.photo_record import PhotoManifest
 from onlymymodel.protect.ray_engine import RayPool, RaySettings
 from onlymymodel.protect.remote_batches import BatchWorker, PhotoName, RemoteTask, WorkerPlan, read_row
@@ -66,6 +67,7 @@ def test_photos_that_are_gone_or_changed_fail_alone(photos: Path) -> None:
     assert records[0].reason == "it cannot be read by a worker: No such file or directory"
     assert records[1].reason == "it changed during the run"
     assert [record.source_sha256 for record in records] == [gone.sha256, changed.sha256, sound.sha256]
+    assert [record.reason.startswith(TRIED_AGAIN) for record in records[:2]] == [True, True]  # by the next run
 
 
 @pytest.mark.parametrize(

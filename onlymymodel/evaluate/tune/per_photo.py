@@ -3,16 +3,16 @@
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from onlymymodel.data.atomic import refuse_links, write_atomic
 from onlymymodel.data.folder_lock import lock_folder
 from onlymymodel.evaluate.folders import Evaluation, evaluate_folders
 from onlymymodel.evaluate.harness import Pair, evaluate_models
-from onlymymodel.evaluate.judges import Judge, Pixels
+from onlymymodel.evaluate.judges import Judge
 from onlymymodel.evaluate.protected_folder import read_photo
-from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Answer, Results
+from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Results
 from onlymymodel.evaluate.text import spreadsheet_text
 from onlymymodel.evaluate.tune.knob import Knob
 from onlymymodel.evaluate.tune.photo_levels import PhotoLevels
@@ -66,22 +66,31 @@ class PhotoBudget:
 
 
 @dataclass(frozen=True)
-class _CleanAnswers:
-    """Correct answers to the originals.
+class CleanAnswers:
+    """Which models read the originals.
 
     Attributes:
-        by_photo: photo -> index of each independent held-out row that reads the original correctly -> its answer.
+        by_photo: photo -> indices of the independent held-out rows that read the original correctly.
     """
 
-    by_photo: Mapping[str, Mapping[int, Answer]]
+    by_photo: Mapping[str, Sequence[int]]
 
     def judges(self, photo: str) -> int:
         """Return the number of models that read the original correctly."""
         return len(self.by_photo[photo])
 
-    def reading(self, photo: str, answers: Mapping[int, Answer]) -> int:
-        """Return how many of these models still read a photo; a missing answer counts as read."""
-        return sum(answers[row] is None or answers[row] == truth for row, truth in self.by_photo[photo].items())
+    def reading(self, photo: str, results: Results, version: str, index: int) -> int:
+        """Return how many of these models still read a version of a photo; a missing answer counts as read.
+
+        Args:
+            photo: path of the photo below the source.
+            results: of an evaluation of the same models.
+            version: of the photo in the results.
+            index: of the photo in the results.
+        """
+        rows = [results.rows[row] for row in self.by_photo[photo]]
+        # a model that compares with the originals numbers them by the photos of each evaluation
+        return sum(row.answers[version][AS_WRITTEN][index] in (None, row.truths[index]) for row in rows)
 
 
 def find_photo_budgets(tuning: Tuning, fallback: int, *, progress: bool = True) -> list[PhotoBudget]:
@@ -105,9 +114,9 @@ def find_photo_budgets(tuning: Tuning, fallback: int, *, progress: bool = True) 
     judges = tuning.cached_judges()
     levels.protect(dict.fromkeys(photos, tuning.highest))
     readable = [photo for photo in photos if levels.record(photo, tuning.highest).authorized is not None]
-    clean = _ask_about_originals(levels, readable, judges, tuning.highest) if readable else _CleanAnswers({})
+    clean = _ask_about_originals(levels, readable, judges, tuning.highest) if readable else CleanAnswers({})
     measurable = [photo for photo in readable if clean.judges(photo)]
-    searches = _search_all(tuning, levels, measurable, judges, clean)
+    searches = _search_all(tuning, levels, measurable, judges, clean, readable)
     chosen = {photo: _choose(search, levels, photo) for photo, search in searches.items()}
     unmeasured = dict.fromkeys((photo for photo in readable if photo not in searches), fallback)
     levels.protect(unmeasured)
@@ -116,8 +125,10 @@ def find_photo_budgets(tuning: Tuning, fallback: int, *, progress: bool = True) 
     with lock_folder(tuning.out / PROTECTED):
         _write(tuning, levels, {photo: chosen[photo] for photo in photos})
     results = _evaluate_written(tuning, judges, progress) if readable else None
+    places = {photo: index for index, photo in enumerate(results.photos)} if results else {}
     budgets = [
-        _photo_budget(photo, chosen[photo], levels, clean, tuning, results, photo in searches) for photo in photos
+        _photo_budget(photo, chosen[photo], levels, clean, tuning, results, places.get(photo), photo in searches)
+        for photo in photos
     ]
     write_atomic(tuning.out / table_name(tuning.knob), budgets_to_csv(budgets, tuning.knob).encode())
     tuning.export_answers()
@@ -156,51 +167,68 @@ def budgets_to_csv(budgets: Sequence[PhotoBudget], knob: Knob) -> str:
 
 def _ask_about_originals(
     levels: PhotoLevels, photos: Sequence[str], judges: Sequence[Judge], highest: int
-) -> _CleanAnswers:
-    results = evaluate_models(judges, _pairs(levels, dict.fromkeys(photos, highest), protected=False), progress=False)
+) -> CleanAnswers:
+    originals = (_pair(levels, photo, highest) for photo in photos)
+    results = evaluate_models(judges, originals, progress=False)
     independent = results.independent()
-    by_photo: dict[str, dict[int, Answer]] = {photo: {} for photo in photos}
+    by_photo: dict[str, list[int]] = {photo: [] for photo in photos}
     for index, row in enumerate(results.rows):
         if row not in independent:
             continue
         for photo, truth, answer in zip(photos, row.truths, row.answers[CLEAN][AS_WRITTEN], strict=True):
             if truth is not None and answer == truth:
-                by_photo[photo][index] = truth
-    return _CleanAnswers(by_photo)
+                by_photo[photo].append(index)
+    return CleanAnswers(by_photo)
 
 
 def _search_all(
-    tuning: Tuning, levels: PhotoLevels, photos: Sequence[str], judges: Sequence[Judge], clean: _CleanAnswers
+    tuning: Tuning,
+    levels: PhotoLevels,
+    photos: Sequence[str],
+    judges: Sequence[Judge],
+    clean: CleanAnswers,
+    readable: Sequence[str],
 ) -> dict[str, Search]:
-    """Return finished searches. Every round measures each photo whose search is not finished once."""
+    """Return finished searches. Every round measures each photo whose search is not finished once.
+
+    Judges that compare with the originals choose among all that are readable, in every round.
+    """
     highest, grid = tuning.highest, range(1, tuning.highest + 1)
     first = first_levels_of_photo(highest)
     searches = {photo: Search(tuning.target, first, grid, sampled=False) for photo in photos}
+    compare = any(judge.model.card.threshold is not None for judge in judges)
+    beside = dict.fromkeys(readable, highest) if compare else {}
     while round_levels := {photo: level for photo in photos if (level := searches[photo].next_level) is not None}:
         levels.protect(round_levels)
-        results = evaluate_models(judges, _pairs(levels, round_levels), progress=False)
+        results = evaluate_models(judges, _pairs(levels, round_levels, beside), progress=False)
         through = ask_through(tuning, _pairs(levels, round_levels))
         for index, (photo, level) in enumerate(round_levels.items()):
-            reading = clean.reading(photo, _answers_to(results, CANDIDATE, index))
+            reading = clean.reading(photo, results, CANDIDATE, index)
             kept = levels.record(photo, level).status in WRITTEN and not loses(through, CANDIDATE, index)
             searches[photo].add(Measurement(level, reading / clean.judges(photo), float(kept)))
     return searches
 
 
-def _pairs(levels: PhotoLevels, photo_levels: Mapping[str, int], *, protected: bool = True) -> Iterator[Pair]:
-    """Yield originals with their versions at these levels; the original again where nothing was written."""
+def _pairs(
+    levels: PhotoLevels, photo_levels: Mapping[str, int], beside: Mapping[str, int] | None = None
+) -> Iterator[Pair]:
+    """Yield originals with their versions at these levels; the original again where nothing was written.
+
+    Further photos `beside` these, by their levels, are yielded after them, with the original as their version.
+    """
     for photo, level in photo_levels.items():
-        original = read_photo(levels.files[photo], levels.read_options)
-        versions: dict[str, Pixels] = {}
-        if protected:
-            file = levels.file(photo, level)
-            versions = {CANDIDATE: original if file is None else read_photo(file, levels.read_options)}
-        yield Pair(photo, original, versions, levels.label(photo, level))
+        pair, file = _pair(levels, photo, level), levels.file(photo, level)
+        candidate = pair.original if file is None else read_photo(file, levels.read_options)
+        yield replace(pair, protected={CANDIDATE: candidate})
+    for photo, level in (beside or {}).items():
+        if photo not in photo_levels:
+            pair = _pair(levels, photo, level)
+            yield replace(pair, protected={CANDIDATE: pair.original})
 
 
-def _answers_to(results: Results, version: str, photo_index: int) -> dict[int, Answer]:
-    """Answers of all models to one photo, by the index of their row."""
-    return {index: row.answers[version][AS_WRITTEN][photo_index] for index, row in enumerate(results.rows)}
+def _pair(levels: PhotoLevels, photo: str, level: int) -> Pair:
+    """Return an original without a version."""
+    return Pair(photo, read_photo(levels.files[photo], levels.read_options), {}, levels.label(photo, level))
 
 
 def _choose(search: Search, levels: PhotoLevels, photo: str) -> int:
@@ -249,17 +277,18 @@ def _photo_budget(
     photo: str,
     level: int,
     levels: PhotoLevels,
-    clean: _CleanAnswers,
+    clean: CleanAnswers,
     tuning: Tuning,
     results: Results | None,
+    index: int | None,
     searched: bool,
 ) -> PhotoBudget:
-    """Budget and state of a photo according to the evaluation of the written files."""
+    """Budget and state of a photo according to the evaluation of the written files, in which it has an index."""
     record = levels.record(photo, level)
-    if results is None or photo not in clean.by_photo:  # the photo could not be processed, and no model was asked
+    if results is None or index is None or photo not in clean.by_photo:  # it could not be processed
         return PhotoBudget(photo, 0, "not protected", 0, 0)
-    index, (run,) = results.photos.index(photo), results.runs
-    judges, reading = clean.judges(photo), clean.reading(photo, _answers_to(results, run.name, index))
+    (run,) = results.runs
+    judges, reading = clean.judges(photo), clean.reading(photo, results, run.name, index)
     distortion = run.distortion[index]
     if record.status not in WRITTEN:
         return PhotoBudget(photo, 0, "not protected", judges, reading, distortion.psnr, distortion.ssim)

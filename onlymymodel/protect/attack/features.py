@@ -12,12 +12,25 @@ from onlymymodel.surrogates.classifier import Classifier
 
 @contextmanager
 def capture_output(layer: nn.Module) -> Iterator[Callable[[], Tensor]]:
-    """Keep the last output of a module while open; yields a function that returns it."""
-    outputs: list[Tensor] = []
+    """Keep the last output of a module while open; yields a function that returns it.
+
+    Raises:
+        UserError: by that function, if the network did not call the module, or its output is no tensor.
+    """
+    outputs: list[object] = []
     # a copy: the next module may work in place
-    handle = layer.register_forward_hook(lambda _module, _inputs, output: outputs.append(output.clone()))
+    handle = layer.register_forward_hook(
+        lambda _module, _inputs, output: outputs.append(output.clone() if isinstance(output, Tensor) else output)
+    )
+
+    def last() -> Tensor:
+        if not outputs or not isinstance(outputs[-1], Tensor):
+            fault = f"gives {type(outputs[-1]).__name__} instead of a tensor" if outputs else "is never called"
+            raise UserError(f"the layer, {type(layer).__name__}, {fault}; name another module with --layer")
+        return outputs[-1]
+
     try:
-        yield lambda: outputs[-1]
+        yield last
     finally:
         handle.remove()
 

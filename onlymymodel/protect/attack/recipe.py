@@ -151,7 +151,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for setting in fields(self):
-            _check_type(setting.name, getattr(self, setting.name), setting.default)
+            value = getattr(self, setting.name)
+            _check_type(setting.name, value, setting.default)
+            if isinstance(setting.default, float):  # equal recipes have equal hashes, also where a run file has an int
+                object.__setattr__(self, setting.name, float(value))
         object.__setattr__(self, "keep_through", expand_groups(self.keep_through))
         for name in self.views:
             if name not in VIEWS:

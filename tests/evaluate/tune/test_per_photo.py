@@ -3,12 +3,23 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from toys import PLAIN, linear
 from tuning import TOYS, content_of, omm
 
 from onlymymodel.errors import UserError
+from onlymymodel.evaluate.harness import Pair, evaluate_models
+from onlymymodel.evaluate.judges import Judge
+from onlymymodel.evaluate.results import Results
+from onlymymodel.evaluate.tune.per_photo import CANDIDATE, CleanAnswers
 from onlymymodel.evaluate.verify import verify_folder
 from onlymymodel.protect import batches as batches_module
+from onlymymodel.surrogates.black_box import CallableBlackBox, ClassifierBlackBox
+from onlymymodel.surrogates.classifier import ModelCard
+
+COLORS = ModelCard("colors", "colors", 3, PLAIN, threshold=0.9)
 
 
 @pytest.mark.slow
@@ -41,3 +52,22 @@ def test_other_settings_are_refused_before_anything_is_computed(
     monkeypatch.setattr(batches_module, "protect_photos", lambda *_: pytest.fail("computed"))
     with pytest.raises(UserError, match="protected was made with other models or settings"):
         omm("tune", *words, "32", "--steps", "3")
+
+
+def test_a_judge_that_compares_with_the_originals_reads_a_photo_also_when_others_are_finished() -> None:
+    """Such a judge numbers the originals anew in every round: the third photo may be the first of a later round."""
+    photos = {name: np.full((16, 16, 3), 40, np.uint8) for name in ("a", "b", "c")}
+    for channel, pixels in enumerate(photos.values()):
+        pixels[..., channel] = 200
+    embedder = CallableBlackBox(lambda image: image[0, 0] / np.linalg.norm(image[0, 0]), COLORS)
+    judges = [Judge("authorized", ClassifierBlackBox(linear(0))), Judge("held-out", embedder)]
+
+    def evaluate(names: str, candidate: NDArray[np.uint8] | None = None) -> Results:
+        versions = {name: photos[name] if candidate is None else candidate for name in names}
+        pairs = (Pair(name, photos[name], {CANDIDATE: versions[name]}, 0) for name in names)
+        return evaluate_models(judges, pairs, progress=False)
+
+    clean = CleanAnswers({"c": [1]})
+    assert clean.reading("c", evaluate("abc"), CANDIDATE, 2) == 1
+    assert clean.reading("c", evaluate("c"), CANDIDATE, 0) == 1
+    assert clean.reading("c", evaluate("c", photos["a"]), CANDIDATE, 0) == 0

@@ -125,6 +125,24 @@ def test_auto_layer_is_the_last_feature_map() -> None:
         feature_layer(model, crop, "conv1")
 
 
+def test_a_layer_without_a_tensor_as_output_is_refused() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList([nn.Identity()])
+            self.attention = nn.MultiheadAttention(3, 1, batch_first=True)
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            tokens = self.layers[0](pixels).flatten(2).transpose(1, 2)
+            attended: torch.Tensor = self.attention(tokens, tokens, tokens)[0]
+            return attended.mean(1)
+
+    model, batch = classifier(Attention(), 3, "attention"), attack_batch(to_float(photos(1)), torch.tensor([0]))
+    for layer, message in (("attention", "MultiheadAttention, gives tuple"), ("layers", "ModuleList, is never called")):
+        with pytest.raises(UserError, match=message):
+            FeatureObjective(model, Recipe(objective="feature", layer=layer), batch)
+
+
 def test_auto_layer_needs_a_feature_map() -> None:
     flat = classifier(nn.Sequential(nn.Flatten(), nn.Linear(768, 2)), 2, "flat")
     with pytest.raises(UserError, match="feature map"):

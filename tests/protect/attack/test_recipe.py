@@ -27,6 +27,12 @@ def test_every_setting_changes_the_hash() -> None:
     assert plain.sha256() != make_recipe("default", kappa=1.5).sha256()
 
 
+def test_a_whole_number_is_the_same_setting_with_and_without_a_point() -> None:
+    """Run files may have `momentum = 1`."""
+    assert make_recipe("default", momentum=1, kappa=1).to_json() == make_recipe("default").to_json()
+    assert make_recipe("default", momentum=1).sha256() == make_recipe("default", momentum=1.0).sha256()
+
+
 def test_hashes_of_earlier_folders_stay() -> None:
     assert replace(make_recipe("exact"), name="default", step_rule="sign").sha256().startswith("ff60423e8a1aba61")
     earlier = tuple(name for name in KEPT_BY_DEFAULT if name not in ("crop-0.95", "jpeg-50"))
