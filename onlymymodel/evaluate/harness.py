@@ -1,7 +1,9 @@
 """The evaluation harness: answers of every model to original and protected photos. It uses no gradients."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -23,6 +25,8 @@ from onlymymodel.surrogates.classifier import ModelCard
 from onlymymodel.surrogates.deployments import Deployment
 from onlymymodel.surrogates.detector import Detects
 from onlymymodel.surrogates.readings import deployed
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ def evaluate_models(
         judges: exactly one of them authorized. The row of a held-out model that is not independent says so.
         pairs: at least one, all with the same runs; read one at a time, so that a folder need not fit into memory.
         channels: channels for originals and protected photos; `png` is always evaluated, and first. A deployment also
-            changes how models read the photos.
+            changes how models read the photos. Deployments that move objects' boxes are left out, with a warning, where
+            the authorized model is a detector, which has to find its objects at their places.
         took_part: cards of models that the photos were made with, in addition to those of the judges.
         cache: cache of answers; known answers are taken from it, new ones are written to it.
         perceptual: LPIPS of an original and a protected photo; not measured if None.
@@ -82,8 +87,10 @@ def evaluate_models(
     require_classes(authorized)
     check_unique(judges)
     channels = [CHANNELS[AS_WRITTEN], *(channel for channel in channels if channel.name != AS_WRITTEN)]
+    if authorized.kind == "detector":
+        channels = _without_moved_boxes(channels)
     collected, failures = [Collected(judge.model.card.needs_scores) for judge in judges], list[Failure]()
-    models = {channel.name: [_reader(judge.model, channel, cache) for judge in judges] for channel in channels}
+    readers = {channel.name: [_Reader.of(judge.model, channel, cache) for judge in judges] for channel in channels}
     names: list[str] = []
     labels: list[int] = []
     distortion: dict[str, list[Distortion]] = {}
@@ -95,14 +102,15 @@ def evaluate_models(
         for version, pixels in {CLEAN: pair.original, **pair.protected}.items():
             for channel in channels:
                 image = channel.apply(pixels)
-                for judge, model, answers in zip(judges, models[channel.name], collected, strict=True):
-                    answer = ask_judge(model, image)
+                for reader, answers in zip(readers[channel.name], collected, strict=True):
+                    answer = ask_judge(reader.asked, image)
                     answers.add(version, channel.name, answer)
-                    if isinstance(judge.model, Detects):
-                        found = None if answer.failure else judge.model.detect(image)
+                    if isinstance(reader.model, Detects):
+                        found = None if answer.failure else reader.model.detect(image)
                         answers.add_objects(version, channel.name, found)
                     if answer.failure:
-                        failures.append(Failure(model.card.uri, pair.name, version, channel.name, answer.failure))
+                        uri = reader.model.card.uri
+                        failures.append(Failure(uri, pair.name, version, channel.name, answer.failure))
     if not names:
         raise UserError("there is no pair of an original and a protected photo to judge")
     used = [*(judge.model.card for judge in judges if judge.role != "held-out"), *took_part]
@@ -119,11 +127,25 @@ def evaluate_models(
     )
 
 
-def _reader(model: BlackBox, channel: AnyChannel, cache: AnswerCache | None) -> BlackBox:
-    """Return the model as a channel has it read, with its answers cached."""
-    if isinstance(channel, Deployment):
-        model = deployed(model, channel.reading)
-    return model if cache is None else CachedBlackBox(model, cache)
+def _without_moved_boxes(channels: Sequence[AnyChannel]) -> list[AnyChannel]:
+    """Return the channels but for those that move objects' boxes, and say which these are."""
+    moving = [channel for channel in channels if isinstance(channel, Deployment) and channel.reading.moves_boxes]
+    if moving:
+        names = ", ".join(channel.name for channel in moving)
+        log.warning("left out, since they move the boxes of what the authorized model finds: %s", names)
+    return [channel for channel in channels if channel not in moving]
+
+
+class _Reader(NamedTuple):
+    """A model as a channel has it read, and the same with its answers cached."""
+
+    model: BlackBox
+    asked: BlackBox
+
+    @classmethod
+    def of(cls, model: BlackBox, channel: AnyChannel, cache: AnswerCache | None) -> Self:
+        model = deployed(model, channel.reading) if isinstance(channel, Deployment) else model
+        return cls(model, model if cache is None else CachedBlackBox(model, cache))
 
 
 def _distortion(pair: Pair, protected: Pixels, perceptual: Callable[[Pixels, Pixels], float] | None) -> Distortion:

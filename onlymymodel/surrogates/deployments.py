@@ -43,6 +43,11 @@ class Reading:
     precision: Literal["float32", "bfloat16"] = "float32"
 
     @property
+    def moves_boxes(self) -> bool:
+        """Return whether an object lies elsewhere in the input of a network, other than mirrored."""
+        return self.shift != (0, 0) or bool(self.resize_offset) or self.crop_pct is not None
+
+    @property
     def moves_faces(self) -> bool:
         """Return whether it also changes the input of a model that aligns faces."""
         return self.mirror or self.shift != (0, 0) or self.precision != "float32"

@@ -1,7 +1,8 @@
 """Models that read photos as a deployment does, instead of by their own preprocessing."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -16,6 +17,8 @@ from onlymymodel.surrogates.alignment import main_faces
 from onlymymodel.surrogates.black_box import BlackBox, ClassifierBlackBox
 from onlymymodel.surrogates.classifier import Classifier, Preprocess
 from onlymymodel.surrogates.deployments import Reading
+from onlymymodel.surrogates.detector import Detections, DetectorBlackBox, detector_of
+from onlymymodel.surrogates.object_matches import mirror_boxes
 from onlymymodel.surrogates.resize import resize
 
 RESAMPLING = {
@@ -44,21 +47,36 @@ class DeployedClassifier:
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """See `BlackBox.predict`."""
-        device = self.classifier.mean.device
-        autocast = torch.autocast(device.type, torch.bfloat16, enabled=self.reading.precision == "bfloat16")
-        rows = []
-        with torch.inference_mode(), autocast:
-            for image in images:
-                crop = read_input(image, self.card.preprocess, self.reading).to(device)
-                rows.append(self.classifier.logits(crop)[0].float().cpu().numpy())
+        with self._as_deployed():
+            rows = [self.classifier.logits(self._read(image))[0].float().cpu().numpy() for image in images]
         return np.stack(rows) if rows else np.zeros((0, self.card.classes), np.float32)
+
+    def _read(self, image: NDArray[np.uint8]) -> Tensor:
+        return read_input(image, self.card.preprocess, self.reading).to(self.classifier.mean.device)
+
+    @contextmanager
+    def _as_deployed(self) -> Iterator[None]:
+        low, device = self.reading.precision == "bfloat16", self.classifier.mean.device
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=low):
+            yield
+
+
+class DeployedDetector(DeployedClassifier):
+    """A detector whose owner reads photos in a way of their own."""
+
+    def detect(self, image: NDArray[np.uint8]) -> Detections:
+        """See `Detects`; the boxes are those on the image as it is, not on its mirror image."""
+        with self._as_deployed():
+            found = detector_of(self.classifier).detect(self.classifier.normalize(self._read(image)))[0]
+        return mirror_boxes(found) if self.reading.mirror else found
 
 
 def deployed(model: BlackBox, reading: Reading) -> BlackBox:
     """Return a model that reads photos in this way; models whose network is not available are returned as they are."""
     if reading == Reading() or not isinstance(model, ClassifierBlackBox):
         return model
-    return DeployedClassifier(model.classifier, reading)
+    kind = DeployedDetector if isinstance(model, DetectorBlackBox) else DeployedClassifier
+    return kind(model.classifier, reading)
 
 
 def read_input(

@@ -1,13 +1,16 @@
 """Detectors as judges: the objects of the clean photo that are still found."""
 
 import json
+import logging
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from detectors import corners
+from detectors import corners, quarters
 from toys import linear
 
 from onlymymodel.evaluate.csv_table import to_csv
@@ -15,10 +18,12 @@ from onlymymodel.evaluate.harness import Pair, evaluate_models
 from onlymymodel.evaluate.judges import Judge
 from onlymymodel.evaluate.markdown_tables import to_markdown
 from onlymymodel.evaluate.report import render_report
-from onlymymodel.evaluate.results import CLEAN, ObjectCounts, Results
+from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, ObjectCounts, Results
 from onlymymodel.evaluate.results_file import read_results, results_to_json
 from onlymymodel.evaluate.terminal_table import to_text
 from onlymymodel.surrogates.black_box import ClassifierBlackBox
+from onlymymodel.surrogates.classifier import Classifier
+from onlymymodel.surrogates.deployments import get_deployments
 from onlymymodel.surrogates.detector import Detections, as_judge
 from onlymymodel.surrogates.object_matches import count_found
 
@@ -85,3 +90,29 @@ def test_a_detector_judges_beside_classifiers(tmp_path: Path) -> None:
     assert "objects,objects_found,photos_with_objects,photos_without" in to_csv(results).splitlines()[0]
     (tmp_path / "results.json").write_text(json.dumps(results_to_json(results)))
     assert read_results(tmp_path / "results.json").rows == results.rows
+
+
+@pytest.mark.parametrize(("model", "found"), [(corners, 0), (quarters, 2)])
+def test_a_deployed_detector_has_to_find_its_objects(
+    model: Callable[[], Classifier], found: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Corners are looked for at fixed places, and are elsewhere on the mirrored photo; quarters move with it."""
+    (pair,) = pairs()[:1]
+    same = replace(pair, protected={"run": pair.original})
+    channels = get_deployments(["mirror", "shift-right", "resize+1", "crop-0.875", "bfloat16"])
+    with caplog.at_level(logging.WARNING):
+        results = evaluate_models(
+            [Judge("authorized", as_judge(model())), Judge("held-out", as_judge(corners("other")))],
+            [same],
+            channels=channels,
+            progress=False,
+        )
+    assert "left out, since they move the boxes" in caplog.text
+    assert results.channels == (AS_WRITTEN, "mirror", "bfloat16")
+    row, other = results.rows
+    assert {name: row.answers["run"][name] == row.truths for name in results.channels} == {
+        AS_WRITTEN: True, "mirror": found == 2, "bfloat16": True,
+    }  # fmt: skip
+    assert row.objects is not None
+    assert other.objects is not None
+    assert (row.objects["run"]["mirror"].found, other.objects["run"]["mirror"].objects) == (found, 0)

@@ -11,7 +11,7 @@ from onlymymodel.data.time_limit import check_time
 from onlymymodel.protect.attack.differentiable_channels import differentiable_step
 from onlymymodel.protect.attack.processed import ProcessedPhoto
 from onlymymodel.surrogates.classifier import Classifier, ModelCard
-from onlymymodel.surrogates.deployments import Deployment, Reading, get_deployments
+from onlymymodel.surrogates.deployments import Deployment, get_deployments
 from onlymymodel.surrogates.detector import Detections
 from onlymymodel.surrogates.device_copy import to_device
 from onlymymodel.surrogates.kept_objects import crop_margins
@@ -164,20 +164,16 @@ def _applies(deployment: Deployment, card: ModelCard) -> bool:
         return bool(deployment.step) or reading.moves_faces
     if card.kind != "detector":
         return True
-    if _moves_boxes(reading):
+    if reading.moves_boxes:
         return False
     return bool(deployment.step) or reading.mirror or reading.precision != "float32" or fit != "letterbox"
-
-
-def _moves_boxes(reading: Reading) -> bool:
-    return reading.shift != (0, 0) or bool(reading.resize_offset) or reading.crop_pct is not None
 
 
 def not_promised(card: ModelCard, names: Sequence[str]) -> list[str]:
     """Return those of some deployments that the promise of a detector leaves out, since objects' boxes would move."""
     if card.kind != "detector" or not names:
         return []
-    return [deployment.name for deployment in get_deployments(names) if _moves_boxes(deployment.reading)]
+    return [deployment.name for deployment in get_deployments(names) if deployment.reading.moves_boxes]
 
 
 def _process(photo: Tensor, deployment: Deployment) -> ProcessedPhoto:
