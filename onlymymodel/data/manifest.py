@@ -26,6 +26,19 @@ _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _OURS
 _BLOCK = 1 << 16  # bytes from the end that are read at once
 
 
+class BrokenLine(UserError):
+    """A line of a manifest that is no record.
+
+    Attributes:
+        number: of the line, from 1.
+        fault: what is wrong with it, as the end of a sentence about the line.
+    """
+
+    def __init__(self, path: Path, number: int, fault: str) -> None:
+        super().__init__(f"{path}, line {number} {fault}; delete that line.")
+        self.number, self.fault = number, fault
+
+
 def sha256(data: bytes) -> str:
     """Return the SHA-256 of `data` as 64 lowercase hex digits."""
     return hashlib.sha256(data).hexdigest()
@@ -163,7 +176,7 @@ class Manifest:
         """
         record = parse_line(line)
         if record is None and line.endswith(b"\n"):
-            raise UserError(f"{self.path}, line {number} is not a JSON object; delete that line.")
+            raise BrokenLine(self.path, number, "is not a JSON object")
         return record
 
     def drop_superseded(self, key: str) -> None:

@@ -1,17 +1,11 @@
 """Verification of a protected folder, from the bytes on disk."""
 
+from collections import Counter
 from collections.abc import Collection, Container, Iterator, Sequence
 from pathlib import Path
 
-import torch
-from msgspec import UnsetType
-from torch import Tensor
-
 from onlymymodel.data.folder_lock import LOCK
-from onlymymodel.data.image_io import PhotoError, decode
-from onlymymodel.data.manifest import sha256
-from onlymymodel.data.pixels import to_array, to_tensor
-from onlymymodel.data.regular_file import max_photo_bytes
+from onlymymodel.data.manifest import BrokenLine, sha256
 from onlymymodel.data.source import Source, open_source
 from onlymymodel.data.stores.address import is_remote
 from onlymymodel.data.stores.stamps import RESULTS as STAMPS_OF_RESULTS
@@ -19,27 +13,22 @@ from onlymymodel.data.stores.stamps import SOURCES
 from onlymymodel.data.stores.store import LocalStore, Store
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.folders import CSV, MARKDOWN, PAGE, RESULTS
-from onlymymodel.evaluate.verify_authorized import MARGIN_TOLERANCE, lost_deployments, misread_faces, missing_objects
+from onlymymodel.evaluate.text import quantity
+from onlymymodel.evaluate.verify_file import check_file
 from onlymymodel.evaluate.verify_originals import MISSING, Originals, lines_without_original, unlisted_originals
 from onlymymodel.evaluate.verify_report import Fault, VerifyReport
 from onlymymodel.evaluate.verify_seal import check_seal
-from onlymymodel.evaluate.verify_surrogates import AskedSurrogates, find_surrogates, load_surrogates, surrogate_faults
+from onlymymodel.evaluate.verify_surrogates import AskedSurrogates, find_surrogates, load_surrogates
 from onlymymodel.progress import track
 from onlymymodel.protect import run_record, seal
-from onlymymodel.protect.auto_strength import budget_of
 from onlymymodel.protect.context import Context
-from onlymymodel.protect.kept_object import objects_of
 from onlymymodel.protect.output_folder import DATASET_CARD
 from onlymymodel.protect.photo_record import MANIFEST, WRITTEN, PhotoManifest, PhotoRecord
-from onlymymodel.protect.predictions import predict_photo
-from onlymymodel.protect.region import area_from_record
 from onlymymodel.protect.run_record import RunRecord
 from onlymymodel.protect.shards import find_shards
 from onlymymodel.surrogates.answer_cache import DATABASE_FILES, EXPORT
-from onlymymodel.surrogates.device_copy import to_device
 from onlymymodel.surrogates.load import load_model
 
-BUDGET_TOLERANCE = 1e-4  # of figures in floats: l2, PSNR, SSIM, LPIPS
 STAMPED = (SOURCES, STAMPS_OF_RESULTS)  # what is known of files in stores, and its parts
 OURS = {LOCK, MANIFEST, DATASET_CARD, run_record.NAME, seal.NAME, RESULTS, CSV, MARKDOWN, PAGE, EXPORT, *DATABASE_FILES}
 
@@ -95,7 +84,11 @@ def verify_folder(
     else:
         asked = AskedSurrogates({}, len(run.surrogates), ("the stand-ins, as was asked for",))
     originals = None if without_originals else Originals.at(source or _recorded_source(run, store))
-    records = PhotoManifest(out).by_source()
+    try:
+        records = PhotoManifest(out).by_source()
+    except BrokenLine as error:
+        fault = Fault(MANIFEST, f"line {error.number} {error.fault}, so that no file was checked")
+        return VerifyReport(0, 0, 0, (*sealed.faults, fault), (), (), sealed.proven, sealed.remark)
     protected = [record for record in records.values() if record.status in WRITTEN]
     faults = [*sealed.faults, *_faults_of_records(run, records.values())]
     if originals is not None and not originals.present:
@@ -105,7 +98,7 @@ def verify_folder(
         faults += unlisted_originals(originals, records.values(), run.exclude)
     if originals is None:
         asked = asked.without_originals()
-    without_source = 0
+    counts = Counter[str]()
     for record in (task := track(protected, "checking", progress=progress)):
         original = None
         if originals is not None:
@@ -115,10 +108,10 @@ def verify_folder(
             elif sha256(original) != record.source_sha256:
                 faults.append(Fault(record.source, "the original has changed since it was protected"))
                 original = None
-        without_source += original is None
-        found = list(_faults(store, record, original, context, asked))
-        faults += found
-        task.photo(record.source, "fault" if found else "ok", "; ".join(fault.reason for fault in found))
+        file = check_file(store, record, original, context, asked)
+        counts.update(asked=file.asked, compared=file.compared)
+        faults += file.faults
+        task.photo(record.source, "fault" if file.faults else "ok", "; ".join(fault.reason for fault in file.faults))
     if not protected:
         faults.append(Fault(MANIFEST, "has no line of a protected file, so that no file was checked"))
     recorded = {record.output for record in records.values()} | OURS
@@ -126,9 +119,9 @@ def verify_folder(
     return VerifyReport(
         checked=len(protected),
         already_misread=sum(record.status == "already-misread" for record in protected),
-        without_source=without_source,
+        without_source=len(protected) - counts["compared"],
         faults=tuple(faults),
-        measured=tuple(_measured(len(protected), without_source, originals, asked)),
+        measured=tuple(_measured(counts, originals, asked)),
         not_checked=(*_not_checked(protected, without_originals, asked), *_gone(originals, records.values())),
         proven=sealed.proven,
         remark=sealed.remark,
@@ -159,14 +152,15 @@ def _faults_of_records(run: RunRecord, records: Collection[PhotoRecord]) -> Iter
         yield Fault(run_record.NAME, f"its recipe is not that of {len(others)} lines of the manifest")
 
 
-def _measured(checked: int, without_source: int, originals: Originals | None, asked: AskedSurrogates) -> Iterator[str]:
+def _measured(counts: Counter[str], originals: Originals | None, asked: AskedSurrogates) -> Iterator[str]:
     """Yield in words what was measured now."""
-    yield f"{checked} files: their bytes, and the authorized model's answer and margin"
-    if checked > without_source:
-        yield f"{checked - without_source} files against their originals: that they differ, budget and region"
+    if files := counts["asked"]:
+        yield f"{quantity(files, 'file')}: the bytes, and the authorized model's answer and margin"
+    if compared := counts["compared"]:
+        yield f"{quantity(compared, 'file')} against the originals: that they differ, budget and region"
     if originals is not None:
         yield "that every picture of the source has a line"
-    if asked.models:
+    if files and asked.models:
         yield f"{len(asked.models)} of {asked.total} stand-ins: that they are misled as recorded"
 
 
@@ -176,12 +170,12 @@ def _not_checked(protected: Sequence[PhotoRecord], without_originals: bool, aske
         yield "the originals: whether files differ from them, budget and region, and whether each of them has a line"
     yield from asked.missing
     if masked := sum(record.region is not None and record.region.kind == "mask" for record in protected):
-        yield f"the masks of {masked} photos, which are not kept"
+        yield f"the masks of {quantity(masked, 'photo')}, which are not kept"
 
 
 def _gone(originals: Originals | None, records: Collection[PhotoRecord]) -> Iterator[str]:
     if originals is not None and (gone := lines_without_original(originals, records)):
-        yield f"{len(gone)} lines without a file, whose originals are gone, too, such as {gone[0]}"
+        yield f"{quantity(len(gone), 'line')} without a file, where the original is gone, too, such as {gone[0]}"
 
 
 def _context(out: Path, run: RunRecord, uri: str | None, allow_python: bool, device: str) -> Context:
@@ -190,69 +184,3 @@ def _context(out: Path, run: RunRecord, uri: str | None, allow_python: bool, dev
     if model.card.sha256 != run.authorized.sha256:
         raise UserError(f"{model.card.uri} has other weights than the authorized model that this folder was made for")
     return Context(model, (), run.budget, run.recipe, max_pixels=run.max_pixels, first_frame=run.first_frame)
-
-
-def _faults(
-    store: Store, record: PhotoRecord, original: bytes | None, context: Context, asked: AskedSurrogates
-) -> Iterator[Fault]:
-    """Yield what is wrong with one protected file."""
-    if record.output is None or record.label is None:
-        yield Fault(record.source, "is recorded as protected, but without a file or a label")
-        return
-    if record.label >= context.authorized.card.answers:
-        yield Fault(record.output, f"the authorized model has no class {record.label}")
-        return
-    try:
-        data = store.read(record.output, max_photo_bytes(context.max_pixels))
-    except OSError:
-        yield Fault(record.output, "is missing")
-        return
-    for sentence in _faults_of_file(data, record, record.label, original, context, asked):
-        yield Fault(record.output, sentence)
-
-
-def _faults_of_file(
-    data: bytes, record: PhotoRecord, label: int, original: bytes | None, context: Context, asked: AskedSurrogates
-) -> Iterator[str]:
-    """Yield a sentence for each thing that is wrong with the bytes of one protected file."""
-    if sha256(data) != record.output_sha256:
-        yield "its bytes have changed"
-    try:
-        pixels = to_device(to_tensor(decode(data, max_pixels=context.max_pixels).pixels), context.device)
-    except PhotoError as error:
-        yield f"cannot be read any more: {error}"
-        return
-    objects = None if isinstance(record.objects, UnsetType) else objects_of(record.objects)
-    predictions = predict_photo(pixels, label, context, objects=objects)
-    if predictions.authorized != label:
-        yield f"the authorized model reads {predictions.authorized}, not {label}"
-    elif predictions.margin < context.recipe.kappa - MARGIN_TOLERANCE:
-        yield f"the authorized margin is {predictions.margin:.3f}, less than {context.recipe.kappa:g}"
-    else:
-        yield from lost_deployments(pixels, record, label, objects, context)
-        yield from misread_faces(pixels, record, predictions, context)
-    clean = None
-    if original is not None:
-        read = decode(original, max_pixels=context.max_pixels, first_frame=context.first_frame)
-        clean = to_device(to_tensor(read.pixels), context.device)
-    yield from surrogate_faults(record, pixels, clean, asked, MARGIN_TOLERANCE)
-    if clean is None:
-        return
-    yield from missing_objects(clean, objects, context)
-    if clean.shape[1:] != pixels.shape[1:]:
-        yield "it has another size than its original"
-    elif torch.equal(pixels[: len(clean)], clean):
-        yield "it does not differ from its original"
-    elif _differs_outside_region(clean, pixels, record):
-        yield "it differs from its original outside its region"
-    else:
-        yield from budget_of(record, context.budget).violations(pixels[: len(clean)], clean, BUDGET_TOLERANCE)
-
-
-def _differs_outside_region(clean: Tensor, pixels: Tensor, record: PhotoRecord) -> bool:
-    """Return whether a pixel outside the faces changed. Masks are not kept with the folder and are not checked."""
-    mask = area_from_record(to_array(clean), record.region).mask
-    if mask is None:
-        return False
-    changed = (pixels != clean).any(0).cpu().numpy()
-    return bool((changed & (mask == 0)).any())

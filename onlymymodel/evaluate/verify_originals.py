@@ -1,5 +1,6 @@
 """Check that the manifest of a protected folder and its originals match one to one."""
 
+import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ class Originals:
     def has(self, source: str) -> bool:
         """Return whether an original is there; True for one photo, whatever its name is now."""
         if isinstance(self.place, Path):
-            return not self.place.is_dir() or (self.place / source).exists()
+            return not self.place.is_dir() or os.path.lexists(self.place / source)  # a link may lead nowhere
         return source in (self.files or {})
 
     def read(self, source: str, max_pixels: int) -> bytes | None:

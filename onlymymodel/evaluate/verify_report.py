@@ -18,8 +18,8 @@ class VerifyReport:
     Attributes:
         checked: number of files that were written.
         already_misread: how many of them no surrogate read before.
-        without_source: number of files whose original was not available, so that neither the budget nor whether they
-            differ from it was measured.
+        without_source: number of files that were not compared with their originals, so that neither the budget nor
+            whether they differ was measured.
         faults: empty where everything that was checked is as recorded.
         measured: what was measured now, in words.
         not_checked: what was not, in one sentence each.

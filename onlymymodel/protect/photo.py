@@ -82,9 +82,9 @@ def protect_photos(
         context: the settings that they share.
         on_step: called after each step of the optimizer with the step and the number of steps.
         batch_size: largest number of photos, or of faces on them, that are optimized together. It bounds the memory.
-            No photo's random numbers depend on it, but the last bits of sums in floating point may, and a few pixels
-            with them. With `make_portable` or `auto_strength` every photo is optimized alone on the CPU, and nothing
-            depends on it.
+            No photo's random numbers depend on it, but rounding errors of sums do, which grow from step to step:
+            another number may give another change inside the same budget. With `make_portable` or `auto_strength`
+            every photo is optimized alone on the CPU, and nothing depends on it.
         on_stage: called before each stage of each group of photos of one working size.
 
     Returns:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from onlymymodel.data.attributes import MAX_ATTRIBUTES
-from onlymymodel.data.manifest import Manifest
+from onlymymodel.data.manifest import BrokenLine, Manifest
 from onlymymodel.errors import UserError
 from onlymymodel.protect.answer_records import DeploymentMargins, ModelAnswers, SurrogateAnswers, promised
 from onlymymodel.protect.budget.strengths import STRENGTHS
@@ -244,8 +244,8 @@ class PhotoManifest:
             raise self._malformed(number, error) from error
         return record
 
-    def _malformed(self, number: int, error: Exception) -> UserError:
-        return UserError(f"{self._lines.path}, line {number} is not the record of a photo: {error}; delete that line.")
+    def _malformed(self, number: int, error: Exception) -> BrokenLine:
+        return BrokenLine(self._lines.path, number, f"is not the record of a photo: {error}")
 
     def by_source(self) -> dict[str, PhotoRecord]:
         """Return the last record of each source, in the order in which the sources first appear. Raises as `load`."""

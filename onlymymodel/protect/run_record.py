@@ -188,6 +188,8 @@ def read(out: Path) -> RunRecord:
     """
     try:
         content: dict[str, Any] = json.loads(read_regular(out / NAME, MAX_BYTES, follow_links=False))
+        if not isinstance(content, dict):
+            raise TypeError("it is not a JSON object")
         if content["schema"] != SCHEMA:
             raise UserError(f"{out / NAME} is of schema {content['schema']!r}; this version reads {SCHEMA}")
         content["settings"]["surrogates"]

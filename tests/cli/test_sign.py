@@ -38,8 +38,8 @@ def test_a_signed_folder_is_proven(
     capsys.readouterr()
     assert main(["verify", out, *CHECK, "--public-key", public]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "checked: 3 files: their bytes, and the authorized model's answer and margin",
-        "checked: 3 files against their originals: that they differ, budget and region",
+        "checked: 3 files: the bytes, and the authorized model's answer and margin",
+        "checked: 3 files against the originals: that they differ, budget and region",
         "checked: that every picture of the source has a line",
         "checked: 1 of 1 stand-ins: that they are misled as recorded",
         PROVEN,

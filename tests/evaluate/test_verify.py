@@ -34,8 +34,8 @@ AS_RECORDED = VerifyReport(
     without_source=0,
     faults=(),
     measured=(
-        "3 files: their bytes, and the authorized model's answer and margin",
-        "3 files against their originals: that they differ, budget and region",
+        "3 files: the bytes, and the authorized model's answer and margin",
+        "3 files against the originals: that they differ, budget and region",
         "that every picture of the source has a line",
         "2 of 2 stand-ins: that they are misled as recorded",
     ),
@@ -98,6 +98,47 @@ def test_every_kind_of_spoiled_file_is_reported(out: Path) -> None:
     assert reasons["1.png"][0] == "its bytes have changed"
     assert reasons["2.png"] == ["is missing"]
     assert reasons["stranger.png"] == ["is not in the manifest"]
+    report = verify(out)
+    assert report.measured[:2] == (
+        "2 files: the bytes, and the authorized model's answer and margin",
+        "2 files against the originals: that they differ, budget and region",
+    )
+
+
+def test_what_could_not_be_read_is_not_said_to_be_checked(out: Path) -> None:
+    for index in range(3):
+        (out / f"{index}.png").unlink()
+    (out / "0.png").mkdir()
+    report = verify(out)
+    assert report.measured == ("that every picture of the source has a line",)
+    assert [fault.reason for fault in report.faults] == [
+        "cannot be read: not a regular file",
+        "is missing",
+        "is missing",
+    ]
+
+
+def test_an_original_that_cannot_be_decoded_here_is_a_fault(out: Path, tmp_path: Path) -> None:
+    """As one of a format whose reader is an extra that is not installed on this machine."""
+    original = tmp_path / "photos" / "1.png"
+    original.write_bytes(b"GIF89a")
+    edit_lines(out, 1, source_sha256=sha256_file(original))
+    seal_folder(out)
+    report = verify(out)
+    (fault,) = report.faults
+    assert fault.file == "1.png"
+    assert fault.reason.startswith("its original cannot be read here, so that it was not compared with it: ")
+    assert report.without_source == 1
+    assert report.measured[1].startswith("2 files against the originals: ")
+
+
+def test_a_link_that_leads_nowhere_is_no_missing_original(out: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos" / "broken.png").symlink_to("nowhere")
+    line = {**Manifest(out / MANIFEST).load()[0], "source": "broken.png", "status": "failed", "output": None}
+    with (out / MANIFEST).open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    seal_folder(out)
+    assert verify(out).not_checked == ()
 
 
 def test_pixels_are_judged_not_only_hashes(out: Path) -> None:
@@ -120,7 +161,7 @@ def test_a_changed_or_missing_original(out: Path) -> None:
         Fault("1.png", MISSING),
     )
     assert report.without_source == 2
-    assert report.measured[1].startswith("1 files against their originals: ")
+    assert report.measured[1].startswith("1 file against the originals: ")
 
 
 def test_originals_that_have_moved(out: Path, tmp_path: Path) -> None:
@@ -155,7 +196,7 @@ def test_pictures_without_a_line_and_lines_without_a_picture(out: Path, tmp_path
     seal_folder(out)
     report = verify(out)
     assert report.faults == (Fault("new.png", "is in no line: it was added after the run, or its line was removed"),)
-    assert report.not_checked == ("1 lines without a file, whose originals are gone, too, such as gone.png",)
+    assert report.not_checked == ("1 line without a file, where the original is gone, too, such as gone.png",)
 
 
 def test_a_folder_without_a_protected_file_is_no_success(out: Path) -> None:
@@ -232,9 +273,9 @@ def test_a_folder_that_is_not_ours(tmp_path: Path) -> None:
 def test_a_broken_manifest_line_is_named(out: Path) -> None:
     text = (out / MANIFEST).read_text()
     (out / MANIFEST).write_text("nonsense\n" + text)
-    with pytest.raises(UserError, match="line 1"):
-        verify(out)
-    assert Manifest(out / MANIFEST).path.exists()
+    report = verify(out)
+    assert report.faults[-1] == Fault(MANIFEST, "line 1 is not a JSON object, so that no file was checked")
+    assert report.measured == ()
 
 
 def test_a_reading_that_was_promised_and_is_lost_is_reported(tmp_path: Path) -> None:
