@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from onlymymodel.data.attributes import AttributeLabels
 from onlymymodel.data.datasets import KINDS, Dataset, attributes_for, labels_for, open_dataset
 from onlymymodel.data.labels import check_files, read_labels
-from onlymymodel.data.regular_file import is_file
+from onlymymodel.data.regular_file import is_file, is_folder
 from onlymymodel.data.rows.labels import PREFIX, read_column
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.text import replace_unprintable
@@ -114,7 +114,7 @@ def labels_given(
         text: a CSV, a labelled set as KIND:PATH, or a column of rows as column:NAME; None for no labels.
         photos: paths of the photos below the source.
         say: prints a remark.
-        source: the photos, for a column.
+        source: the photos, for a column; labels of files in a folder that are not among them are passed over.
         exclude: globs of files of the source that are passed over.
 
     Raises:
@@ -132,17 +132,25 @@ def labels_given(
     if table is not None:
         if not is_file(table):
             raise UserError(f"there are no labels {table}: give a CSV with the columns file,label")
-        check_files(table, photos)
+        check_files(table, photos, _folder_of(source))
 
     def find(card: "ModelCard") -> Mapping[str, int]:
         classes, n_classes = card.labels or None, classes_of_labels(card)
         if dataset is None:
-            return read_labels(Path(text), photos=photos, classes=classes, n_classes=n_classes)
+            folder = _folder_of(source)
+            return read_labels(Path(text), photos=photos, classes=classes, n_classes=n_classes, folder=folder)
         labels = labels_for(dataset, photos=photos, classes=classes, n_classes=n_classes)
         _tell(dataset, len(labels), len(photos), say)
         return labels
 
     return GivenLabels(find)
+
+
+def _folder_of(source: object) -> Path | None:
+    """Return the folder of photos of this machine; None where they are elsewhere."""
+    if not isinstance(source, Path):
+        return None
+    return source if is_folder(source) else source.parent
 
 
 def _attributes_given(dataset: Dataset, photos: Sequence[str], say: Callable[[str], None]) -> GivenLabels:

@@ -22,9 +22,10 @@ from onlymymodel.version import __version__
 UNEXPECTED = 1  # as Python ends after a traceback
 USAGE = 2
 CLOSED_PIPE = 141  # 128 + SIGPIPE, as a shell reports a program that this signal ended
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+REFUSED = (errno.EACCES, errno.EPERM, errno.ENOTDIR)  # to read or to write
 NEW_LINE = "\n"
-STOPPED = "stopped; finished work is kept, run the same command again to continue"
+CONTINUED = ("protect", "evaluate", "tune", "merge")  # commands that go on where they were stopped
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,7 +67,7 @@ def _run(words: list[str], output: Output) -> int:
         raise
     except OSError as error:
         unwritable = error.errno in UNWRITABLE
-        if error.filename is None and not unwritable:
+        if error.filename is None and not unwritable and error.errno not in REFUSED:
             raise
         cannot = " cannot be written" if unwritable else ""
         name = os.fsdecode(error.filename or "the output")
@@ -74,7 +75,8 @@ def _run(words: list[str], output: Output) -> int:
     except KeyboardInterrupt:
         if not output.json_lines:
             print(file=sys.stderr)  # the terminal shows ^C
-        return _report(STOPPED, INTERRUPTED, output)
+        kept = "; finished work is kept, run the same command again to continue"
+        return _report("stopped" + (kept if _command(words) in CONTINUED else ""), INTERRUPTED, output)
     except Exception as error:
         output.add(error=f"{type(error).__name__}: {error}")
         output.finish(_command(words), UNEXPECTED)

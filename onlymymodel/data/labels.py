@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from onlymymodel.data.regular_file import is_file
 from onlymymodel.data.tables import read_csv
 from onlymymodel.errors import UserError
 
@@ -16,7 +17,12 @@ _INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
 def read_labels(
-    csv_path: Path, *, photos: Collection[str], classes: Sequence[str] | None, n_classes: int | None
+    csv_path: Path,
+    *,
+    photos: Collection[str],
+    classes: Sequence[str] | None,
+    n_classes: int | None,
+    folder: Path | None = None,
 ) -> dict[str, int]:
     """Return the class index of each file listed in `csv_path`.
 
@@ -27,6 +33,7 @@ def read_labels(
         photos: relative POSIX paths of the photos in the folder; the keys of the result.
         classes: the model's class names in index order; None if it has none.
         n_classes: number of the model's classes. Without it and `classes` any index from 0 is accepted.
+        folder: of the photos; rows of other files that it has, which are not asked for, are passed over.
 
     Raises:
         UserError: the table is wrong; the message lists every problem of the whole table.
@@ -40,7 +47,7 @@ def read_labels(
     problems: defaultdict[str, list[str]] = defaultdict(list)
     for line, (file, label) in read_csv(csv_path, ("file", "label")):
         name = next((names[form] for form in _forms(file) if form in names), None)
-        if name is None:
+        if name is None and not _is_in(folder, file):
             problems["not in the folder"].append(f"{file!r} (line {line})")
         index = class_index.of(label)
         if isinstance(index, str):
@@ -53,21 +60,22 @@ def read_labels(
     return labels
 
 
-def check_files(csv_path: Path, photos: Collection[str]) -> None:
+def check_files(csv_path: Path, photos: Collection[str], folder: Path | None = None) -> None:
     """Check what can be checked without the model's classes: that the table is one, and its files are in the folder.
 
     Args:
         csv_path: as for `read_labels`.
         photos: relative POSIX paths of the photos in the folder.
+        folder: see `read_labels`.
 
     Raises:
-        UserError: the table cannot be read, or names files that are not among the photos.
+        UserError: the table cannot be read, or names files that are not in the folder.
     """
     names = {unicodedata.normalize("NFC", name) for name in photos}
     unknown = [
         f"{file!r} (line {line})"
         for line, (file, _) in read_csv(csv_path, ("file", "label"))
-        if not any(form in names for form in _forms(file))
+        if not any(form in names for form in _forms(file)) and not _is_in(folder, file)
     ]
     if unknown:
         raise UserError(f"{csv_path} cannot be used: {_listed('not in the folder', unknown)}.")
@@ -101,6 +109,14 @@ class ClassIndex:
 
     def _out_of_range(self) -> str:
         return "negative or huge indices" if self.count is None else f"indices outside 0 to {self.count - 1}"
+
+
+def _is_in(folder: Path | None, file: str) -> bool:
+    """Return whether a folder has a file of that relative path, in any of the ways in which a table may write it."""
+    paths = map(PurePosixPath, _forms(file))
+    return folder is not None and any(
+        is_file(folder / path) for path in paths if not path.is_absolute() and ".." not in path.parts
+    )
 
 
 def _forms(file: str) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Match folders of protected photos to their originals, file by file; no photo is left out silently."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from onlymymodel.evaluate.harness import Pair
 from onlymymodel.evaluate.judges import Pixels
 from onlymymodel.evaluate.recorded_margins import RecordedMargins, recorded_margins
 from onlymymodel.evaluate.results import CLEAN
+from onlymymodel.evaluate.text import quantity
 from onlymymodel.protect import run_record
 from onlymymodel.protect.budget.kinds import describe
 from onlymymodel.protect.photo_record import MANIFEST, PhotoManifest, PhotoRecord
@@ -24,6 +26,7 @@ from onlymymodel.protect.run_record import RunRecord
 from onlymymodel.surrogates.classifier import ModelCard
 
 MAX_NAMED = 5  # files that an error names
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,11 @@ def _open_ours(photos: Sequence[Entry], folder: Path, name: str) -> ProtectedFol
     absent = [path for path, file in written.items() if not file.is_file() or leads_through_link(file, folder)]
     if absent:
         raise UserError(f"{folder}: {len(absent)} protected files are missing: {_listed(absent)}")
+    if changed := [path for path, file in written.items() if _digest(file) != records[path].output_sha256]:
+        log.warning(
+            "%s: %s changed since the run wrote the folder; judged as on the disk now: %s",
+            folder, quantity(len(changed), "protected file"), _listed(changed),
+        )  # fmt: skip
     return ProtectedFolder(name, folder, files, {path: records[path] for path in expected}, run)
 
 

@@ -52,9 +52,9 @@ class MarginSummary:
         """Return one sentence."""
         assert self.kept.share is not None
         return (
-            f"through {self.deployments} deployments the authorized model keeps {percent(self.kept.share)} of what it "
-            f"reads when clean, with a margin of {self.mean:.1f} in the mean and {self.least.least:.2f} at least "
-            f"({self.least_name}, {self.least.least_photo})"
+            f"as recorded when the photos were protected, the authorized model kept {percent(self.kept.share)} of what "
+            f"it reads when clean through {self.deployments} deployments, with a margin of {self.mean:.1f} in the mean "
+            f"and {self.least.least:.2f} at least ({self.least_name}, {self.least.least_photo})"
         )
 
 

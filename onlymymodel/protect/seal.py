@@ -95,13 +95,15 @@ def read_seal(out: Path) -> Seal | None:
     """Return the seal of a folder; None if it has none.
 
     Raises:
-        UserError: it is broken, or of another schema.
+        UserError: it cannot be read, is broken, or of another schema.
     """
     try:
         seal = msgspec.json.decode(read_regular(out / NAME), type=Seal)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:  # ValidationError is a ValueError
+    except OSError as error:
+        raise UserError(f"{out / NAME} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # ValidationError is a ValueError
         raise UserError(f"{out / NAME} is broken: {error}") from error
     if seal.schema != SCHEMA:
         raise UserError(f"{out / NAME} is of schema {seal.schema}; this version reads {SCHEMA}")

@@ -66,6 +66,7 @@ def _read_state(uri: ModelUri, path: Path) -> dict[str, Tensor]:
     content: Any
     try:
         if path.suffix.lower() == ".safetensors":
+            path.open("rb").close()  # whose error says more than that of safetensors
             content = safetensors.torch.load_file(path)
         else:
             with warnings.catch_warnings():  # about unusual files, which are refused below

@@ -1,3 +1,4 @@
+import argparse
 import json
 import os
 import signal
@@ -222,3 +223,16 @@ def test_every_recipe_but_fmd_needs_surrogates(
     assert main([*words, "--allow-python", "--recipe", recipe]) == 2
     assert "--surrogate URI" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("command", "kept"), [("protect", True), ("verify", False), ("status", False)])
+def test_ctrl_c_says_that_work_is_kept_only_where_it_is(
+    command: str, kept: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: argparse.Namespace) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"onlymymodel.cli.{command}.run", interrupted)
+    words = {"protect": ["photos", "--out", "x", "--preset", "photos"]}.get(command, ["folder"])
+    assert main([command, *words]) == 130
+    assert ("run the same command again to continue" in capsys.readouterr().err) is kept

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from onlymymodel.data.labels import read_labels
+from onlymymodel.data.labels import check_files, read_labels
 from onlymymodel.errors import UserError
 
 KNOWN = ["a.jpg", "sub/b.png", "c.png", "é.png"]
@@ -142,3 +142,21 @@ def test_missing_table_is_refused(tmp_path: Path) -> None:
 def test_contradicting_arguments_are_refused(table: Path) -> None:
     with pytest.raises(ValueError, match="5 class names for 6 classes"):
         read(table, "file,label\n", n_classes=6)
+
+
+def test_rows_of_files_that_are_in_the_folder_but_not_asked_for_are_passed_over(tmp_path: Path) -> None:
+    """One photo of a folder is protected, or some are excluded: the table may have labels of all."""
+    folder, table = tmp_path / "photos", tmp_path / "labels.csv"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("a.png", "sub/b.png"):
+        (folder / name).write_bytes(b"")
+    table.write_text("file,label\na.png,1\nsub\\b.png,0\n")
+    assert read_labels(table, photos=["a.png"], classes=None, n_classes=2, folder=folder) == {"a.png": 1}
+    check_files(table, ["a.png"], folder)
+    table.write_text("file,label\na.png,1\n../labels.csv,0\nother.png,0\n")
+    for read in (
+        lambda: read_labels(table, photos=["a.png"], classes=None, n_classes=2, folder=folder),
+        lambda: check_files(table, ["a.png"], folder),
+    ):
+        with pytest.raises(UserError, match=r"not in the folder \(2\): '../labels.csv' \(line 3\), 'other.png'"):
+            read()

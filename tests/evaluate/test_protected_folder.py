@@ -191,6 +191,16 @@ def test_an_original_that_was_replaced_is_named(
     assert evaluate(photos, [folder], tmp_path / "e") == 0
 
 
+def test_a_protected_file_that_was_replaced_is_named_and_judged_as_it_is(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = protect(photos, tmp_path / "p")
+    shutil.copy(photos / "1.png", folder / "1.png")
+    results, _ = judged(photos, [folder], tmp_path / "e")
+    assert "1 protected file changed since the run wrote the folder; judged as on the disk now: 1.png" in caplog.text
+    assert results.runs[0].distortion[1].linf == 0
+
+
 @pytest.mark.slow
 def test_a_replaced_original_can_be_protected_by_the_same_command(photos: Path, tmp_path: Path) -> None:
     """As the error message advises; a photo that was not protected is compared with its record, too."""

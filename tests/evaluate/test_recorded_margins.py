@@ -53,8 +53,8 @@ def test_the_summary_names_the_least_deployment() -> None:
     assert summary is not None
     assert (summary.least_name, summary.mean, summary.kept) == ("mirror", 2.5, Proportion(6, 7))
     assert summary.describe() == (
-        "through 2 deployments the authorized model keeps 85.7% of what it reads when clean, with a margin of 2.5 in "
-        "the mean and -0.25 at least (mirror, a.png)"
+        "as recorded when the photos were protected, the authorized model kept 85.7% of what it reads when clean "
+        "through 2 deployments, with a margin of 2.5 in the mean and -0.25 at least (mirror, a.png)"
     )
     assert summarize_margins({}) is None
 
