@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from onlymymodel.data.strips import map_rows, strips
+from onlymymodel.protect.budget.measure_once import measured_once
 
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 SSIM_DEFINITION = {
@@ -62,6 +63,7 @@ def psnr(first: Tensor, second: Tensor) -> float | None:
     return None if error == 0 else float(10 * torch.log10(torch.tensor(255.0**2 / error, dtype=torch.double)))
 
 
+@measured_once
 def ssim(first: Tensor, second: Tensor) -> float:
     """Return the structural similarity of two (C,H,W) uint8 photos; 1 where they are equal."""
     channels = [_mean_ssim(a, b) for a, b in zip(first, second, strict=True)]

@@ -17,6 +17,7 @@ from torch import Tensor
 from onlymymodel.data.pixels import as_floats
 from onlymymodel.data.strips import strips
 from onlymymodel.protect.budget.filters import separable
+from onlymymodel.protect.budget.measure_once import measured_once
 from onlymymodel.surrogates.device_copy import constant_on
 
 KEPT = 4  # strips of an original that are kept as the eye sees them; others are filtered again for each measurement
@@ -86,6 +87,7 @@ class _Band(NamedTuple):
         return _Seen(seen.colors[:, self.inner], seen.features[:, self.inner])
 
 
+@measured_once
 def flip(first: Tensor, second: Tensor) -> float:
     """Return the FLIP of two photos, see `DEFINITION`.
 

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -75,3 +76,21 @@ def test_the_distances_of_a_photo_that_was_not_changed_are_those_that_are_measur
     assert replace(distortion, flip=None, ms_ssim=None) == measured
     assert distortion.flip == flip(photo, photo)
     assert distortion.ms_ssim == (None if similarity is None else pytest.approx(similarity, abs=1e-8))
+
+
+@pytest.mark.parametrize("distance", [ssim, flip])
+def test_a_pair_of_photos_is_measured_once(
+    distance: Callable[[torch.Tensor, torch.Tensor], float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its content: a changed pixel, another order and another shape are other pairs."""
+    first, second = torch.randint(256, (2, 3, 40, 30), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
+    value, swapped = distance(first, second), distance(second, first)
+    assert value == pytest.approx(swapped, abs=1e-3)
+    again = first.clone()
+    again[0, 20, 15] ^= 128
+    assert distance(again, second) != value
+    for name in ("distortion._mean_ssim", "flip._see"):
+        monkeypatch.setattr(f"onlymymodel.protect.budget.{name}", lambda *_: pytest.fail("measured again"))
+    assert distance(first.clone(), second.clone()) == value
+    with pytest.raises(pytest.fail.Exception, match="measured again"):
+        distance(first.transpose(1, 2), second.transpose(1, 2))
