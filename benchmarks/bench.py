@@ -58,8 +58,7 @@ BENCHMARKS = {
     "deployments": Benchmark(
         "what the authorized model keeps through 27 deployments",
         (
-            "--limit 48 --recipes default exact ens fmd",
-            "--limit 48 --teams mobilenet_v2 vit_tiny --recipes bsr",
+            "--limit 48 --recipes default exact bsr ens fmd",
             "--limit 48 --recipes default --budgets 4 ssim-0.95",
             "--limit 48 --teams mobilenet_v2 --recipes default --budgets ssim-0.95-even",
             "--limit 16 --teams mobilenet_v2 --recipes bsr decowa di ens --budgets ssim-0.95-even",
