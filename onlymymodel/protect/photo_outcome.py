@@ -130,7 +130,8 @@ def verdict(
     if reason := lost_deployments(deployments):
         return "unchanged", reason
     if linf == 0:
-        return "unchanged", "the budget leaves no room for a change"
+        room = "the budget leaves no room for a change"
+        return "unchanged", room if context.recipe.steps else "no steps were taken (--steps 0)"
     if not surrogates:
         return "protected", "no stand-in took part, so that no other model was asked"
     right_before = [row for row in surrogates if row.read_before]

@@ -1,5 +1,7 @@
 """The status of a photo and its reason follow from the models' answers."""
 
+from dataclasses import replace
+
 import pytest
 from toys import mine, others, theirs
 
@@ -77,6 +79,13 @@ def test_the_status_follows_from_the_answers(given: Outcome, status: str, reason
     result = verdict(LABEL, answers, deployments, surrogates, (), linf, CONTEXT)
     assert result[0] == status
     assert result[1] == reason or result[1].startswith(reason + " inside the budget")
+
+
+def test_a_photo_without_a_step_is_not_said_to_lack_room() -> None:
+    answers, deployments, surrogates, linf = outcome((1, 1), linf=0)
+    no_steps = replace(CONTEXT, recipe=replace(CONTEXT.recipe, steps=0))
+    result = verdict(LABEL, answers, deployments, surrogates, (), linf, no_steps)
+    assert result == ("unchanged", "no steps were taken (--steps 0)")
 
 
 @pytest.mark.parametrize(("after", "status"), [(0, "protected"), (None, "protected"), (2, "already-misread")])
