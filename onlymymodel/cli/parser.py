@@ -16,6 +16,7 @@ NUMBER = re.compile(r"-\.?\d")
 # how argparse words the mistakes that are worded otherwise here
 REQUIRED = "the following arguments are required: "
 ONE_VALUE, SOME_VALUES = "expected one argument", "expected at least one argument"
+EMPTY = "is empty"
 NO_VALUE, EXCLUDED = "ignored explicit argument", "not allowed with argument "
 
 
@@ -152,6 +153,15 @@ class Parser(argparse.ArgumentParser):
             names = [name for action in self.flags() for name in action.option_strings]
             raise UserError(f"unknown flag {name!r}{_near_flags(name, names) or f'; {self.prog} --help-all lists all'}")
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """Refuse an empty text, such as that of an unset variable of a shell, which would be the current folder.
+
+        A setting of the recipe may be empty: the flag then takes away what a run file sets.
+        """
+        if "" in arg_strings and action.type is not str and not isinstance(action, argparse._SubParsersAction):
+            raise argparse.ArgumentError(action, EMPTY)
+        return super()._get_values(action, arg_strings)
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse a word that is not among the choices of a flag, or no command."""
         if action.choices is None or value in action.choices:
@@ -180,7 +190,7 @@ class Parser(argparse.ArgumentParser):
             return f"{flag} cannot be given together with {message.removeprefix(EXCLUDED)}: give one of them"
         if message.startswith(NO_VALUE):
             return f"{flag} takes no value: write it alone"
-        if message.startswith("must "):
+        if message == EMPTY or message.startswith("must "):
             return f"{flag} {message}"
         return f"{flag}: {message}" if flag else message
 

@@ -1,6 +1,7 @@
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,9 +14,12 @@ from patience import PATIENCE, RUN_PATIENCE, wait_until
 from PIL import Image
 from toys import read_portrait
 
-from onlymymodel.cli.main import main
+from onlymymodel.cli.commands import COMMANDS
+from onlymymodel.cli.main import build_parser, main
+from onlymymodel.cli.parser import Parser
 from onlymymodel.data.manifest import Manifest
 from onlymymodel.data.portraits import render
+from onlymymodel.errors import UserError
 from onlymymodel.evaluate.results_file import read_results
 from onlymymodel.protect.attack.recipe import RECIPES, Recipe
 from onlymymodel.protect.photo_record import MANIFEST, PhotoManifest
@@ -136,6 +140,41 @@ def test_all_invalid_labels_are_listed(photos: Path, tmp_path: Path, capsys: pyt
     assert protect(photos, tmp_path / "out", "--labels", str(table)) == 2
     error = capsys.readouterr().err
     assert all(word in error for word in ("77", "cat"))
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("audit", "preset")])
+def test_an_empty_text_is_no_path_of_any_command(command: str) -> None:
+    """`--out "$OUT"` with an unset variable does not mean the current folder; only a setting of a recipe is a text."""
+    (parser,) = [leaf for leaf in _all_leaves() if leaf.prog == f"omm {command}"]
+    taking = [action for action in parser._actions if action.nargs != 0 and action.type is not str]
+    for action in taking:
+        name = action.option_strings[0] if action.option_strings else action.metavar
+        words = [*action.option_strings[:1], ""]
+        with pytest.raises(UserError, match=f"^{re.escape(name)} is empty$"):
+            parser.parse_args(words)
+    texts = [action.option_strings[0] for action in parser._actions if action.type is str]
+    assert set(texts) <= {f"--{name.replace('_', '-')}" for name in Recipe.__dataclass_fields__}
+
+
+def _all_leaves() -> list[Parser]:
+    pending: list[Parser] = [build_parser()]
+    leaves = []
+    while pending:
+        parser = pending.pop()
+        parser.complete()
+        groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+        pending += [child for group in groups for child in group.choices.values()]
+        leaves += [] if groups else [parser]
+    return leaves
+
+
+def test_the_current_folder_may_be_named(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos)
+    assert protect(Path(), tmp_path / "out") == 0
+    assert main(["protect", "file://", "--out", "x", *MODELS]) == 2
+    assert "file:// names no folder: write it as in file:///photos" in capsys.readouterr().err
 
 
 def test_a_missing_source_is_exit_code_2(tmp_path: Path) -> None:

@@ -18,10 +18,16 @@ def is_remote(text: str) -> bool:
 
 
 def parse_place(text: str) -> Path | str:
-    """Return the path that a text is, or the text if it is the address of a store; `file:///photos` is a path."""
+    """Return the path that a text is, or the text if it is the address of a store; `file:///photos` is a path.
+
+    Raises:
+        UserError: the address has no path.
+    """
     match = _ADDRESS.fullmatch(text)
     if match is None or match[1].lower() not in _LOCAL:
         return text if match is not None else Path(text)
+    if not match[2]:
+        raise UserError(f"{text} names no folder: write it as in {text}/photos")
     return Path(match[2])
 
 
