@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from onlymymodel.data.choices import Metadata
@@ -19,7 +19,7 @@ from onlymymodel.protect.attack.recipe import ADDED_LATER, RECIPES, Recipe
 from onlymymodel.protect.budget.kinds import BOUNDS, LINF
 from onlymymodel.protect.budget.strengths import AUTO, SET_BY_STRENGTH, STRENGTHS
 from onlymymodel.protect.budget.strengths import DEFAULT as DEFAULT_STRENGTH
-from onlymymodel.protect.choices import Faces, Format, NoFace, RegionKind
+from onlymymodel.protect.choices import WITHOUT_MASKS, Faces, Format, NoFace
 from onlymymodel.protect.portable import is_portable
 from onlymymodel.surrogates.early_checks import check_compiler
 from onlymymodel.surrogates.uri import QUERY_SAFE, parse_uri, redacted
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from onlymymodel.protect.context import Context
     from onlymymodel.surrogates.black_box import BlackBox
     from onlymymodel.surrogates.classifier import Classifier
-
-WITHOUT_MASKS = ("image", "face")  # regions that need no mask
 
 
 def _fetch(uris: Sequence[str], *, progress: bool) -> None:
@@ -176,7 +174,6 @@ class RunSettings:
         from onlymymodel.surrogates.checks import check_models
 
         check_models(authorized, surrogates)
-        kind = self.region if self.region in WITHOUT_MASKS else "mask"
         recipe, reason = resolve_precision(self.recipe, authorized.mean.device)
         return Context(
             authorized=authorized,
@@ -189,7 +186,7 @@ class RunSettings:
             keep_makernotes=self.keep_makernotes,
             first_frame=self.first_frame,
             exclude=self.exclude,
-            region=Region(cast(RegionKind, kind), self.no_face, self.faces),
+            region=Region.at(self.region, self.no_face, self.faces),
             attack=attack,
             auto_strength=self.auto_strength,
             precision_reason=reason,

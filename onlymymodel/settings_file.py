@@ -36,7 +36,8 @@ from msgspec import Meta
 
 from onlymymodel.errors import UserError, did_you_mean
 from onlymymodel.protect.budget.kinds import LINF, Shape, optional_bounds
-from onlymymodel.settings import WITHOUT_MASKS, check_one_role, region_from
+from onlymymodel.protect.choices import WITHOUT_MASKS
+from onlymymodel.settings import check_one_role, region_from
 from onlymymodel.settings_partial import PartialSettings
 from onlymymodel.surrogates.uri import QUERY_SAFE, parse_uri, redacted
 from onlymymodel.validation import check_keys, converted

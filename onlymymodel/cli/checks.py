@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from onlymymodel.errors import UserError
 from onlymymodel.protect.budget.kinds import as_recorded
 from onlymymodel.protect.output_folder import RUN_RECORD, check_ours, check_same_settings
 from onlymymodel.protect.places import Places
+from onlymymodel.protect.portable import is_portable
+from onlymymodel.protect.region import Region
 from onlymymodel.settings import PHOTO_DEFAULTS, check_recipe, masks_of
 from onlymymodel.settings_partial import PartialSettings
 from onlymymodel.surrogates.early_checks import check_uris
@@ -112,14 +114,18 @@ def check_continues(arguments: argparse.Namespace, settings: PartialSettings) ->
     """
     check_ours(arguments.out)
     valid = settings.check()
-    photos = PHOTO_DEFAULTS | valid.photos
+    photos: dict[str, Any] = PHOTO_DEFAULTS | valid.photos
     check_same_settings(
         arguments.out,
         {
             "budget": as_recorded(valid.budget),
             "recipe": valid.recipe.to_json(),
-            **{name: photos[name] for name in ("format", "metadata", "max_pixels")},
+            **{name: photos[name] for name in ("format", "metadata", "max_pixels", "keep_makernotes", "first_frame")},
             "batch_size": arguments.batch_size,
+            "auto_strength": valid.auto_strength,
+            "region": asdict(Region.at(photos["region"], photos["no_face"], photos["faces"])),
+            "exclude": list(photos["exclude"]),
+            "portable": is_portable(),
         },
     )
 

@@ -8,6 +8,7 @@ from onlymymodel.cli.checks import CheckedPhotos
 from onlymymodel.cli.interrupt import exit_on_interrupt
 from onlymymodel.cli.known import check_known_photos
 from onlymymodel.evaluate.text import replace_unprintable
+from onlymymodel.protect.budget.strengths import AUTO, STRENGTHS
 
 if TYPE_CHECKING:
     from onlymymodel.protect.folder import Job
@@ -77,6 +78,7 @@ def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard
     _say(output, "stand-ins", *(model.card.uri for model in context.surrogates))
     _say(output, "judges", *(model.card.uri for model in heldout))
     _say(output, "recipe", f"{context.recipe.name}, {context.recipe.steps} steps")
+    _say(output, "strength", *([_auto_strength()] if context.auto_strength else []))
     _say(output, "budget", ", ".join(f"{name} {value}" for name, value in _budget(job).items()))
     _say(output, "output", f"{context.format} files in {places.shown}")
     if plan.to_do:
@@ -98,6 +100,7 @@ def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard
         models=uris | {"heldout": [model.card.uri for model in heldout]},
         recipe=context.recipe.to_json(),
         budget=_budget(job),
+        auto_strength=context.auto_strength,
         seconds_per_photo=None if timing is None else timing.seconds,
         seconds=None if timing is None else timing.seconds * len(plan.to_do),
         most_strengths=None if timing is None else timing.most_strengths,
@@ -149,6 +152,13 @@ def _sizes(plan: "Plan") -> str:
         return ""
     least, most = (f"{pixels / 1e6:.1f}" for pixels in (plan.pixels[0], plan.pixels[-1]))
     return f", {least} megapixels" if least == most else f", {least} to {most} megapixels"
+
+
+def _auto_strength() -> str:
+    *names, last = STRENGTHS
+    return (
+        f"{AUTO}: chosen photo by photo, the weakest of {', '.join(names)} and {last} that suffices, up to this budget"
+    )
 
 
 def _budget(job: "Job") -> dict[str, Any]:

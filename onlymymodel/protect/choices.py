@@ -7,3 +7,4 @@ NoFace = Literal["skip", "image"]
 Faces = Literal["all", "largest"]
 Format = Literal["png", "webp"]
 REGION_KINDS, NO_FACE, FACES, FORMATS = get_args(RegionKind), get_args(NoFace), get_args(Faces), get_args(Format)
+WITHOUT_MASKS: tuple[RegionKind, ...] = ("image", "face")  # regions that need no mask

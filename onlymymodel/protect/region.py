@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onlymymodel.data.image_io import PhotoError, decode
 from onlymymodel.data.manifest import sha256
 from onlymymodel.errors import UserError
-from onlymymodel.protect.choices import FACES, NO_FACE, REGION_KINDS, Faces, NoFace, RegionKind
+from onlymymodel.protect.choices import FACES, NO_FACE, REGION_KINDS, WITHOUT_MASKS, Faces, NoFace, RegionKind
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,6 +42,11 @@ class Region:
     kind: RegionKind = "image"
     no_face: NoFace = "skip"
     faces: Faces = "all"
+
+    @classmethod
+    def at(cls, where: str, no_face: NoFace, faces: Faces) -> "Region":
+        """Return the region of the flags: `where` is image, face, or the path of masks. Raises UserError."""
+        return cls(next((kind for kind in WITHOUT_MASKS if kind == where), "mask"), no_face, faces)
 
     def __post_init__(self) -> None:
         if self.kind not in REGION_KINDS:

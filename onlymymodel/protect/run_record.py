@@ -19,7 +19,7 @@ from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.distortion import SSIM_DEFINITION
 from onlymymodel.protect.context import Context
-from onlymymodel.protect.output_folder import MAX_BYTES, RUN_RECORD, START_AGAIN, check_ours
+from onlymymodel.protect.output_folder import MAX_BYTES, RUN_RECORD, START_AGAIN, check_ours, check_same_settings
 from onlymymodel.protect.portable import is_portable
 from onlymymodel.protect.region import WHOLE
 from onlymymodel.runtime import environment
@@ -31,6 +31,7 @@ SCHEMA = 1
 # fields of a model's card that only serve to compare models: no written byte depends on them, and a folder of an
 # earlier version, which had no fingerprints and other names for some families, has to be resumable
 COMPARED = ("family", "weights")
+ROLES = {"authorized": "the authorized model", "surrogates": "the stand-ins"}
 UNHASHED = ("weights",)  # as before there were fingerprints
 
 
@@ -141,7 +142,9 @@ def write(
         there, here = read(out).settings, describe(context, batch_size)
         if _digest(there, COMPARED) != _digest(here, COMPARED):
             _check_precision(out, there, here, context.precision_reason)
-            raise UserError(f"{out} was made with other models or settings ({NAME} says which); {START_AGAIN}")
+            check_same_settings(out, {key: value for key, value in here.items() if key not in (*ROLES, "attack")})
+            differs = _other_models(there, here)
+            raise UserError(f"{out} was made with other models or settings ({differs}); {START_AGAIN}")
         return
     check_ours(out)
     write_atomic(out / NAME, to_bytes(context, batch_size, uris, source, rows=rows))
@@ -226,11 +229,25 @@ def _check(run: RunRecord) -> None:
     _ = run.authorized, run.surrogates, run.budget, run.recipe, run.epsilon, run.max_pixels
 
 
+def _other_models(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """Return which models differ between two settings, in words."""
+    for key, role in ROLES.items():
+        cards = [settings[key] if isinstance(settings[key], list) else [settings[key]] for settings in (there, here)]
+        recorded, given = (json.dumps([_bare(card, COMPARED) for card in some], sort_keys=True) for some in cards)
+        if recorded != given:
+            names = [" ".join(str(card.get("uri")) for card in some) or "none" for some in cards]
+            if names[0] == names[1]:
+                return f"other weights or preprocessing of {role} {names[0]}"
+            return f"{role} {names[0]} there, {names[1]} here"
+    return f"{NAME} says which"
+
+
+def _bare(card: Mapping[str, Any], without: Collection[str]) -> dict[str, Any]:
+    return {key: value for key, value in card.items() if key not in without}
+
+
 def _digest(settings: Mapping[str, Any], without: Collection[str]) -> str:
     """Return the hash of all settings but some fields of the models' cards."""
-
-    def bare(card: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in card.items() if key not in without}
-
-    cards = {"authorized": bare(settings["authorized"]), "surrogates": [bare(card) for card in settings["surrogates"]]}
+    surrogates = [_bare(card, without) for card in settings["surrogates"]]
+    cards = {"authorized": _bare(settings["authorized"], without), "surrogates": surrogates}
     return hashlib.sha256(json.dumps({**settings, **cards}, sort_keys=True).encode()).hexdigest()

@@ -64,3 +64,14 @@ def test_nothing_to_do_and_mistakes(photos: Path, tmp_path: Path, capsys: pytest
     assert "none: there is nothing to do" in capsys.readouterr().out
     assert main([*protect, "--dry-run", "--steps", "7"]) == 2
     assert "steps 6 there, 7 here" in capsys.readouterr().err
+
+
+def test_the_strength_auto_is_said_to_be_chosen_photo_by_photo(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["protect", str(photos), "--out", str(tmp_path / "out"), *MODELS, *QUICK, "--device", "cpu", "--quiet"]
+    assert main([*words, "--strength", "auto", "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert "strength     auto: chosen photo by photo, the weakest of low, medium and high that suffices" in text
+    assert main([*words, "--strength", "high", "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["auto_strength"] is False

@@ -165,7 +165,7 @@ def _wait_for_lines(path: Path, count: int, process: subprocess.Popen[bytes]) ->
 def test_other_settings_do_not_mix_with_an_earlier_run(photos: Path, tmp_path: Path) -> None:
     run(photos, tmp_path / "out")
     before = files_of(tmp_path / "out")
-    with pytest.raises(UserError, match="other models or settings"):
+    with pytest.raises(UserError, match=r"other settings \(batch-size 2 there, 3 here"):
         run(photos, tmp_path / "out", batch_size=3)
     assert files_of(tmp_path / "out") == before
 

@@ -155,4 +155,4 @@ def test_portable_bytes_do_not_depend_on_how_photos_are_grouped(tmp_path: Path) 
         check=False,
     )
     assert done.returncode == 2
-    assert "one was made with other models or settings" in done.stderr
+    assert "one was made with other settings (portable on there, off here)" in done.stderr

@@ -1,6 +1,7 @@
 """run.json is read back as written, also that of earlier versions; an invalid one is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,17 @@ def test_a_broken_file_is_refused(key: str, value: object, tmp_path: Path) -> No
     if key in ("settings", "models"):
         with pytest.raises(UserError, match=r"run\.json is broken"):
             read(tmp_path, {**broken, key: value})
+
+
+def test_other_models_are_named(tmp_path: Path) -> None:
+    run_record.write(tmp_path, CONTEXT, 8, URIS, "../photos")
+    run_record.write(tmp_path, CONTEXT, 8, URIS, "../photos")
+    swapped = replace(CONTEXT, authorized=theirs(), surrogates=(mine(),))
+    with pytest.raises(UserError, match="the authorized model linear-11 there, linear-12 here"):
+        run_record.write(tmp_path, swapped, 8, URIS, "../photos")
+    with pytest.raises(UserError, match="the stand-ins linear-12 there, linear-12 linear-11 here"):
+        run_record.write(tmp_path, replace(CONTEXT, surrogates=(theirs(), mine())), 8, URIS, "../photos")
+    trained = theirs()
+    trained.card = replace(trained.card, sha256="0" * 64)
+    with pytest.raises(UserError, match="other weights or preprocessing of the stand-ins linear-12"):
+        run_record.write(tmp_path, replace(CONTEXT, surrogates=(trained,)), 8, URIS, "../photos")

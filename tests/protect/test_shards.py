@@ -134,7 +134,7 @@ def test_what_cannot_be_merged_is_named(photos: Path, tmp_path: Path) -> None:
         merge_shards(out)
     shutil.rmtree(Shard(1, 2).folder(out))
     recipe = make_recipe("default", steps=1)
-    with pytest.raises(UserError, match="other models or settings"):
+    with pytest.raises(UserError, match=r"other settings \(steps 2 there, 1 here"):
         protect(photos, out, shard=Shard(1, 3), context=replace(CONTEXT, recipe=recipe))
 
 

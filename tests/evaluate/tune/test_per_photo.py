@@ -50,7 +50,7 @@ def test_other_settings_are_refused_before_anything_is_computed(
     words = [str(two_portraits), *TOYS, "--per-image", "--out", str(tmp_path / "out"), "--highest"]
     omm("tune", *words, "1")
     monkeypatch.setattr(batches_module, "protect_photos", lambda *_: pytest.fail("computed"))
-    with pytest.raises(UserError, match="protected was made with other models or settings"):
+    with pytest.raises(UserError, match=r"protected was made with other settings \(steps 2 there, 3 here\)"):
         omm("tune", *words, "32", "--steps", "3")
 
 
