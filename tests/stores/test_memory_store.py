@@ -1,7 +1,10 @@
 """Runs with source and output in a store, here the memory of this process, against runs in folders."""
 
+import gc
 import json
 import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -166,6 +169,10 @@ def test_keys_that_are_one_name_elsewhere_are_refused(photos: Path, capsys: pyte
         ("s3://key:secret@bucket/photos", OUT, "may have no user, password, key"),
         ("s3://bucket/photos?token=secret", OUT, "may have no user, password, key"),
         ("memory://", OUT, "names no folder"),
+        ("ftp://localhost:1/photos", OUT, "ftp://localhost:1/photos cannot be used: Connection refused"),
+        ("http://localhost:1/photos", OUT, "http://localhost:1/photos cannot be used: "),
+        ("github://photos", OUT, "github:// cannot be used: its client needs org and repo, which no address has"),
+        ("generic://photos", OUT, "generic://photos cannot be used: "),
         (SOURCE, "hf://datasets/a/b", "a commit for each photo"),
     ],
 )
@@ -178,6 +185,30 @@ def test_what_cannot_be_used_is_said_in_one_sentence(
     assert message in error
     assert error.count("\n") == 1
     assert "secret" not in error
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_client_that_cannot_be_made_says_nothing_when_it_is_collected() -> None:
+    for address in ("ftp://localhost:1/photos", "ftp:///photos"):
+        with pytest.raises(UserError, match=r"^ftp://.* cannot be used: "):
+            open_remote(address)
+        gc.collect()
+
+
+def test_clients_of_two_servers_are_two_stores() -> None:
+    one, other = (open_remote(f"http://localhost:{port}/photos") for port in (1, 2))
+    assert one.is_inside(one)
+    assert not one.is_inside(other)
+
+
+def test_a_photo_of_a_web_server_is_a_source(photos: Path, tmp_path: Path) -> None:
+    """The server of the standard library sends whole files, whatever part is asked for."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=photos / "trip")) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert protect(f"http://127.0.0.1:{server.server_port}/1.png", tmp_path / "out") == 0
+        server.shutdown()
+    assert protect(photos / "trip" / "1.png", tmp_path / "local") == 0
+    assert photos_of(contents(tmp_path / "out")) == photos_of(contents(tmp_path / "local"))
 
 
 def test_a_folder_of_others_is_not_written_to(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -124,6 +124,11 @@ class RemoteFolder:
         self._listing[:] = [self.files_below("")]
         return self._listing[0]
 
+    def check_listed(self) -> None:
+        """Raise OSError if the folder cannot be listed: a client may list nothing then. One that is not there can."""
+        with reasons(self.uri), suppress(FileNotFoundError):
+            self.client.ls(self.root)
+
     def files_below(self, prefix: str) -> list[RemoteFile]:
         """Return the objects below the folder whose keys are in the folder `prefix/`, as `files`. Raises OSError."""
         self.client.invalidate_cache()
@@ -165,7 +170,8 @@ class RemoteFolder:
         """Return bytes of an object, fewer at its end. Raises OSError."""
         with reasons(key):
             data: bytes = self.client.cat_file(self._path(key), start=start, end=end)
-            return data
+            # a web server may know no ranges, and sends everything
+            return data if len(data) <= end - start else data[start:end]
 
     def download(self, key: str, path: Path) -> bool:
         """Write an object to a new file of this machine; return False if there is none. Raises OSError."""
@@ -238,7 +244,9 @@ class RemoteFolder:
 
     def is_inside(self, other: RemoteFolder) -> bool:
         """Return whether it is another folder or below it."""
-        same_store = type(self.client) is type(other.client)
+        same_store = type(self.client) is type(other.client) and (
+            self.client.storage_options == other.client.storage_options
+        )
         return same_store and f"{self.root}/".startswith(f"{other.root}/")
 
     def _path(self, key: str) -> str:
@@ -252,12 +260,12 @@ def open_remote(address: str) -> RemoteFolder:
 
     Raises:
         UserError: the address has credentials, a query or no bucket; its client is unknown, not installed or not
-            configured.
+            configured, or its server cannot be reached.
     """
     scheme, rest = parse_address(address)
-    client = open_client(scheme)
-    root = str(client._strip_protocol(f"{scheme}://{rest}")).rstrip("/")
+    client = open_client(scheme, rest)
     with as_user_errors(f"{scheme}://{rest}"), reasons(rest):
+        root = str(client._strip_protocol(f"{scheme}://{rest}")).rstrip("/")
         single = bool(client.isfile(root))
     return RemoteFolder(f"{scheme}://{rest}", client, root, single)
 

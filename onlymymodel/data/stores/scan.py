@@ -26,6 +26,8 @@ def scan_remote(source: RemoteFolder, suffix: str, exclude: Sequence[str]) -> It
     """
     with as_user_errors(str(source)):
         files = source.files()
+        if not files:
+            source.check_listed()
     entries, readable = list[Entry](), list[RemoteFile]()
     folders: dict[PurePosixPath, bool] = {}  # whether what is in them is passed over
     for file in files:
