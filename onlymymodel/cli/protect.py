@@ -102,7 +102,7 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
     """Protect photos; the paths among the arguments are those of the opened places."""
     with exit_on_interrupt():
         from onlymymodel.cli.checks import check_continues, check_judges, check_key, check_photos
-        from onlymymodel.protect.shards import parse_shard
+        from onlymymodel.protect.shards import check_shards, parse_shard
 
         checked = check_photos(arguments, arguments.source, places.store.sources)
         check_key(arguments)
@@ -111,6 +111,7 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
         shard = None if arguments.shard is None else parse_shard(arguments.shard)
         if shard is not None and arguments.sign is not None:
             raise UserError("a shard is not signed: give --sign to omm merge")
+        check_shards(arguments.out, shard)
         if shard is None:
             check_judges(checked.settings, places)
         if arguments.dry_run:
@@ -157,8 +158,7 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
     )
     summary = protect_folder(job)
     if shard is not None:
-        counts = summary.counts
-        output.say(f"shard {shard}: {counts['protected']} of {counts.total()} photos protected")
+        report(summary, f"{places.shown}/{shard.folder_name}", output.say, f"shard {shard}: ")
         then = "; omm evaluate then asks the judges" if heldout else ""
         output.say(f"when all shards are done: {places.how_to_merge}{then}")
         output.add(out=places.shown, shard=str(shard), **summary_fields(summary))

@@ -16,16 +16,17 @@ ALREADY_MISREAD = (
 )
 
 
-def report(summary: Summary, out: str, say: Callable[[str], None]) -> None:
+def report(summary: Summary, out: str, say: Callable[[str], None], name: str = "") -> None:
     """Say how many photos have each status and why.
 
     Args:
         summary: outcome of the run.
         out: the output folder, a path or an address.
         say: prints a line.
+        name: of what was protected, before the first line.
     """
     counts = summary.counts
-    say(f"{counts['protected']} of {counts.total()} photos protected, in {replace_unprintable(out)}")
+    say(f"{name}{counts['protected']} of {counts.total()} photos protected, in {replace_unprintable(out)}")
     if counts["already-misread"]:
         say(f"{counts['already-misread']} already-misread: {ALREADY_MISREAD}")
     for status in ("unchanged", "skipped", "failed"):

@@ -10,7 +10,6 @@ from onlymymodel.data.folder import Entry, check_destination, scan
 from onlymymodel.data.rows.source import RowsFolder
 from onlymymodel.data.source import Source, local_path
 from onlymymodel.data.stores.store import LocalStore, Store
-from onlymymodel.errors import UserError
 from onlymymodel.protect import run_record
 from onlymymodel.protect.attack.targets import target_class_of_each
 from onlymymodel.protect.context import Context
@@ -20,7 +19,7 @@ from onlymymodel.protect.folder_summary import Summary
 from onlymymodel.protect.limits import UNLIMITED, Limits
 from onlymymodel.protect.photo_record import MANIFEST
 from onlymymodel.protect.ray_engine import RaySettings
-from onlymymodel.protect.shards import Shard, find_shards
+from onlymymodel.protect.shards import Shard, check_shards
 from onlymymodel.protect.workers import WorkerSettings
 from onlymymodel.runtime import configure
 from onlymymodel.surrogates.uri import parse_uri
@@ -93,8 +92,8 @@ def protect_folder(job: Job, *, progress: bool = True) -> Summary:
 
     Raises:
         UserError: before the first photo, see `scan`, `check_destination`, `target_class_of_each`,
-            `Budget.check_available`, `Store.lock` and `run_record.write`; `out` has shards that are not merged, and
-            none is asked for; or later, if the manifest cannot be written, which ends the run.
+            `Budget.check_available`, `check_shards`, `Store.lock` and `run_record.write`; or later, if the manifest
+            cannot be written, which ends the run.
     """
     configure()
     job = replace(job, results=job.store)  # one store for all of the run: it is held, and remembers files
@@ -102,8 +101,7 @@ def protect_folder(job: Job, *, progress: bool = True) -> Summary:
     check_destination(job.source, job.out)
     target_class_of_each(job.context.authorized, job.context.surrogates, job.context.recipe)
     job.context.budget.check_available()
-    if job.shard is None and find_shards(job.out):
-        raise UserError(f"{job.out} has shards that are not merged: omm merge {job.out}")
+    check_shards(job.out, job.shard)
     merged = None
     if job.shard is not None:
         merged = job.store

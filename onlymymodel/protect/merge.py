@@ -16,7 +16,7 @@ from onlymymodel.protect import run_record
 from onlymymodel.protect.machines import merge_machines
 from onlymymodel.protect.photo_record import MANIFEST, PhotoManifest, PhotoRecord
 from onlymymodel.protect.run_record import RunRecord
-from onlymymodel.protect.shards import Shard, find_shards, shard_of
+from onlymymodel.protect.shards import Shard, find_shards, parts_of, shard_of
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,8 @@ def _present(out: Path) -> list[Shard]:
     shards = find_shards(out)
     if not shards:
         raise UserError(f"{out} has no shards; omm protect --shard 1/3 makes the first of three")
-    counts = sorted({shard.count for shard in shards})
-    if len(counts) > 1:
-        raise UserError(
-            f"{out} has shards of {' and of '.join(map(str, counts))} parts; remove those that are not used"
-        )
+    if len({shard.count for shard in shards}) > 1:
+        raise UserError(f"{out} has {parts_of(shards)}; remove the folders of those that are not used")
     return shards
 
 

@@ -7,7 +7,7 @@ all shards to OUT. Which photos belong to a shard depends on their paths alone.
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -15,6 +15,7 @@ from onlymymodel.data.atomic import OWN
 from onlymymodel.errors import UserError
 
 AUTO = "auto"
+_NAMED = 5  # folders of shards that a message names
 _FOLDER = re.compile(rf"{re.escape(OWN)}shard-(\d+)-of-(\d+)")
 # variables in which a scheduler tells a process its number and how many there are; the first number is the third
 # variable, or that value
@@ -44,9 +45,14 @@ class Shard:
         """Return whether the photo at a path below the source belongs to this shard."""
         return shard_of(path, self.count) == self
 
+    @property
+    def folder_name(self) -> str:
+        """Name of the folder of the shard in the destination."""
+        return f"{OWN}shard-{self.number}-of-{self.count}"
+
     def folder(self, out: Path) -> Path:
         """Return the folder of the shard in the destination."""
-        return out / f"{OWN}shard-{self.number}-of-{self.count}"
+        return out / self.folder_name
 
 
 def shard_of(path: PurePath, count: int) -> Shard:
@@ -87,6 +93,39 @@ def find_shards(out: Path) -> list[Shard]:
     return sorted(
         (Shard(int(match[1]), int(match[2])) for match in names), key=lambda shard: (shard.count, shard.number)
     )
+
+
+def check_shards(out: Path, shard: Shard | None) -> None:
+    """Check that a run can write into a destination beside the shards that are there.
+
+    Args:
+        out: the destination.
+        shard: the shard that the run protects; None for all photos.
+
+    Raises:
+        UserError: there are shards of another count, or any where all photos are to be protected.
+    """
+    there = find_shards(out)
+    if shard is None and there:
+        raise UserError(f"{out} has shards that are not merged: omm merge {out}")
+    others = [other for other in there if shard is not None and other.count != shard.count]
+    if others:
+        raise UserError(
+            f"--shard {shard}: {out} has {parts_of(others)}; go on with --shard I/{others[0].count}, or remove these "
+            "folders"
+        )
+
+
+def parts_of(shards: Sequence[Shard]) -> str:
+    """Return in words of how many parts there are shards, with the names of their folders."""
+    by_count: dict[int, list[str]] = {}
+    for shard in shards:
+        by_count.setdefault(shard.count, []).append(shard.folder_name)
+    parts = []
+    for count, names in by_count.items():
+        more = [f"{len(names) - _NAMED} more"] if len(names) > _NAMED else []
+        parts.append(f"shards of {count} parts ({', '.join([*names[:_NAMED], *more])})")
+    return " and ".join(parts)
 
 
 def _checked(number: int, count: int, place: str) -> Shard:

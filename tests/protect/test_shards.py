@@ -19,6 +19,7 @@ from onlymymodel.protect import merge as merge_module
 from onlymymodel.protect.attack.recipe import make_recipe
 from onlymymodel.protect.merge import merge_shards
 from onlymymodel.protect.shards import Shard, find_shards, parse_shard, shard_of
+from onlymymodel.settings import RunSettings
 
 
 @pytest.fixture
@@ -129,8 +130,11 @@ def test_what_cannot_be_merged_is_named(photos: Path, tmp_path: Path) -> None:
         merge_shards(out)
     with pytest.raises(UserError, match="has shards that are not merged"):
         protect(photos, out)
-    protect(photos, out, shard=Shard(1, 2))
-    with pytest.raises(UserError, match="has shards of 2 and of 3 parts"):
+    there = r"shards of 3 parts \(\.omm-shard-2-of-3\)"
+    with pytest.raises(UserError, match=rf"--shard 1/2: .* has {there}; go on with --shard I/3, or remove these"):
+        protect(photos, out, shard=Shard(1, 2))
+    Shard(1, 2).folder(out).mkdir()
+    with pytest.raises(UserError, match=rf"has shards of 2 parts \(\.omm-shard-1-of-2\) and {there}; remove"):
         merge_shards(out)
     shutil.rmtree(Shard(1, 2).folder(out))
     recipe = make_recipe("default", steps=1)
@@ -197,3 +201,29 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     assert find_shards(out) == []
     assert main(["verify", str(out), "--allow-python", "--quiet"]) == 0
     assert main(["merge", str(out)]) == 2
+
+
+def test_another_number_of_shards_is_refused_before_a_model_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = write_photos(tmp_path / "photos"), tmp_path / "out"
+    for number in range(1, 8):
+        Shard(number, 9).folder(out).mkdir(parents=True)
+    monkeypatch.setattr(RunSettings, "load", lambda *_, **__: pytest.fail("loaded"))
+    words = ["protect", str(source), "--out", str(out), "--authorized", MINE, "--surrogate", THEIRS, "--allow-python"]
+    assert main([*words, "--shard", "1/2"]) == 2
+    assert ".omm-shard-4-of-9, .omm-shard-5-of-9, 2 more); go on with --shard I/9, or " in capsys.readouterr().err
+    assert main(words) == 2
+    assert "has shards that are not merged: omm merge" in capsys.readouterr().err
+
+
+def test_the_summary_of_a_shard_has_the_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = write_photos(tmp_path / "photos"), tmp_path / "out"
+    (source / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    shard = shard_of(PurePosixPath("0.png"), 3)
+    models = ["--authorized", MINE, "--surrogate", THEIRS, "--allow-python"]
+    assert main(["protect", str(source), "--out", str(out), "--shard", str(shard), *models, *QUICK]) == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"shard {shard}: ")
+    assert f" photos protected, in {shard.folder(out)}\n1 failed:\n  0.png: " in printed
+    assert f"when all shards are done: omm merge {out}" in printed
