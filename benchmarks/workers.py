@@ -42,8 +42,8 @@ from onlymymodel.data.manifest import json_bytes
 from onlymymodel.data.portraits import render
 from onlymymodel.data.stores.store import LocalStore
 from onlymymodel.protect.earlier_records import EarlierRecords
+from onlymymodel.protect.folder_status import read_status
 from onlymymodel.protect.photo_record import MANIFEST, PhotoManifest
-from onlymymodel.protect.run_status import read_status
 from onlymymodel.runtime import environment
 
 FILE = RESULTS / "workers.json"

@@ -1,8 +1,7 @@
 """`omm status`."""
 
 import argparse
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +10,14 @@ from onlymymodel.cli.interrupt import exit_on_interrupt
 from onlymymodel.cli.parser import Parser
 from onlymymodel.evaluate.text import replace_unprintable
 from onlymymodel.progress import duration
+from onlymymodel.protect.shards import parts_of
 
 if TYPE_CHECKING:
+    from onlymymodel.protect.folder_status import FolderStatus
     from onlymymodel.protect.run_status import RunStatus
 
 LAST = 3  # lines that are shown
+ABSENT = 10  # shards that have not begun and are named
 WORDS = {
     "stopped": "stopped before its end",
     "unknown": "on another computer, which this one cannot see at work; it may have been stopped",
@@ -37,36 +39,50 @@ def add_flags(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the status of a run; return 0."""
     with exit_on_interrupt():
-        from onlymymodel.protect.run_status import read_status
-    statuses = read_status(arguments.out, arguments.last)
-    total = _total(statuses)
+        from onlymymodel.protect.folder_status import read_status
+    status = read_status(arguments.out, arguments.last)
     output = arguments.output
-    output.say(_counts(str(arguments.out), total["counts"], total["photos"]))
-    for status in statuses:
-        output.say(*map(replace_unprintable, _lines(status)))
-    output.add(out=arguments.out, **total, runs=[_fields(status) for status in statuses])
+    output.say(_counts(str(arguments.out), status.counts, status.photos))
+    output.say(*map(replace_unprintable, _lines_of_all(status)))
+    output.add(
+        out=arguments.out,
+        counts=dict(status.counts),
+        photos=status.photos,
+        gone=status.gone,
+        not_begun=[str(shard) for shard in status.absent],
+        shard_counts=sorted({shard.count for shard in status.shards}),
+        runs=[_fields(run) for run in status.runs],
+    )
     return 0
 
 
-def _total(statuses: Sequence["RunStatus"]) -> dict[str, Any]:
-    """Return the sums over all runs."""
-    counts: Counter[str] = sum((status.counts for status in statuses), Counter())
-    numbers = [status.photos for status in statuses]
-    known = [number for number in numbers if number is not None]
-    return {"counts": dict(counts), "photos": sum(known) if len(known) == len(numbers) else None}
+def _lines_of_all(status: "FolderStatus") -> Iterator[str]:
+    """Yield what is said below the counts of all photos."""
+    if status.gone:
+        yield f"  {status.gone} of them no longer in the source"
+    if len({shard.count for shard in status.shards}) > 1:
+        yield f"  {parts_of(status.shards)}: omm merge takes those of one count; remove the folders of the others"
+    for run in status.runs:
+        yield from _lines(run, merged=run.shard is None and len(status.runs) > 1)
+    for shard in status.absent[:ABSENT]:
+        yield f"shard {shard}: not begun"
+    if len(status.absent) > ABSENT:
+        yield f"... and {len(status.absent) - ABSENT} more shards: not begun"
 
 
-def _counts(name: str, counts: dict[str, int], photos: int | None) -> str:
+def _counts(name: str, counts: Mapping[str, int], photos: int | None) -> str:
     of = "" if photos is None else f" of {photos}"
     by_status = ", ".join(f"{count} {status}" for status, count in counts.items())
     done = f"{sum(counts.values())}{of} photos done"
     return replace_unprintable(f"{name}: {done}" + (f": {by_status}" if by_status else ""))
 
 
-def _lines(status: "RunStatus") -> Iterator[str]:
-    """Yield what is said of one run."""
+def _lines(status: "RunStatus", *, merged: bool) -> Iterator[str]:
+    """Yield what is said of one run; `merged`: shards of it are there, too."""
     if status.shard is not None:
         yield _counts(f"shard {status.shard}", status.counts, status.photos)
+    elif merged:
+        yield _counts("merged before", status.counts, None)
     state = WORDS.get(status.state, status.state)
     yield f"  {state}" + ("" if status.holder is None else f": {status.holder}")
     if status.seconds_per_photo is not None:

@@ -1,25 +1,21 @@
-"""Read the progress of a run from its folder while it writes, without writing or importing torch."""
+"""Read the progress of one run from its folder while it writes, without writing or importing torch."""
 
-import json
-import os
 import platform
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Literal
 
-from onlymymodel.data.folder import Entry, scan
 from onlymymodel.data.folder_lock import Holder, read_lock
 from onlymymodel.data.manifest import Line, Manifest
-from onlymymodel.data.regular_file import read_regular
-from onlymymodel.errors import UserError
-from onlymymodel.protect.output_folder import MAX_BYTES, RUN_RECORD
-from onlymymodel.protect.shards import Shard, find_shards
+from onlymymodel.protect.shards import Shard
 
 MANIFEST = "manifest.jsonl"
+NONE: Mapping[str, str] = MappingProxyType({})
 State = Literal["running", "stopped", "unknown", "not running"]
 
 
@@ -30,8 +26,8 @@ class RunStatus:
     Attributes:
         folder: its output folder.
         shard: the shard whose folder it is; None for a whole run.
-        counts: number of photos with each status.
-        photos: number of photos that the run is about; None if neither the run nor the source tells.
+        counts: number of photos with each status; for a shard also of photos that were merged before.
+        photos: number of photos that the run is about, in its source or with a record; None if nothing tells.
         here: number of photos that the present, or last, run has recorded; earlier runs recorded the others.
         holder: who holds the lock of the folder, or held it when it was killed.
         written: when the manifest was last written; None where there is none.
@@ -81,30 +77,49 @@ class RunStatus:
         return self.written + timedelta(seconds=self.remaining * self.seconds_per_photo)
 
 
-def read_status(out: Path, last: int) -> list[RunStatus]:
-    """Return what the run in a folder has done, or the runs of its shards.
+@dataclass(frozen=True)
+class RunRecords:
+    """What the folder of one run holds; see `RunStatus`.
+
+    Attributes:
+        statuses: the latest status of each photo in its manifest.
+    """
+
+    folder: Path
+    shard: Shard | None
+    statuses: Mapping[str, str]
+    here: int
+    holder: Holder | None
+    written: datetime | None
+    last: tuple[Line, ...]
+
+    def status(self, names: Set[str] | None, merged: Mapping[str, str] = NONE) -> RunStatus:
+        """Return the progress of the run, in which each photo of the source, or with a record, counts once.
+
+        Args:
+            names: its photos in the source; None where they are not known, and the number in its lock is taken.
+            merged: earlier statuses of its photos, in the folder into which shards were merged.
+        """
+        statuses = {**merged, **self.statuses}
+        photos = None if self.holder is None or self.holder.photos is None else max(self.holder.photos, len(statuses))
+        if names is not None:
+            photos = len(names | statuses.keys())
+        counts = Counter(statuses.values())
+        return RunStatus(self.folder, self.shard, counts, photos, self.here, self.holder, self.written, self.last)
+
+
+def read_records(folder: Path, shard: Shard | None, last: int) -> RunRecords:
+    """Read the manifest and the lock of a run.
 
     Args:
-        out: the output folder of `omm protect`.
+        folder: its folder.
+        shard: the shard whose folder it is; None for a whole run.
         last: number of last lines of the manifest to keep.
 
-    Returns:
-        The status of each shard, in order; before them that of the folder itself, if it has photos of its own.
-
     Raises:
-        UserError: the folder was not made by `omm protect`, or a file in it cannot be read.
+        OSError: a file cannot be read.
+        UserError: a line of the manifest is broken.
     """
-    if not (out / RUN_RECORD).is_file():
-        raise UserError(f"{out} was not made by omm protect: it has no {RUN_RECORD}")
-    shards = find_shards(out)
-    try:
-        whole = [] if shards and not (out / MANIFEST).exists() else [_read(out, None, out, last)]
-        return [*whole, *(_read(shard.folder(out), shard, out, last) for shard in shards)]
-    except OSError as error:
-        raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
-
-
-def _read(folder: Path, shard: Shard | None, out: Path, last: int) -> RunStatus:
     holder = read_lock(folder)
     statuses: dict[str, str] = {}
     lines: deque[Line] = deque(maxlen=last)
@@ -116,9 +131,7 @@ def _read(folder: Path, shard: Shard | None, out: Path, last: int) -> RunStatus:
             statuses[record["source"]] = str(record.get("status"))
             lines.append(record)
             here += offset >= offset_of_run
-    photos = holder.photos if holder is not None else _photos_of_source(out, shard)
-    written = _written(folder / MANIFEST)
-    return RunStatus(folder, shard, Counter(statuses.values()), photos, here, holder, written, tuple(lines))
+    return RunRecords(folder, shard, statuses, here, holder, _written(folder / MANIFEST), tuple(lines))
 
 
 def _written(path: Path) -> datetime | None:
@@ -126,16 +139,3 @@ def _written(path: Path) -> datetime | None:
         return datetime.fromtimestamp(path.stat(follow_symlinks=False).st_mtime, UTC)
     except FileNotFoundError:
         return None
-
-
-def _photos_of_source(out: Path, shard: Shard | None) -> int | None:
-    """Return the number of photos of the source, or of a shard of it; None where the source is not a folder here."""
-    try:
-        run: dict[str, Any] = json.loads(read_regular(out / RUN_RECORD, MAX_BYTES, follow_links=False))
-        exclude: Sequence[str] = tuple(map(str, run["settings"].get("exclude", ())))
-        source = out / os.fspath(run["source"])
-        entries: Sequence[Entry] = scan(source, exclude=exclude)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, UserError):
-        return None
-    mine = (entry for entry in entries if shard is None or shard.has(entry.relative))
-    return sum(entry.status != "not-a-photo" for entry in mine)
