@@ -1,7 +1,5 @@
-import argparse
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -14,18 +12,12 @@ from patience import PATIENCE, RUN_PATIENCE, wait_until
 from PIL import Image
 from toys import read_portrait
 
-from onlymymodel.cli.commands import COMMANDS
-from onlymymodel.cli.given import settings_given
-from onlymymodel.cli.main import build_parser, main
-from onlymymodel.cli.parser import Parser
+from onlymymodel.cli.main import main
 from onlymymodel.data.manifest import Manifest
 from onlymymodel.data.portraits import render
-from onlymymodel.errors import UserError
 from onlymymodel.evaluate.results_file import read_results
-from onlymymodel.protect import run_record
 from onlymymodel.protect.attack.recipe import RECIPES, Recipe
 from onlymymodel.protect.photo_record import MANIFEST, PhotoManifest
-from onlymymodel.settings import RunSettings
 
 MODELS = [
     "--authorized",
@@ -133,54 +125,6 @@ def test_mistakes_end_in_one_sentence_before_the_first_photo(
     assert not (tmp_path / "out" / MANIFEST).exists()
 
 
-@pytest.mark.parametrize(
-    ("flags", "sentence"),
-    [
-        (["--exclude", "zz*", "--exclude", "y"], "exclude none there, zz* y here"),
-        (["--region", "face"], "region image there, face here"),
-        (["--region", "masks"], "region image there, mask here"),
-        (["--no-face", "image"], "no-face skip there, image here"),
-        (["--faces", "largest"], "faces all there, largest here"),
-        (["--strength", "auto"], "strength none there, auto here"),
-        (["--strength", "low"], "ssim none there, 0.98 here"),
-        (["--first-frame"], "first-frame off there, on here"),
-        (["--keep-makernotes"], "keep-makernotes off there, on here"),
-        (["--recipe", "exact"], "recipe default there, exact here"),
-    ],
-)
-def test_another_setting_is_named_before_a_model_is_loaded(
-    flags: list[str],
-    sentence: str,
-    photos: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("masks").mkdir()
-    record_of_a_run(Path("out"), "--epsilon", "16")
-    monkeypatch.setattr(RunSettings, "load", lambda *_, **__: pytest.fail("loaded"))
-    size = [] if "--strength" in flags else ["--epsilon", "16"]
-    assert main(["protect", str(photos), "--out", "out", *MODELS, *size, *flags]) == 2
-    assert f"out was made with other settings ({sentence}); give another --out" in capsys.readouterr().err
-
-
-def test_two_strengths_are_named(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for first, second in (("low", "high"), ("auto", "high"), ("high", "auto")):
-        record_of_a_run(tmp_path / first, "--strength", first)
-        assert main(["protect", str(photos), "--out", str(tmp_path / first), *MODELS, "--strength", second]) == 2
-        assert f"(strength {first} there, {second} here)" in capsys.readouterr().err
-
-
-def record_of_a_run(out: Path, *flags: str) -> None:
-    """Write the `run.json` of a run with these flags, as if it had been stopped before its first photo."""
-    arguments = build_parser().parse_args(["protect", "photos", "--out", str(out), *MODELS, *flags])
-    settings = settings_given(arguments).complete()
-    context, _ = settings.load(allow_python=True)
-    out.mkdir()
-    run_record.write(out, context, arguments.batch_size, settings.uris_from(out), "../photos")
-
-
 def test_all_invalid_labels_are_listed(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = tmp_path / "labels.csv"
     table.write_text("file,label\nmissing.png,0\nlost.png,cat\n1.png,77\n")
@@ -191,32 +135,6 @@ def test_all_invalid_labels_are_listed(photos: Path, tmp_path: Path, capsys: pyt
     assert protect(photos, tmp_path / "out", "--labels", str(table)) == 2
     error = capsys.readouterr().err
     assert all(word in error for word in ("77", "cat"))
-
-
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("audit", "preset")])
-def test_an_empty_text_is_no_path_of_any_command(command: str) -> None:
-    """`--out "$OUT"` with an unset variable does not mean the current folder; only a setting of a recipe is a text."""
-    (parser,) = [leaf for leaf in _all_leaves() if leaf.prog == f"omm {command}"]
-    taking = [action for action in parser._actions if action.nargs != 0 and action.type is not str]
-    for action in taking:
-        name = action.option_strings[0] if action.option_strings else action.metavar
-        words = [*action.option_strings[:1], ""]
-        with pytest.raises(UserError, match=f"^{re.escape(name)} is empty$"):
-            parser.parse_args(words)
-    texts = [action.option_strings[0] for action in parser._actions if action.type is str]
-    assert set(texts) <= {f"--{name.replace('_', '-')}" for name in Recipe.__dataclass_fields__}
-
-
-def _all_leaves() -> list[Parser]:
-    pending: list[Parser] = [build_parser()]
-    leaves = []
-    while pending:
-        parser = pending.pop()
-        parser.complete()
-        groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-        pending += [child for group in groups for child in group.choices.values()]
-        leaves += [] if groups else [parser]
-    return leaves
 
 
 def test_the_current_folder_may_be_named(

@@ -17,6 +17,7 @@ from paths import ROOT
 from patience import RUN_PATIENCE, wait_until
 
 from onlymymodel.cli.main import main
+from onlymymodel.data.folder import scan
 from onlymymodel.data.folder_lock import LOCK, lock_folder, read_lock
 from onlymymodel.errors import UserError
 from onlymymodel.protect import folder_status
@@ -180,11 +181,10 @@ def test_the_source_is_listed_once_and_not_for_a_whole_run_at_work(
     for number in (1, 2, 3):
         protect(photos, out, shard=Shard(number, 3))
     protect(photos, whole)
-    real = folder_status.scan
 
     def counted(source: Path, **settings: Any) -> Any:
         scans.append(source)
-        return real(source, **settings)
+        return scan(source, **settings)
 
     monkeypatch.setattr(folder_status, "scan", counted)
     read_status(out, 0)
