@@ -25,6 +25,7 @@ Example::
     steps = 30
 """
 
+import codecs
 import os
 import tomllib
 from collections.abc import Mapping
@@ -42,6 +43,7 @@ from onlymymodel.settings_partial import PartialSettings
 from onlymymodel.surrogates.uri import QUERY_SAFE, parse_uri, redacted
 from onlymymodel.validation import check_keys, converted
 
+UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # with which PowerShell 5.1 begins what it writes by >
 BUDGET_TYPES: dict[str, Any] = {**dict.fromkeys(optional_bounds(), float), "shape": Shape}
 FILE_TYPES = {
     **get_type_hints(PartialSettings, include_extras=True),
@@ -53,11 +55,11 @@ def read_run_file(path: Path) -> PartialSettings:
     """Read a run file; paths in it are relative to it.
 
     Raises:
-        UserError: not TOML, an unknown key, a value of another type or out of its range, a model that is not named, one
-            that has two roles.
+        UserError: not TOML in UTF-8, or in UTF-16 with a mark of its byte order, an unknown key, a value of another
+            type or out of its range, a model that is not named, one that has two roles.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(_text(path))
     except FileNotFoundError as error:
         raise UserError(f"there is no run file {path}: omm preset show photos > {path} makes one to edit") from error
     except OSError as error:
@@ -88,6 +90,23 @@ def read_run_file(path: Path) -> PartialSettings:
         masks = path.parent / Path(values["region"]).expanduser()
         values["region"] = region_from(str(masks), Path())
     return PartialSettings(**values)
+
+
+def _text(path: Path) -> str:
+    """Return the text of a file in UTF-8, or in UTF-16 with a mark of its byte order.
+
+    Raises:
+        OSError: it cannot be read.
+        UserError: it has another encoding.
+    """
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-16" if content.startswith(UTF_16_MARKS) else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:  # UTF-16 without a mark, or UTF-32
+        raise UserError(f"{path} is not text in UTF-8: save it in that encoding")
+    return text
 
 
 def _bounds(path: Path, table: dict[str, Any]) -> dict[str, Any]:

@@ -139,6 +139,21 @@ def test_mistakes_are_named(text: str, message: str, tmp_path: Path) -> None:
     assert "run.toml" in str(caught.value) or "unknown" in message or "did you mean" in message or "twice" in message
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be"])
+def test_a_run_file_may_begin_with_a_mark_of_its_encoding(encoding: str, tmp_path: Path) -> None:
+    """PowerShell 5.1 writes UTF-16 by `>`, and Notepad may write UTF-8 with a mark."""
+    mark = "\ufeff" if encoding.startswith("utf-16") else ""
+    (tmp_path / "run.toml").write_bytes(f'{mark}region = "mäsk"\r\nsurrogates = ["zoo:b"]\r\n'.encode(encoding))
+    assert read_run_file(tmp_path / "run.toml") == read(tmp_path, 'region = "mäsk"\nsurrogates = ["zoo:b"]\n')
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le", "utf-32"])
+def test_a_run_file_in_another_encoding_has_to_be_saved_as_utf_8(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_bytes('region = "mäsk"\n'.encode(encoding))
+    with pytest.raises(UserError, match=r"run\.toml is not text in UTF-8: save it in that encoding$"):
+        read_run_file(tmp_path / "run.toml")
+
+
 @pytest.mark.parametrize("flag", ["--strip-metadata", "--no-strip-metadata"])
 def test_a_flag_of_an_earlier_version_names_its_replacement(flag: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"{flag} was replaced by --metadata"):
@@ -150,7 +165,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     for name, message in (
         ("absent.toml", "there is no run file"),
         (".", "cannot be read"),
-        ("run.toml", "TOML"),
+        ("run.toml", "UTF-8"),
     ):
         with pytest.raises(UserError, match=message):
             read_run_file(tmp_path / name)
