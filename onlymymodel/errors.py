@@ -6,6 +6,13 @@ from typing import TypeVar
 
 Entry = TypeVar("Entry")
 ABOUT_AS_NEAR = 0.15  # difference of two similarities
+TYPE_NAMES: dict[object, str] = {
+    float: "a number",
+    int: "a whole number",
+    bool: "true or false",
+    str: "text",
+    tuple: "a list of names",
+}
 
 
 class UserError(Exception):
@@ -36,6 +43,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if near := nearest(word, words):
         return "; did you mean " + " or ".join(map(repr, near)) + "?"
     return "; known are " + ", ".join(words[:12]) + (", ..." if len(words) > 12 else "")
+
+
+def as_written(value: object) -> str:
+    """Return a value about as run files and forms have it: `true`, a list instead of a tuple."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(list(value) if isinstance(value, tuple) else value)
 
 
 def select(table: Mapping[str, Entry], names: Sequence[str], noun: str) -> list[Entry]:

@@ -79,7 +79,7 @@ def read_run_file(path: Path) -> PartialSettings:
     if "budget" in values:
         values["budget"] = _bounds(path, values["budget"])
     if not isinstance(name := values.get("recipe", {}).get("name", ""), str):
-        raise UserError(f"{path}: name under [recipe] must be a text, not {name!r}")
+        raise UserError(f"{path}: name under [recipe] must be text, not {name!r}")
     if "recipe" in values:
         values["recipe"] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values["recipe"].items()

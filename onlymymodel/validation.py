@@ -5,10 +5,8 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from onlymymodel.errors import UserError, did_you_mean
+from onlymymodel.errors import TYPE_NAMES, UserError, as_written, did_you_mean
 from onlymymodel.surrogates.uri import redacted
-
-NAMES: dict[object, str] = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
 
 
 def converted(
@@ -37,7 +35,7 @@ def converted(
         except msgspec.ValidationError as error:
             name = (labels or {}).get(key, key)
             raise UserError(
-                f"{place}{name}{where} must be {_wanted(types[key])}, not {redacted(repr(value))}"
+                f"{place}{name}{where} must be {_wanted(types[key])}, not {redacted(as_written(value))}"
             ) from error
     return result
 
@@ -62,4 +60,4 @@ def _wanted(kind: Any) -> str:
         for meta in getattr(part, "__metadata__", ()):
             if isinstance(meta, msgspec.Meta) and meta.description:
                 return meta.description
-    return NAMES[parts[0]] if parts[0] in NAMES else _wanted(parts[0])
+    return TYPE_NAMES[parts[0]] if parts[0] in TYPE_NAMES else _wanted(parts[0])

@@ -170,7 +170,8 @@ def add_recipe(group: Any) -> None:
         elif isinstance(setting.default, tuple):
             options |= {"nargs": "+", "metavar": "NAME"}
         else:
-            options |= {"type": type(setting.default), "metavar": type(setting.default).__name__.upper()}
+            kind = type(setting.default)
+            options |= {"type": kind, "metavar": "TEXT" if kind is str else "N"}
         group.add_argument("--" + setting.name.replace("_", "-"), **options)
 
 

@@ -139,7 +139,7 @@ def _read_answers(path: Path, card: ModelCard) -> dict[Origin, dict[str, int]]:
 def _optional_text(where: str, line: Line, key: str) -> str | None:
     value = line.get(key)
     if not (value is None or isinstance(value, str)):
-        raise UserError(f"{where}: {key} must be a text")
+        raise UserError(f"{where}: {key} must be text")
     return value
 
 

@@ -34,6 +34,7 @@ MISTAKES = [
     f"protect '' --out out {MODELS}",
     "verify ''",
     f"{PROTECT} --json=yes",
+    f"{PROTECT} --steps",
     f"{PROTECT} --epsilon four",
     f"{PROTECT} --batch-size 0",
     f"{PROTECT} --epsilon -1",

@@ -108,8 +108,8 @@ def test_class_names_stand_for_their_index(tmp_path: Path) -> None:
         ([{"image": A, "answer": 1.0}], "answer must be a class index"),
         ([{"image": A, "answer": True}], "answer must be a class index"),
         ([f'{{"image": "{A}", "answer": 1{"0" * 5000}}}'], "line 1"),
-        ([{"image": A, "answer": 1, "model": 7}], "model must be a text"),
-        ([{"image": A, "answer": 1, "model": "m", "view": 7}], "line 1: view must be a text"),
+        ([{"image": A, "answer": 1, "model": 7}], "model must be text"),
+        ([{"image": A, "answer": 1, "model": "m", "view": 7}], "line 1: view must be text"),
         (
             [{"image": A, "answer": 1}, {"image": B, "answer": 1}, {"image": A, "answer": 2}],
             "line 3: another answer (2)",

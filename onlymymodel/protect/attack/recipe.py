@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
-from onlymymodel.errors import UserError, did_you_mean, select
+from onlymymodel.errors import TYPE_NAMES, UserError, as_written, did_you_mean, select
 from onlymymodel.protect.attack.tables import AGAINST, OBJECTIVES, VIEWS
 from onlymymodel.surrogates.deployments import GROUPS, expand_groups
 
@@ -49,12 +49,11 @@ def _check_type(name: str, value: object, default: object) -> None:
     """Raise UserError for a value, from a run file, of another type than the default; an int is a valid float."""
     expected = (int, float) if isinstance(default, float) else type(default)
     if not isinstance(value, expected) or isinstance(value, bool) != isinstance(default, bool):
-        kind = "names" if isinstance(default, tuple) else type(default).__name__
-        raise UserError(f"recipe setting {name} must be {kind}, not {value!r}")
+        raise UserError(f"recipe setting {name} must be {TYPE_NAMES[type(default)]}, not {as_written(value)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"recipe setting {name} must be a finite number, not {value!r}")
     if isinstance(value, tuple) and not all(isinstance(part, str) for part in value):
-        raise UserError(f"recipe setting {name} must be names, not {value!r}")
+        raise UserError(f"recipe setting {name} must be {TYPE_NAMES[tuple]}, not {as_written(value)}")
 
 
 @dataclass(frozen=True)
