@@ -1,7 +1,8 @@
 """The error for mistakes that users can correct, and helpers for its messages."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 Entry = TypeVar("Entry")
@@ -17,6 +18,15 @@ TYPE_NAMES: dict[object, str] = {
 
 class UserError(Exception):
     """A mistake that the user can correct (a flag, a file, a model name): one sentence, exit code 2."""
+
+
+@contextmanager
+def mistakes_in(place: object) -> Iterator[None]:
+    """Begin the message of a mistake with the place that it is in, such as a run file."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from error
 
 
 def first_line(error: Exception) -> str:

@@ -302,19 +302,18 @@ def check_recipe(recipe: Recipe, surrogates: Sequence[str]) -> None:
         raise UserError("name at least one stand-in for unknown models: --surrogate URI")
 
 
-def check_one_role(uris: tuple[str, ...], place: str = "") -> None:
+def check_one_role(uris: tuple[str, ...]) -> None:
     """Refuse a model that is named twice.
 
     Args:
         uris: URIs of all models.
-        place: beginning of the error message.
 
     Raises:
         UserError: a model is named twice.
     """
     for uri in uris:
         if uris.count(uri) > 1:
-            raise UserError(f"{place}model {redacted(uri)!r} is named twice; a model can have only one role")
+            raise UserError(f"model {redacted(uri)!r} is named twice; a model can have only one role")
 
 
 def recorded_uri(text: str, folder: Path | None) -> str:

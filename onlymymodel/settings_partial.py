@@ -138,8 +138,7 @@ class PartialSettings(msgspec.Struct, frozen=True):
     def _with_gallery(self, authorized: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
         """Return the URIs of the models by role, with the gallery in those that take it."""
         uris = (authorized, *self.surrogates, *self.heldout)
-        if self.gallery is not None and not is_folder(Path(self.gallery)):
-            raise UserError(f"there is no gallery folder {self.gallery}; it needs one folder of photos for each person")
+        check_gallery(self.gallery)
         if self.gallery is not None and not any(map(lacks_gallery, uris)):
             raise UserError("a gallery is given, but no model takes it: write gallery= at the end of a model's URI")
         if self.gallery is None and any(map(lacks_gallery, uris)):
@@ -160,8 +159,7 @@ class PartialSettings(msgspec.Struct, frozen=True):
         strength = self.strength
         if strength is not None and self.epsilon is not None:
             raise UserError(f"strength {strength!r} and epsilon {self.epsilon:g} are both given; give one")
-        if strength is not None and strength not in (*STRENGTHS, AUTO):
-            raise UserError(f"unknown strength {strength!r}{did_you_mean(strength, (*STRENGTHS, AUTO))}")
+        check_strength(strength)
         if strength == AUTO:
             if given := [name for name in SET_BY_STRENGTH if name in self.budget]:
                 raise UserError(f"strength auto chooses {given[0]} for each photo: leave out --{given[0]}")
@@ -173,3 +171,23 @@ class PartialSettings(msgspec.Struct, frozen=True):
             return {**STRENGTHS[strength].bounds, **self.budget}
         epsilon = CAP if self.epsilon is None else self.epsilon
         return {LINF: epsilon, "shape": "texture" if recipe in OURS else EVEN, **self.budget}
+
+
+def check_strength(strength: str | None) -> None:
+    """Refuse a strength that is not one.
+
+    Raises:
+        UserError: there is no such strength.
+    """
+    if strength is not None and strength not in (*STRENGTHS, AUTO):
+        raise UserError(f"unknown strength {strength!r}{did_you_mean(strength, (*STRENGTHS, AUTO))}")
+
+
+def check_gallery(gallery: str | None) -> None:
+    """Refuse a gallery that does not exist.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if gallery is not None and not is_folder(Path(gallery)):
+        raise UserError(f"there is no gallery folder {gallery}; it needs one folder of photos for each person")

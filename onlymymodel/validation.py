@@ -1,19 +1,19 @@
-"""Check the keys and values of run files and forms; errors name the key and its valid values."""
+"""Check the values of run files and forms; errors name the key and its valid values."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from onlymymodel.errors import TYPE_NAMES, UserError, as_written, did_you_mean
+from onlymymodel.errors import TYPE_NAMES, UserError, as_written
 from onlymymodel.surrogates.uri import redacted
 
 
 def converted(
     values: Mapping[str, Any],
     types: Mapping[str, Any],
-    place: str = "",
-    where: str = "",
+    before: str = "",
+    after: str = "",
     *,
     labels: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def converted(
     Args:
         values: values as read from TOML or JSON.
         types: type of each key. Errors describe the valid values by its `msgspec.Meta`, or by the type.
-        place, where: text before and after the key in an error.
+        before, after: text around the key in an error.
         labels: names of keys in an error, if they differ from the keys.
 
     Raises:
@@ -35,20 +35,9 @@ def converted(
         except msgspec.ValidationError as error:
             name = (labels or {}).get(key, key)
             raise UserError(
-                f"{place}{name}{where} must be {_wanted(types[key])}, not {redacted(as_written(value))}"
+                f"{before}{name}{after} must be {_wanted(types[key])}, not {redacted(as_written(value))}"
             ) from error
     return result
-
-
-def check_keys(values: Mapping[str, Any], known: Mapping[str, Any], place: str, where: str = "") -> None:
-    """Refuse an unknown key; the error names the nearest known keys.
-
-    Raises:
-        UserError: a key is unknown.
-    """
-    for key in values:
-        if key not in known:
-            raise UserError(f"{place}unknown key {key!r}{where}{did_you_mean(key, known)}")
 
 
 def _wanted(kind: Any) -> str:

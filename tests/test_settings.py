@@ -1,6 +1,6 @@
 """Settings of a run: from run files, from flags over them, and back to a run file."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +8,15 @@ import pytest
 
 from onlymymodel.cli.given import settings_given
 from onlymymodel.cli.main import build_parser
+from onlymymodel.cli.parser import leaves
 from onlymymodel.cli.tune import to_toml
 from onlymymodel.data.image_io import MAX_PIXELS
 from onlymymodel.errors import UserError
-from onlymymodel.protect.attack.recipe import ADDED_LATER, OURS, RECIPES, make_recipe
+from onlymymodel.protect.attack.recipe import ADDED_LATER, OURS, RECIPES, Recipe, make_recipe
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.strengths import STRENGTHS
 from onlymymodel.settings import PHOTO_DEFAULTS, RunSettings
-from onlymymodel.settings_file import read_run_file
+from onlymymodel.settings_file import BUDGET_TYPES, FILE_TYPES, ON_COMMAND_LINE, read_run_file
 from onlymymodel.settings_partial import PartialSettings
 from onlymymodel.surrogates.uri import parse_uri
 
@@ -48,7 +49,7 @@ judge = { uri = "onnx:deep/judge.onnx?size=112", mean = [0.5, 0.5, 0.25], parent
 [recipe]
 name = "default"
 steps = 30
-views = ["center", "jpeg"]
+views = ["center", "crop"]
 """
 
 
@@ -58,7 +59,7 @@ def test_a_run_file_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     run = read(tmp_path / "runs", WHOLE)
     assert run.authorized == "checkpoint:runs/mine.safetensors?arch=timm:resnet50"
     assert run.surrogates == ("timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k?family=vit", "zoo:identity-plain")
-    assert run.recipe == {"name": "default", "steps": 30, "views": ("center", "jpeg")}
+    assert run.recipe == {"name": "default", "steps": 30, "views": ("center", "crop")}
     assert (run.epsilon, run.strength) == (8, None)
     (judge,) = map(parse_uri, run.heldout)
     assert judge.rest == "runs/deep/judge.onnx"
@@ -109,6 +110,28 @@ def test_an_empty_run_file_gives_nothing(tmp_path: Path) -> None:
         ('[budget]\nshape = "round"', "shape under [budget] must be one of even, texture, not 'round'"),
         ("strength = 3", "strength must be text, not 3"),
         ("[budget]\nlinf = 8", "linf is epsilon, at the top"),
+        ("[budget]\nepsilon = 8", "'epsilon' under [budget]; write epsilon at the top of the file, above the first ["),
+        ('[recipe]\nstrength = "low"', "'strength' under [recipe]; write strength at the top of the file, above"),
+        ("steps = 30", "unknown key 'steps'; write steps under [recipe]"),
+        ("step-share = 0.3", "unknown key 'step-share'; write step_share under [recipe]"),
+        ("ssim = 0.9", "unknown key 'ssim'; write ssim under [budget]"),
+        ("[recipe]\nssim = 0.9", "unknown key 'ssim' under [recipe]; write ssim under [budget]"),
+        ('labels = "labels.csv"', "unknown key 'labels'; it is given on the command line, by --labels"),
+        ('out = "out"', "unknown key 'out'; it is given on the command line, by --out"),
+        ("batch-size = 2", "unknown key 'batch-size'; it is given on the command line, by --batch-size"),
+        ("epsilon = -8", "the budget must lie between 0 and 255 steps, not -8"),
+        ('strength = "lo"', "unknown strength 'lo'; did you mean 'low'?"),
+        ("[budget]\nssim = 2", "the budget's ssim must be between 0 and 1, not 2"),
+        ("[recipe]\nname = 3", "name under [recipe] must be text, not 3"),
+        ('[recipe]\nname = "defualt"', "unknown recipe 'defualt'; did you mean 'default'"),
+        ("[recipe]\nstesp = 2", "unknown key 'stesp' under [recipe]; did you mean 'steps'"),
+        ('[recipe]\nsteps = "4"', "recipe setting steps must be a whole number, not '4'"),
+        ('[recipe]\nkappa = "4"', "recipe setting kappa must be a number, not '4'"),
+        ("[recipe]\nguard = 1", "recipe setting guard must be true or false, not 1"),
+        ("[recipe]\npush = true", "recipe setting push must be text, not true"),
+        ("[recipe]\nviews = [1]", "recipe setting views must be a list of names, not [1]"),
+        ("[recipe]\nkappa = -1", "kappa must not be negative"),
+        ('exclude = ["a", "."]', "exclude: '.' is no glob"),
         ('[budget]\nssim = "0.9"', "ssim under [budget] must be a number, not '0.9'"),
         ("budget = 3", "budget must be a table, not 3"),
         ("epsilon = true", "epsilon must be a number, not true"),
@@ -136,7 +159,17 @@ def test_mistakes_are_named(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         read(tmp_path, text)
     assert message in str(caught.value)
-    assert "run.toml" in str(caught.value) or "unknown" in message or "did you mean" in message or "twice" in message
+    assert str(caught.value).startswith(f"{tmp_path}/run.toml")
+    assert str(caught.value).count("run.toml") == 1
+
+
+def test_a_key_that_is_only_a_flag_is_said_to_be_one() -> None:
+    """`ON_COMMAND_LINE` lists all flags of `omm protect` that are neither keys nor name a file or a model."""
+    parser = next(leaf for leaf in leaves(build_parser()) if leaf.prog == "omm protect")
+    flags = {name.removeprefix("--").replace("-", "_") for action in parser.flags() for name in action.option_strings}
+    words = {name for name in flags if len(name) > 2 and not name.startswith("no_")}
+    keys = {*FILE_TYPES, *BUDGET_TYPES, *(setting.name for setting in fields(Recipe))}
+    assert words - keys == {*ON_COMMAND_LINE, "help", "help_all", "preset", "run", "surrogate"}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be"])
@@ -294,17 +327,35 @@ def test_bounds_are_flags_over_the_run_file_one_by_one(tmp_path: Path) -> None:
     ("text", "sentence"),
     [
         ('strength = "low"\nepsilon = 3', "strength 'low' and epsilon 3 are both given; give one"),
-        ('strength = "hgih"', "unknown strength 'hgih'; did you mean 'high'?"),
-        ("[budget]\nssim = 2", "ssim must be between 0 and 1"),
-        ('[recipe]\nname = "defualt"', "did you mean 'default'"),
-        ("[recipe]\nstesp = 2", "did you mean 'steps'"),
-        ('exclude = ["a", "."]', "exclude: '.' is no glob"),
         ('metadata = "none"\nkeep_makernotes = true', "metadata none and keep_makernotes are both given; give one"),
     ],
 )
 def test_settings_that_are_not_valid_are_named(text: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=sentence):
         protect(tmp_path, MODELS + text)
+
+
+def test_a_wrong_value_of_a_flag_is_not_said_to_be_in_the_run_file(tmp_path: Path) -> None:
+    for flags, sentence in (
+        (("--epsilon", "-8"), "the budget must lie between 0 and 255 steps, not -8"),
+        (("--kappa", "-1"), "kappa must not be negative"),
+    ):
+        with pytest.raises(UserError) as caught:
+            protect(tmp_path, MODELS + "epsilon = 8\n[recipe]\nkappa = 1", *flags)
+        assert str(caught.value) == sentence
+
+
+def test_a_missing_gallery_is_said_to_be_in_the_run_file_if_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = 'authorized = "zoo:a?gallery="\nsurrogates = ["zoo:b"]\ngallery = "people"\n'
+    with pytest.raises(UserError, match=r"run\.toml: there is no gallery folder people; it needs one folder of"):
+        protect(tmp_path, text)
+    with pytest.raises(UserError, match=r"^there is no gallery folder others;"):
+        protect(tmp_path, text, "--gallery", "others")
+    (tmp_path / "others").mkdir()
+    assert "others" in protect(tmp_path, text, "--gallery", "others").authorized
 
 
 def test_models_are_the_flags_over_the_run_files(tmp_path: Path) -> None:

@@ -14,14 +14,14 @@ from onlymymodel.data.datasets import KINDS, Dataset, attributes_for, labels_for
 from onlymymodel.data.labels import check_files, read_labels
 from onlymymodel.data.regular_file import is_file, is_folder
 from onlymymodel.data.rows.labels import PREFIX, read_column
-from onlymymodel.errors import UserError
+from onlymymodel.errors import UserError, mistakes_in
 from onlymymodel.evaluate.text import replace_unprintable
 from onlymymodel.presets.preset import load_preset
 from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.output_folder import RUN_RECORD
 from onlymymodel.settings import PHOTO_DEFAULTS, RunSettings
 from onlymymodel.settings_file import BUDGET_TYPES, read_run_file
-from onlymymodel.settings_partial import PartialSettings
+from onlymymodel.settings_partial import PartialSettings, check_gallery
 from onlymymodel.surrogates.class_mapping import classes_of_labels
 from onlymymodel.surrogates.uri import parse_uri
 
@@ -172,7 +172,13 @@ def _run_file(arguments: argparse.Namespace) -> PartialSettings:
     """Return the settings of `--run` or `--preset`."""
     if arguments.preset:
         return load_preset(arguments.preset)
-    return read_run_file(arguments.run_file) if arguments.run_file else PartialSettings()
+    if not arguments.run_file:
+        return PartialSettings()
+    settings = read_run_file(arguments.run_file)
+    if arguments.gallery is None:
+        with mistakes_in(arguments.run_file):
+            check_gallery(settings.gallery)
+    return settings
 
 
 def _recorded_models(folder: Path) -> PartialSettings:
