@@ -55,6 +55,23 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return "; known are " + ", ".join(words[:12]) + (", ..." if len(words) > 12 else "")
 
 
+def listed(words: Sequence[str]) -> str:
+    """Return words in one phrase: `a`, `a and b`, `a, b and c`."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def number_of(count: int, noun: str, plural: str = "") -> str:
+    """Return a count with what is counted: `1 photo`, `2 photos`.
+
+    Args:
+        count: how many there are.
+        noun: in the singular, also with a verb: `photo is`.
+        plural: of the noun; the noun with an s if empty.
+    """
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def as_written(value: object) -> str:
     """Return a value about as run files and forms have it: `true`, a list instead of a tuple."""
     if isinstance(value, bool):

@@ -17,7 +17,7 @@ from onlymymodel.data.image_io import decode
 from onlymymodel.data.labels import read_labels
 from onlymymodel.data.pixels import to_tensor
 from onlymymodel.data.source import open_source
-from onlymymodel.errors import UserError
+from onlymymodel.errors import UserError, number_of
 from onlymymodel.evaluate.channels import get_channels
 from onlymymodel.evaluate.folders import Evaluation, evaluate_folders
 from onlymymodel.evaluate.judges import check_independence, judges_for
@@ -200,7 +200,7 @@ class Protector:
                 f"{tuple(pixels.shape)} {str(pixels.dtype).removeprefix('torch.')}"
             )
         if labels is not None and len(labels) != len(pixels):
-            raise UserError(f"{len(labels)} labels for {len(pixels)} photos")
+            raise UserError(f"{number_of(len(labels), 'label')} for {number_of(len(pixels), 'photo')}")
         classes = [None] * len(pixels) if labels is None else [self._index_of(int(label)) for label in labels]
         data = [picture_bytes(photo) for photo in pixels]
         check_known_bytes(self.context, data, self.limits)

@@ -267,7 +267,7 @@ def test_settings_that_are_wrong_are_errors(changes: dict[str, Any], message: st
         ),
         (torch.zeros(1, 3, 40, 40), None, "not .* float32"),
         (torch.zeros(1, 40, 40, 3, dtype=torch.uint8), None, r"not \(1, 40, 40, 3\)"),
-        (torch.zeros(2, 3, 40, 40, dtype=torch.uint8), [0], "1 labels for 2 photos"),
+        (torch.zeros(2, 3, 40, 40, dtype=torch.uint8), [0], "1 label for 2 photos"),
     ],
 )
 def test_tensors_that_are_no_batch_are_errors(usual: Protector, pixels: Tensor, labels: Any, message: str) -> None:

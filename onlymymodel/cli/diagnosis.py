@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Literal
 
-from onlymymodel.errors import UserError, first_line
+from onlymymodel.errors import UserError, first_line, number_of
 from onlymymodel.version import __version__
 
 State = Literal["ok", "absent", "warning", "broken"]
@@ -134,7 +134,8 @@ def _device(name: str) -> Finding:
     if device.type == "cuda":
         used = torch.cuda.get_device_properties(device)
         return Finding("device", "ok", f"{device}: {used.name}, {used.total_memory / GIB:.0f} GiB")
-    return Finding("device", "ok", f"{device}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
+    cores = number_of(os.cpu_count() or 1, "core")
+    return Finding("device", "ok", f"{device}, {cores}, {number_of(torch.get_num_threads(), 'thread')}")
 
 
 def _memory() -> Finding:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from onlymymodel.cli.checks import CheckedPhotos
 from onlymymodel.cli.interrupt import exit_on_interrupt
 from onlymymodel.cli.known import check_known_photos
+from onlymymodel.errors import number_of
 from onlymymodel.evaluate.text import replace_unprintable
 from onlymymodel.protect.budget.strengths import AUTO, STRENGTHS
 
@@ -70,14 +71,15 @@ def dry_run(arguments: argparse.Namespace, checked: CheckedPhotos, shard: "Shard
         scanned=checked.entries,
     )
     plan = plan_folder(job)
-    _say(output, "done before", *([f"{plan.finished} photos"] if plan.finished else []))
-    _say(output, "ours", *([f"{plan.own} protected photos of earlier runs are left as they are"] if plan.own else []))
-    _say(output, "to protect", f"{len(plan.to_do)} photos{_sizes(plan)}")
+    _say(output, "done before", *([number_of(plan.finished, "photo")] if plan.finished else []))
+    ours = number_of(plan.own, "protected photo of earlier runs is", "protected photos of earlier runs are")
+    _say(output, "ours", *([f"{ours} left unchanged"] if plan.own else []))
+    _say(output, "to protect", f"{number_of(len(plan.to_do), 'photo')}{_sizes(plan)}")
     _say(output, "labels", f"{len(labels)} given, for the others the authorized model's own answers")
     _say(output, "authorized", context.authorized.card.uri)
     _say(output, "stand-ins", *(model.card.uri for model in context.surrogates))
     _say(output, "judges", *(model.card.uri for model in heldout))
-    _say(output, "recipe", f"{context.recipe.name}, {context.recipe.steps} steps")
+    _say(output, "recipe", f"{context.recipe.name}, {number_of(context.recipe.steps, 'step')}")
     _say(output, "strength", *([_auto_strength()] if context.auto_strength else []))
     _say(output, "budget", ", ".join(f"{name} {value}" for name, value in _budget(job).items()))
     _say(output, "output", f"{context.format} files in {places.shown}")
@@ -140,7 +142,8 @@ def _say_memory(output: Any, plan: "Plan", job: "Job") -> None:
         return
     assert job.limits.memory is not None
     peak, limit = gib(plan.peak_bytes), gib(job.limits.memory)
-    alone = [f"{plan.alone} photos are too large for a batch, and are protected alone"] if plan.alone else []
+    large = number_of(plan.alone, "photo is too large for a batch, and is", "photos are too large for a batch, and are")
+    alone = [f"{large} protected alone"] if plan.alone else []
     _say(output, "memory", f"about {peak} at the peak of each process; its limit is {limit} (--memory)", *alone)
     _say(output, "too large", *(f"{name}: {reason}" for name, reason in list(plan.too_large.items())[:NAMED]))
     if len(plan.too_large) > NAMED:

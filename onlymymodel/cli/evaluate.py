@@ -8,6 +8,7 @@ from onlymymodel.cli.flags import SEVERAL, add_gallery, add_labels, add_machine,
 from onlymymodel.cli.interrupt import exit_on_interrupt
 from onlymymodel.cli.parser import Parser
 from onlymymodel.cli.recorded_command import recorded_command
+from onlymymodel.errors import number_of
 from onlymymodel.evaluate.channels import CHANNELS, get_channels
 from onlymymodel.surrogates.deployments import DEPLOYMENTS, get_deployments
 
@@ -103,8 +104,8 @@ def run(arguments: argparse.Namespace) -> int:
         output.say("no judge took part: these results say nothing about unknown models (--heldout URI ...)")
     output.say(f"\nfigures, tables and pictures: {arguments.out / PAGE} and the files beside it")
     if results.failures:
-        count, where = len(results.failures), arguments.out / RESULTS
-        log.warning("%d queries were not answered (they are counted; %s lists them)", count, where)
+        queries = number_of(len(results.failures), "query was", "queries were")
+        log.warning("%s not answered (counted, and listed in %s)", queries, arguments.out / RESULTS)
     output.add(
         results=arguments.out / RESULTS,
         report=arguments.out / PAGE,

@@ -6,6 +6,7 @@ from pathlib import Path
 from onlymymodel.cli.flags import folder_here
 from onlymymodel.cli.interrupt import exit_on_interrupt
 from onlymymodel.cli.parser import Parser
+from onlymymodel.errors import number_of
 from onlymymodel.evaluate.text import replace_unprintable
 
 MISSING_SHOWN = 10
@@ -41,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     seal_folder(arguments.out, signer)
     report(summary, str(arguments.out), output.say)
     if merged.missing:
-        output.say(f"{len(merged.missing)} photos of the source are not in any shard yet; run their shards again:")
+        missing_photos = number_of(len(merged.missing), "photo of the source is", "photos of the source are")
+        output.say(f"{missing_photos} not in any shard yet; run the shards again:")
     for name, shard in merged.missing[:MISSING_SHOWN]:
         output.say(replace_unprintable(f"  {name} (--shard {shard})"))
     if len(merged.missing) > MISSING_SHOWN:

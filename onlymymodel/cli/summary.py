@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from onlymymodel.errors import number_of
 from onlymymodel.evaluate.text import replace_unprintable
 from onlymymodel.protect.folder_summary import Outcome, Summary
 from onlymymodel.protect.photo_record import MANIFEST
@@ -35,12 +36,13 @@ def report(summary: Summary, out: str, say: Callable[[str], None], name: str = "
             for line in _reasons([outcome for outcome in summary.outcomes if outcome.status == status], out):
                 say(replace_unprintable(f"  {line}"))
     if summary.own_outputs:
+        were, are = ("was", "is") if summary.own_outputs == 1 else ("were", "are")
         say(
-            f"{summary.own_outputs} of the photos in the source were written by an earlier run and are protected "
+            f"{summary.own_outputs} of the photos in the source {were} written by an earlier run and {are} protected "
             "already: protect originals, not protected photos"
         )
     if summary.not_photos:
-        say(f"{summary.not_photos} other files ignored")
+        say(f"{number_of(summary.not_photos, 'other file')} ignored")
 
 
 def _reasons(outcomes: Sequence[Outcome], out: str) -> Iterator[str]:
@@ -55,7 +57,7 @@ def _reasons(outcomes: Sequence[Outcome], out: str) -> Iterator[str]:
     for first, *others in groups[:NAMED]:
         yield f"{first.source}{f' and {len(others)} more' if others else ''}: {first.reason}"
     if len(groups) > NAMED:
-        yield f"... and {len(groups) - NAMED} more reasons, in {out}/{MANIFEST}"
+        yield f"... and {number_of(len(groups) - NAMED, 'more reason')}, in {out}/{MANIFEST}"
 
 
 def summary_fields(summary: Summary) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from onlymymodel.cli.flags import SEVERAL, add_machine
 from onlymymodel.cli.interrupt import exit_on_interrupt
 from onlymymodel.cli.parser import Parser
 from onlymymodel.data.stores.address import parse_place
+from onlymymodel.errors import number_of
 
 if TYPE_CHECKING:
     from onlymymodel.data.stores.store import Store
@@ -82,8 +83,10 @@ def _verify(arguments: argparse.Namespace, store: "Store") -> int:
     output.say(*(replace_unprintable(f"not checked: {sentence}") for sentence in verified.not_checked))
     output.say(PROVEN if verified.proven else CLAIMED + (f" ({verified.remark})" if verified.remark else ""))
     if verified.faults:
-        log.error("%d faults in %d protected files", len(verified.faults), verified.checked)
+        faults, files = number_of(len(verified.faults), "fault"), number_of(verified.checked, "protected file")
+        log.error("%s in %s", faults, files)
         return 1
     misread = f" ({verified.already_misread} of them already-misread)" if verified.already_misread else ""
-    output.say(f"{verified.checked} protected files are as the manifest says{misread}")
+    files = number_of(verified.checked, "protected file is", "protected files are")
+    output.say(f"{files} as the manifest says{misread}")
     return 0

@@ -20,7 +20,7 @@ from onlymymodel.data.labels import read_labels
 from onlymymodel.data.nips2017 import load_nips2017
 from onlymymodel.data.regular_file import is_file, is_folder
 from onlymymodel.data.tables import Problems, add_once, inner_path, integer, read_csv
-from onlymymodel.errors import UserError
+from onlymymodel.errors import UserError, number_of
 
 __all__ = ["KINDS", "Dataset", "Item", "attributes_for", "labels_for", "open_dataset"]
 
@@ -124,8 +124,8 @@ def _match_photos(dataset: Dataset, photos: Sequence[str]) -> dict[str, Item]:
     several += [name for name, item in items.items() if claims[item.path] > 1 and name not in rest]
     if several:
         raise UserError(
-            f"{dataset.root}: {len(several)} photo(s) match several of its pictures: {quoted(several)}; "
-            "give the folder that the photos are in."
+            f"{dataset.root}: {number_of(len(several), 'photo matches', 'photos match')} several of its pictures: "
+            f"{quoted(several)}; give the folder that the photos are in."
         )
     if photos and not items:
         raise UserError(f"{dataset.root} has none of the {len(photos)} photos (the first is {photos[0]!r}).")

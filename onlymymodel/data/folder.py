@@ -22,7 +22,7 @@ from onlymymodel.data.stores.looked import look_back
 from onlymymodel.data.stores.remote import RemoteFolder
 from onlymymodel.data.stores.scan import scan_remote
 from onlymymodel.data.stores.stamps import Stamps, stamp_from
-from onlymymodel.errors import UserError, nearest
+from onlymymodel.errors import UserError, nearest, number_of
 
 __all__ = [
     "Entry",
@@ -199,7 +199,7 @@ def _nothing_to_do(source: Source, entries: list[Entry]) -> str:
     first = ", ".join(f"{entry.relative} ({entry.reason})" for entry in pictures_first[:_SHOWN])
     rows = any(entry.relative.suffix == TABLE for entry in entries)
     hint = " Rows of Parquet files are for omm protect, evaluate and tune, which follow no links." if rows else ""
-    return f"{source} has no photo to work on; it has {len(entries)} other file(s): {first}.{hint}"
+    return f"{source} has no photo to work on; it has {number_of(len(entries), 'other file')}: {first}.{hint}"
 
 
 def _refuse_collisions(entries: Iterable[Entry]) -> None:
@@ -214,7 +214,8 @@ def _refuse_collisions(entries: Iterable[Entry]) -> None:
         taken = [" and ".join(map(str, files)) + ("" if len(files) > 1 else " and a folder") for files in clashes]
         listed = "; ".join(taken[:_SHOWN]) + ("; ..." if len(taken) > _SHOWN else "")
         raise UserError(
-            f"{len(clashes)} output name(s) would be used twice; rename the photos or --exclude some: {listed}."
+            f"{number_of(len(clashes), 'output name')} would be used twice; rename the photos or --exclude some: "
+            f"{listed}."
         )
 
 

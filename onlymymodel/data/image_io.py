@@ -33,6 +33,7 @@ from onlymymodel.data.opened_image import (
 from onlymymodel.data.photo_metadata import DECODER_ERRORS, read_exif
 from onlymymodel.data.pixel_modes import DecodedArrays, to_arrays
 from onlymymodel.data.regular_file import Readable, open_regular
+from onlymymodel.errors import number_of
 
 __all__ = [
     "MAX_ASPECT",
@@ -165,7 +166,8 @@ def decode(
         parts = dropped_parts(image, data) if opened.png is None else list(opened.png.dropped)
         notes += [*color.notes, *arrays.notes, *exif_notes]
         notes += [f"{part} was not carried over" for part in parts[:_PARTS_NAMED]]
-        notes += [f"{len(parts) - _PARTS_NAMED} other parts were not carried over"] if parts[_PARTS_NAMED:] else []
+        if others := len(parts[_PARTS_NAMED:]):
+            notes.append(f"{number_of(others, 'other part was', 'other parts were')} not carried over")
         notes += dict.fromkeys(f"the decoder warned: {warning.message}" for warning in warned)
     turned = opened.tiff_orientation if name == "TIFF" else orientation
     if turned in range(2, 9):

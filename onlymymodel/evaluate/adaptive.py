@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
-from onlymymodel.errors import UserError
+from onlymymodel.errors import UserError, number_of
 from onlymymodel.evaluate.channels import CHANNELS, AnyChannel
 from onlymymodel.evaluate.harness import Pair
 from onlymymodel.evaluate.judges import Judge
@@ -204,15 +204,18 @@ def _check_photos(
     model: Classifier, images: Images, labels: Sequence[int], folds: int, also_clean: Images | None
 ) -> None:
     if len(labels) != len(images):
-        raise UserError(f"{len(images)} photos have {len(labels)} labels: give one for each photo")
+        photos = number_of(len(images), "photo has", "photos have")
+        raise UserError(f"{photos} {number_of(len(labels), 'label')}: give one for each photo")
     if also_clean is not None and len(also_clean) != len(images):
-        raise UserError(f"{len(images)} protected photos have {len(also_clean)} originals: give one for each photo")
+        photos = number_of(len(images), "protected photo has", "protected photos have")
+        raise UserError(f"{photos} {number_of(len(also_clean), 'original')}: give one for each photo")
     if folds < 2:
         raise UserError(
             f"an adapted model needs 2 folds or more, one to answer and the others to learn from, not {folds}"
         )
     if len(images) < folds:
-        raise UserError(f"{len(images)} photos are too few for {folds} folds: give more photos, or fewer folds")
+        photos = number_of(len(images), "photo is", "photos are")
+        raise UserError(f"{photos} too few for {folds} folds: give more photos, or fewer folds")
     for number, label in enumerate(labels, start=1):
         if not 0 <= label < model.card.classes:
             raise UserError(

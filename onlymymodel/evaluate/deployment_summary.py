@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
+from onlymymodel.errors import number_of
 from onlymymodel.evaluate.results import Results
 from onlymymodel.evaluate.score import Proportion
 from onlymymodel.evaluate.text import percent
@@ -39,8 +40,8 @@ class DeploymentSummary:
         share, (low, high) = self.least.share, self.least.interval
         assert share is not None
         kept = (
-            f"over {self.deployments} deployments the authorized model keeps {percent(self.mean)} in the mean and "
-            f"{percent(share)} at least ({self.least_name}: {self.least.hits} of {self.least.total}, "
+            f"over {number_of(self.deployments, 'deployment')} the authorized model keeps {percent(self.mean)} in the "
+            f"mean and {percent(share)} at least ({self.least_name}: {self.least.hits} of {self.least.total}, "
             f"95% interval {percent(low)} to {percent(high)})"
         )
         return kept if self.heldout is None else f"{kept}; judges read {percent(self.heldout)} in the mean"

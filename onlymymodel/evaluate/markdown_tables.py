@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from onlymymodel.errors import number_of
 from onlymymodel.evaluate import attribute_tables, face_tables, language_tables, object_tables
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
 from onlymymodel.evaluate.distortion_table import QUANTILES, UNCHANGED_NOTE, definitions, distortion_rows
@@ -29,8 +30,8 @@ def to_markdown(results: Results) -> str:
     missing = count_missing(results)
     blocks = [
         "## What the models read",
-        f"{len(results.photos)} photos: share read right [Wilson 95% interval, in %] (right/photos). *Kept* is the "
-        "share of the photos read right when clean that are still read right.",
+        f"{number_of(len(results.photos), 'photo')}: share read right [Wilson 95% interval, in %] (right/photos). "
+        "*Kept* is the share of the photos read right when clean that are still read right.",
         markdown_grid(["model", "role", *map(markdown_code, results.versions)], _model_lines(results)),
         *footnotes(results, OWN_MARK, EXCLUDED_MARK, markdown_code),
         MEAN_NOTE,
@@ -50,7 +51,7 @@ def to_markdown(results: Results) -> str:
         *_deployments(results),
         *(block for run in results.runs for block in _margins(run)),
         "## Failures",
-        f"{missing} answers are missing." if missing else "Every model answered every time.",
+        f"{number_of(missing, 'answer is', 'answers are')} missing." if missing else "Every model answered every time.",
         *([_bullets(failure_reasons(results, markdown_code))] if results.failures else []),
         "## What this does not promise",
         _bullets(LIMITS),
@@ -190,8 +191,8 @@ def _margins(run: Run) -> list[str]:
     ]
     head = ["deployment", "kept of those read when clean", "mean margin, clean", "protected", "least", "photo"]
     sentence = (
-        f"Recorded when the photos were protected, in logits: over {summary.deployments} deployments the margin is "
-        f"{summary.mean:.2f} in the mean and {summary.least.least:.2f} at least (`{summary.least_name}`)."
+        f"Recorded when the photos were protected, in logits: over {number_of(summary.deployments, 'deployment')} the "
+        f"margin is {summary.mean:.2f} in the mean and {summary.least.least:.2f} at least (`{summary.least_name}`)."
     )
     return [f"## Margins of {markdown_code(run.name)}", sentence, markdown_grid(head, lines)]
 

@@ -13,12 +13,11 @@ from onlymymodel.data.image_io import MAX_PIXELS, PhotoError, decode
 from onlymymodel.data.manifest import sha256, sha256_file
 from onlymymodel.data.regular_file import Readable, max_photo_bytes, read_regular
 from onlymymodel.data.source import Source
-from onlymymodel.errors import UserError
+from onlymymodel.errors import UserError, number_of
 from onlymymodel.evaluate.harness import Pair
 from onlymymodel.evaluate.judges import Pixels
 from onlymymodel.evaluate.recorded_margins import RecordedMargins, recorded_margins
 from onlymymodel.evaluate.results import CLEAN
-from onlymymodel.evaluate.text import quantity
 from onlymymodel.protect import run_record
 from onlymymodel.protect.budget.kinds import describe
 from onlymymodel.protect.photo_record import MANIFEST, PhotoManifest, PhotoRecord
@@ -163,11 +162,13 @@ def _open(photos: Sequence[Entry], folder: Path, name: str) -> ProtectedFolder:
     stems = {str(entry.relative): without_picture_suffix(entry.relative).parts for entry in photos}
     missing = [path for path, stem in stems.items() if stem not in files]
     if missing:
-        raise UserError(f"{folder}: {len(missing)} photos have no protected version: {_listed(missing)}")
+        raise UserError(
+            f"{folder}: {number_of(len(missing), 'photo has', 'photos have')} no protected version: {_listed(missing)}"
+        )
     expected = set(stems.values())
     unmatched = [path.name for stem, path in files.items() if stem not in expected]
     if unmatched:
-        raise UserError(f"{folder}: {len(unmatched)} protected photos have no original: {_listed(unmatched)}")
+        raise UserError(f"{folder}: {_without_original(unmatched)}")
     return ProtectedFolder(name, folder, {path: files[stem] for path, stem in stems.items()})
 
 
@@ -178,23 +179,29 @@ def _open_ours(photos: Sequence[Entry], folder: Path, name: str) -> ProtectedFol
     missing = [path for path in expected if path not in records]
     if missing:
         raise UserError(
-            f"{folder}: {len(missing)} photos are not in its manifest: {_listed(missing)}; "
+            f"{folder}: {number_of(len(missing), 'photo is', 'photos are')} not in its manifest: {_listed(missing)}; "
             "finish the run with the command that started it"
         )
     unmatched = [path for path in sorted(set(records).difference(expected)) if records[path].output]
     if unmatched:
-        raise UserError(f"{folder}: {len(unmatched)} protected photos have no original: {_listed(unmatched)}")
+        raise UserError(f"{folder}: {_without_original(unmatched)}")
     files = {path: folder / output if (output := records[path].output) else None for path in expected}
     written = {path: file for path, file in files.items() if file is not None}
     absent = [path for path, file in written.items() if not file.is_file() or leads_through_link(file, folder)]
     if absent:
-        raise UserError(f"{folder}: {len(absent)} protected files are missing: {_listed(absent)}")
+        are = number_of(len(absent), "protected file is", "protected files are")
+        raise UserError(f"{folder}: {are} missing: {_listed(absent)}")
     if changed := [path for path, file in written.items() if _digest(file) != records[path].output_sha256]:
         log.warning(
             "%s: %s changed since the run wrote the folder; judged as on the disk now: %s",
-            folder, quantity(len(changed), "protected file"), _listed(changed),
+            folder, number_of(len(changed), "protected file"), _listed(changed),
         )  # fmt: skip
     return ProtectedFolder(name, folder, files, {path: records[path] for path in expected}, run)
+
+
+def _without_original(paths: Sequence[str]) -> str:
+    """Say which protected photos have no original."""
+    return f"{number_of(len(paths), 'protected photo has', 'protected photos have')} no original: {_listed(paths)}"
 
 
 def _check_originals(photos: Sequence[Entry], folders: Sequence[ProtectedFolder]) -> None:
@@ -213,9 +220,10 @@ def _check_originals(photos: Sequence[Entry], folders: Sequence[ProtectedFolder]
         recorded = {path: record.source_sha256 for path, record in folder.records.items() if record.source_sha256}
         changed = [path for path in files if path in recorded and digest(path) != recorded[path]]
         if changed:
+            ones = number_of(len(changed), "original is not the one that was", "originals are not those that were")
             raise UserError(
-                f"{folder.path}: {len(changed)} originals are not those that were protected: {_listed(changed)}; "
-                "restore those, or protect the new ones with the command that started the run"
+                f"{folder.path}: {ones} protected: {_listed(changed)}; "
+                "restore what was, or protect what is there now with the command that started the run"
             )
 
 

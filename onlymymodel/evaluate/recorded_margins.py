@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
+from onlymymodel.errors import number_of
 from onlymymodel.evaluate.score import Proportion
 from onlymymodel.evaluate.text import percent
 from onlymymodel.protect.photo_record import WRITTEN, PhotoRecord
@@ -51,10 +52,11 @@ class MarginSummary:
     def describe(self) -> str:
         """Return one sentence."""
         assert self.kept.share is not None
+        kept, deployments = percent(self.kept.share), number_of(self.deployments, "deployment")
         return (
-            f"as recorded when the photos were protected, the authorized model kept {percent(self.kept.share)} of what "
-            f"it reads when clean through {self.deployments} deployments, with a margin of {self.mean:.1f} in the mean "
-            f"and {self.least.least:.2f} at least ({self.least_name}, {self.least.least_photo})"
+            f"as recorded when the photos were protected, the authorized model kept {kept} of what it reads when clean "
+            f"through {deployments}, with a margin of {self.mean:.1f} in the mean and {self.least.least:.2f} at least "
+            f"({self.least_name}, {self.least.least_photo})"
         )
 
 

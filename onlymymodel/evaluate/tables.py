@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from onlymymodel.errors import number_of
 from onlymymodel.evaluate.results import Results, Row
 from onlymymodel.surrogates.model_card import Kind
 
@@ -64,7 +65,7 @@ def failure_reasons(results: Results, quote: Callable[[str], str]) -> list[str]:
         f"{count} times {quote(model)}: {quote(reason)}" for (model, reason), count in counts.most_common(SHOWN_REASONS)
     ]
     more = len(counts) - len(lines)
-    return lines + ([f"{more} more reasons in results.json"] if more else [])
+    return lines + ([f"{number_of(more, 'more reason')} in results.json"] if more else [])
 
 
 def footnote_marks(row: Row, own: str, excluded: str) -> str:

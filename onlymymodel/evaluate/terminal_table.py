@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
+from onlymymodel.errors import number_of
 from onlymymodel.evaluate import attribute_tables, face_tables, language_tables, object_tables
 from onlymymodel.evaluate.adversaries import adversary_sentences
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
@@ -41,7 +42,8 @@ def to_text(results: Results) -> str:
     lines += footnotes(results, OWN_MARK, EXCLUDED_MARK, replace_unprintable)
     lines += face_tables.notes(results, replace_unprintable)
     if missing := count_missing(results):
-        lines.append(f"{missing} answers are missing: not right above, and counted as read in a mean")
+        are = number_of(missing, "answer is", "answers are")
+        lines.append(f"{are} missing: not right above, and counted as read in a mean")
     lines += [f"{replace_unprintable(run)}: {sentence}" for run, sentence in unmoved_runs(results)]
     return "\n".join(
         part for line in lines for part in ([line] if len(line) <= TERMINAL else textwrap.wrap(line, TERMINAL))

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
+from onlymymodel.errors import number_of
 from onlymymodel.protect.attack.deployed_margins import DeployedMargins
 from onlymymodel.protect.context import Context
 from onlymymodel.protect.faces import find_same_faces
@@ -47,7 +48,8 @@ def missing_objects(clean: Tensor, objects: Detections | None, context: Context)
     sure = found.scores >= detector_of(context.authorized).found + SCORE_TOLERANCE
     expected = Detections(found.boxes[sure], found.scores[sure], found.classes[sure])
     if missing := len(expected) - count_found(expected, objects):
-        yield f"{missing} objects that the authorized model finds in its original are not in its line"
+        finds = "that the authorized model finds in its original"
+        yield f"{number_of(missing, f'object {finds} is', f'objects {finds} are')} not in its line"
 
 
 def misread_faces(

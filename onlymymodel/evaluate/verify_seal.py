@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from onlymymodel.errors import number_of
 from onlymymodel.evaluate.verify_report import Fault
 from onlymymodel.protect import run_record, seal
 from onlymymodel.protect.photo_record import MANIFEST
@@ -73,8 +74,8 @@ def _differences(sealed: Sequence[str], present: Sequence[str]) -> Iterator[Faul
     if same == 0:
         yield Fault(run_record.NAME, "is not as it was sealed")
     elif same == len(sealed):
-        added = len(present) - same
-        reason = f"{added} lines were added after the folder was sealed: the run did not end, or they are not its own"
+        added = number_of(len(present) - same, "line was", "lines were")
+        reason = f"{added} added after the folder was sealed: the run did not end, or did not write what was added"
         yield Fault(MANIFEST, reason)
     elif same == len(present):
         yield Fault(MANIFEST, f"{len(sealed) - same} of {len(sealed) - 1} sealed lines are missing at its end")

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from onlymymodel.errors import UserError
+from onlymymodel.errors import UserError, number_of
 from onlymymodel.protect.answer_records import SurrogateAnswers
 from onlymymodel.protect.attack.uint8 import to_float
 from onlymymodel.protect.photo_record import PhotoRecord
@@ -54,7 +54,7 @@ def load_surrogates(out: Path, run: RunRecord, *, allow_python: bool, device: st
     """
     cards, models, missing = run.surrogates, dict[int, Classifier](), list[str]()
     if len(run.surrogate_uris) != len(cards):
-        return AskedSurrogates({}, len(cards), (f"{len(cards)} stand-ins: run.json does not name them all",))
+        return AskedSurrogates({}, len(cards), (f"{number_of(len(cards), 'stand-in')}: run.json does not name all",))
     for index, (uri, card) in enumerate(zip(run.surrogate_uris, cards, strict=True)):
         try:
             model = load_model(uri, base=out, allow_python=allow_python, device=device)
@@ -105,7 +105,7 @@ def surrogate_faults(
     asked = asked.without_originals() if clean is None else asked
     answers = record.surrogates or ()
     if len(answers) != asked.total:
-        yield f"its line has answers of {len(answers)} stand-ins, run.json has {asked.total}"
+        yield f"its line has answers of {number_of(len(answers), 'stand-in')}, run.json has {asked.total}"
         return
     misled = False
     for index, model in asked.models.items():

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from onlymymodel.data.pixels import to_tensor
 from onlymymodel.data.portraits import render
+from onlymymodel.errors import number_of
 from onlymymodel.protect.attack.batch import AttackRow, make_batch
 from onlymymodel.protect.attack.optimizer import models_in_use, optimize
 from onlymymodel.protect.attack.targets import apply_target_class, attack_classes
@@ -46,7 +47,7 @@ class Canary:
     threads: int
 
     def __str__(self) -> str:
-        threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        threads = number_of(self.threads, "thread")
         return f"{self.machine}, torch {self.torch}, {self.device}, {threads} ({self.sha256[:8]})"
 
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 
+from onlymymodel.errors import number_of
 from onlymymodel.progress import remark, track
 from onlymymodel.surrogates.hub import download_errors
 from onlymymodel.surrogates.uri import parse_uri
@@ -53,7 +54,6 @@ def _sizes(missing: Mapping[str, WeightFiles]) -> dict[str, int | None]:
 def _say(sizes: Mapping[str, int | None]) -> None:
     known = sum(size for size in sizes.values() if size is not None)
     more = " or more" if None in sizes.values() else ""
-    count = f"{len(sizes)} model{'s' if len(sizes) > 1 else ''}"
-    remark(f"omm: {count} to download, {known / MB:.0f} MB{more}, once:")
+    remark(f"omm: {number_of(len(sizes), 'model')} to download, {known / MB:.0f} MB{more}, once:")
     for uri, size in sizes.items():
         remark(f"  {'? MB' if size is None else f'{size / MB:.0f} MB':>7}  {uri}")

@@ -14,7 +14,7 @@ from onlymymodel.data.folder import scan
 from onlymymodel.data.image_io import MAX_PIXELS, PhotoError, decode
 from onlymymodel.data.manifest import sha256
 from onlymymodel.data.regular_file import is_folder, max_photo_bytes, read_regular
-from onlymymodel.errors import UserError
+from onlymymodel.errors import UserError, number_of
 from onlymymodel.surrogates.alignment import main_faces
 from onlymymodel.surrogates.black_box import to_pixels
 from onlymymodel.surrogates.model_card import Preprocess
@@ -117,7 +117,7 @@ def enroll(name: str, embedder: nn.Module, preprocess: Preprocess, gallery: Path
     if faceless:
         more = ", ..." if len(faceless) > LISTED_PHOTOS else ""
         raise UserError(
-            f"model {name}: no face was found in {len(faceless)} photos of the gallery: "
+            f"model {name}: no face was found in {number_of(len(faceless), 'photo')} of the gallery: "
             f"{', '.join(faceless[:LISTED_PHOTOS])}{more}"
         )
     by_person = [torch.cat(photos) for photos in embeddings.values()]

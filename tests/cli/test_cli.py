@@ -54,7 +54,12 @@ def test_protect_then_verify(photos: Path, tmp_path: Path, capsys: pytest.Captur
     assert "3 protected files are as the manifest says" in capsys.readouterr().out
     (out / "1.png").write_bytes(b"spoiled")
     assert main(["verify", str(out), "--allow-python", "--quiet"]) == 1
-    assert "FAULT  1.png" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "FAULT  1.png" in printed
+    assert "2 faults in 3 protected files" in printed
+    (out / "1.png").unlink()
+    assert main(["verify", str(out), "--allow-python", "--quiet"]) == 1
+    assert "1 fault in 3 protected files" in capsys.readouterr().err
 
 
 def test_held_out_models_judge_the_written_files(

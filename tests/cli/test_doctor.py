@@ -1,6 +1,7 @@
 """`omm doctor` finds what is broken."""
 
 import json
+import re
 import tempfile
 import tomllib
 from importlib.metadata import requires
@@ -29,6 +30,7 @@ def test_this_installation_is_sound(capsys: pytest.CaptureFixture[str]) -> None:
     states = {finding["name"]: finding["state"] for finding in content["findings"]}
     assert states["one photo"] == "ok"
     assert states["device"] == "ok"
+    assert not any(re.search(r"\b1 (cores|threads)\b", finding["text"]) for finding in content["findings"])
     assert {f"extra {name}" for name in EXTRAS} <= states.keys()
 
 

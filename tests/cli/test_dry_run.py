@@ -51,7 +51,7 @@ def test_what_would_be_done_is_what_is_done(photos: Path, tmp_path: Path, capsys
     text = capsys.readouterr().out
     assert files(tmp_path) == before
     assert "done before  2 photos" in text
-    assert "to protect   1 photos" in text
+    assert "to protect   1 photo" in text
     assert "nothing was written" in text
 
 

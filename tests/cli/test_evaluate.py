@@ -262,7 +262,7 @@ def test_a_model_that_crashes_on_one_image_is_counted_and_reported(
     words = ["evaluate", "--original", str(photos), "--protected", str(protected), "--out", str(tmp_path / "e")]
     moody = ["--heldout", "python:toys:moody", *HELD_OUT[2:]]
     assert main([*words, *moody]) == 1
-    assert "1 queries were not answered" in capsys.readouterr().err
+    assert "1 query was not answered" in capsys.readouterr().err
     results = read_results(tmp_path / "e" / "results.json")
     (row,) = results.rows_of("held-out")
     assert row.answers["clean"]["png"][0] is None

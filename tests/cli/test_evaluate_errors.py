@@ -54,9 +54,9 @@ def spoiled(photos: Path, tmp_path: Path, what: str) -> tuple[Path, Path, list[s
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("lost file", "1 protected files are missing: 1.png"),
-        ("new original", "1 photos are not in its manifest: new.png"),
-        ("lost original", "1 protected photos have no original: 1.png"),
+        ("lost file", "1 protected file is missing: 1.png"),
+        ("new original", "1 photo is not in its manifest: new.png"),
+        ("lost original", "1 protected photo has no original: 1.png"),
         ("other size", "1.png: the protected photo is 40x41 pixels, its original 40x40"),
         ("not a photo", "1.png cannot be read"),
         ("label missing", "1 of 3 photos have no label: sub/2.png"),
@@ -87,10 +87,10 @@ def test_mismatched_pairs_of_another_tool_are_reported(
     flags = ("--authorized", MINE)
     (theirs / "0.png").rename(theirs / "x.png")
     assert evaluate(photos, [theirs], tmp_path / "e", *flags) == 2
-    assert "1 photos have no protected version: 0.png" in capsys.readouterr().err
+    assert "1 photo has no protected version: 0.png" in capsys.readouterr().err
     shutil.copy(theirs / "x.png", theirs / "0.png")
     assert evaluate(photos, [theirs], tmp_path / "e", *flags) == 2
-    assert "1 protected photos have no original: x.png" in capsys.readouterr().err
+    assert "1 protected photo has no original: x.png" in capsys.readouterr().err
     (theirs / "x.png").rename(theirs / "0.bmp")
     assert evaluate(photos, [theirs], tmp_path / "e", *flags) == 2
     assert "0.bmp and 0.png" in capsys.readouterr().err

@@ -41,7 +41,7 @@ def test_pictures_that_are_not_read_are_named(photos: Path, tmp_path: Path, caps
     assert "12 skipped" in printed
     assert "  00.jxl and 10 more: not a supported format (JPEG XL)" in printed
     assert "  moving.webp: an animation: " in printed
-    assert "1 other files ignored" in printed
+    assert "1 other file ignored" in printed
     records = PhotoManifest(tmp_path / "out").by_source()
     assert {name: record.status for name, record in records.items()} == {
         **{f"{index:02}.jxl": "skipped" for index in range(11)}, "a.jfif": "protected", "moving.webp": "skipped",

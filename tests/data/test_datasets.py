@@ -82,10 +82,10 @@ def test_a_name_is_matched_by_whole_parts_only() -> None:
 
 def test_ambiguous_photos_are_refused() -> None:
     assert mismatch(ANIMALS, ["a.jpg", "b.jpg"], None, 2) == (
-        "set: 1 photo(s) match several of its pictures: 'a.jpg'; give the folder that the photos are in."
+        "set: 1 photo matches several of its pictures: 'a.jpg'; give the folder that the photos are in."
     )
     flat = made("folders", ("cat",), a=0)  # both photos end with the picture's path, only one can be it
-    assert "2 photo(s) match several of its pictures: 'x/a.jpg', 'y/a.jpg'" in mismatch(
+    assert "2 photos match several of its pictures: 'x/a.jpg', 'y/a.jpg'" in mismatch(
         flat, ["x/a.jpg", "y/a.jpg"], None, 1
     )
 

@@ -107,9 +107,7 @@ def test_source_without_photos_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path / "fotos") == f"{tmp_path / 'fotos'} does not exist; did you mean 'photos'?"
     assert refusal(tmp_path) == f"{tmp_path} is empty: name a folder of photos, or one photo."
     make(tmp_path, "notes.txt")
-    assert refusal(tmp_path) == (
-        f"{tmp_path} has no photo to work on; it has 1 other file(s): notes.txt (not a picture)."
-    )
+    assert refusal(tmp_path) == (f"{tmp_path} has no photo to work on; it has 1 other file: notes.txt (not a picture).")
     assert "notes.txt (not a picture)" in refusal(tmp_path / "notes.txt")
 
 
@@ -126,13 +124,13 @@ def test_source_without_photos_is_refused(tmp_path: Path) -> None:
 )
 def test_colliding_outputs_are_refused(tmp_path: Path, names: tuple[str, ...], clash: str) -> None:
     assert refusal(make(tmp_path, *names)) == (
-        f"1 output name(s) would be used twice; rename the photos or --exclude some: {clash}."
+        f"1 output name would be used twice; rename the photos or --exclude some: {clash}."
     )
 
 
 def test_first_ten_clashes_and_their_count(tmp_path: Path) -> None:
     message = refusal(make(tmp_path, *[f"{i:02}.{suffix}" for i in range(12) for suffix in ("bmp", "png")]))
-    assert message.startswith("12 output name(s)")
+    assert message.startswith("12 output names")
     assert "09.bmp and 09.png; ..." in message
     assert "10.bmp" not in message
 

@@ -184,7 +184,7 @@ def test_an_original_that_was_replaced_is_named(
     for folders in ([folder], [folder, theirs]):
         assert evaluate(photos, folders, tmp_path / "e") == 2
         message = capsys.readouterr().err
-        assert f"{folder}: 1 originals are not those that were protected: 1.png; restore those" in message
+        assert f"{folder}: 1 original is not the one that was protected: 1.png; restore" in message
         assert len(message.strip().splitlines()) == 1
     assert evaluate(photos, [theirs], tmp_path / "e", "--authorized", MINE) == 0  # no record, nothing to hold it to
     (photos / "1.png").write_bytes(before)

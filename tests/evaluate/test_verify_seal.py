@@ -204,7 +204,7 @@ def test_a_careless_edit_of_the_settings_is_told_by_the_hashes_beside_them(folde
         (lambda out: spoil_key(out, "zz"), "seal.json has a signature or a key that is none"),
         (lambda out: spoil_key(out, "ab"), "seal.json is signed by another key (ab)"),
         (lambda out: append(out / run_record.NAME, " "), "run.json is not as it was sealed"),
-        (lambda out: append(out / MANIFEST, "{}\n"), "manifest.jsonl 1 lines were added after the folder was sealed"),
+        (lambda out: append(out / MANIFEST, "{}\n"), "manifest.jsonl 1 line was added after the folder was sealed"),
         (lambda out: cut_last_line(out), "manifest.jsonl 1 of 3 sealed lines are missing at its end"),
         (lambda out: remove_line_and_file(out.parent), "manifest.jsonl line 2 is not as it was sealed"),
     ],

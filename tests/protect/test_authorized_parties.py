@@ -144,7 +144,7 @@ def test_an_object_that_is_left_out_of_the_record_is_a_fault(
     first["objects"] = first["objects"][:1]
     (out / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in (first, second)))
     assert main(["verify", str(out), *FLAGS]) == 1
-    fault = f"FAULT  {first['output']}: 1 objects that the authorized model finds in its original are not in its line"
+    fault = f"FAULT  {first['output']}: 1 object that the authorized model finds in its original is not in its line"
     assert fault in capsys.readouterr().err.splitlines()
 
 

@@ -154,7 +154,7 @@ def test_keys_that_are_one_name_elsewhere_are_refused(photos: Path, capsys: pyte
     source.put("A.png", (photos / "trip" / "0.png").read_bytes())
     source.put("a.PNG", (photos / "trip" / "0.png").read_bytes())
     assert protect(SOURCE, OUT) == 2
-    assert "1 output name(s) would be used twice" in capsys.readouterr().err
+    assert "1 output name would be used twice" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

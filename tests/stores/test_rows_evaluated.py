@@ -83,7 +83,7 @@ def test_a_changed_row_is_not_what_was_protected(
     write_rows(rows / "b.parquet", [(portrait_bytes(5), None), (portrait_bytes(4), "4.png")])
     words = ["evaluate", "--original", str(rows), "--protected", str(tmp_path / "out"), "--out", str(tmp_path / "r")]
     assert main([*words, *EVALUATE, *MACHINE]) == 2
-    assert "1 originals are not those that were protected: b/0000000" in capsys.readouterr().err
+    assert "1 original is not the one that was protected: b/0000000" in capsys.readouterr().err
 
 
 def test_labels_of_a_column_are_those_of_the_evaluation(rows: Path, tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_a_real_embedder_recognizes_people_on_whole_photos(
         ("gallery={flat}", "is not in a person's folder"),
         ("gallery={broken}", "cannot be read"),
         ("gallery={alone}", "add threshold=COSINE"),
-        ("gallery={faceless}&fit=align&size=112", "no face was found in 1 photos of the gallery"),
+        ("gallery={faceless}&fit=align&size=112", "no face was found in 1 photo of the gallery"),
     ],
 )
 def test_unusable_galleries_are_named(gallery: Path, tmp_path: Path, options: str, words: str) -> None:

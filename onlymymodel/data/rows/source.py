@@ -17,7 +17,7 @@ from onlymymodel.data.stores.looked import Looked
 from onlymymodel.data.stores.remote import RemoteFolder
 from onlymymodel.data.stores.stamps import Stamps
 from onlymymodel.data.tables import inner_path
-from onlymymodel.errors import UserError
+from onlymymodel.errors import UserError, number_of
 
 _SHOWN = 5
 
@@ -130,7 +130,8 @@ class RowsFolder:
         if twice:
             named = "; ".join(f"{key!r}: {files[key]} and {twice[key]}" for key in list(twice)[:_SHOWN])
             raise UserError(
-                f"{self.uri}: {len(twice)} path(s) belong to several rows, and each result needs a name of its own: "
+                f"{self.uri}: {number_of(len(twice), 'path belongs', 'paths belong')} to several rows, and each result "
+                "needs a name of its own: "
                 f"{named}{'; ...' if len(twice) > _SHOWN else ''}. Protect one file at a time, or --exclude some"
             )
         return list(files.values())

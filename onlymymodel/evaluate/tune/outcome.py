@@ -7,6 +7,7 @@ from itertools import islice
 
 import numpy as np
 
+from onlymymodel.errors import number_of
 from onlymymodel.evaluate.results import AS_WRITTEN
 from onlymymodel.evaluate.score import ShareEstimate
 from onlymymodel.evaluate.text import percent
@@ -56,7 +57,7 @@ def describe_outcome(outcome: TuningOutcome) -> Iterator[str]:
         yield f"No budget {point.knob.limit(highest)} meets the target; the nearest is {name}."
     yield from _describe_visibility(point)
     yield (
-        f"On {point.photos} photo{'s' if point.photos != 1 else ''} judges read "
+        f"On {number_of(point.photos, 'photo')} judges read "
         f"{_in_words(point.heldout[AS_WRITTEN])}, the authorized model keeps "
         f"{_in_words(point.kept[AS_WRITTEN])}{_through_in_words(point)}. {_target_in_words(target)}"
     )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onlymymodel.data.folder import Entry
+from onlymymodel.errors import number_of
 from onlymymodel.evaluate.tune.search import Measurement, Search, Target, first_levels, first_levels_of_photo
 from onlymymodel.evaluate.tune.tuning import Tuning
 from onlymymodel.progress import duration
@@ -115,5 +116,5 @@ def level_counts(first: tuple[int, ...], *, sampled: bool) -> tuple[int, int]:
 
 def _in_words(protections: Protections) -> str:
     few, most = protections.fewest, protections.most
-    levels = f"{few} level{'' if few == 1 else 's'}" if few == most else f"{few} to {most} levels"
-    return f"{protections.photos} photo{'' if protections.photos == 1 else 's'} at {levels}"
+    levels = number_of(few, "level") if few == most else f"{few} to {most} levels"
+    return f"{number_of(protections.photos, 'photo')} at {levels}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from onlymymodel.errors import number_of
 from onlymymodel.evaluate.audits.gradients.client_gradient import (
     Statistics,
     batch_statistics,
@@ -78,8 +79,8 @@ class GradientAdversary:
             f"Defense: {release.defense.name}. The adversary knows the defense, but not the noise that was drawn, and "
             "applies to its own gradient what it can. Noise of `noise` is a share of each gradient's own norm, "
             "which is not differential privacy; that of `dp` is absolute.",
-            f"{attack.steps} steps from {1 + attack.restarts} initialization(s): a longer attack may recover more, so "
-            "a low similarity is no proof of privacy. Reconstructions are compared clipped to [0, 1].",
+            f"{attack.steps} steps from {number_of(1 + attack.restarts, 'initialization')}: a longer attack may "
+            "recover more, so a low similarity is no proof of privacy. Reconstructions are compared clipped to [0, 1].",
             "gradient_cosine and gradient_l2 (relative) compare the reconstruction's gradient with the true one before "
             f"any defense. PSNR: {SIMILARITY_DEFINITION['psnr']}, at most {MAX_PSNR:g} dB. "
             f"SSIM: {SIMILARITY_DEFINITION['ssim']}.",

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from onlymymodel.errors import number_of
 from onlymymodel.evaluate.audits.intervals import Interval, mean_interval
 from onlymymodel.evaluate.audits.layers.attacks import AttackSplit, infer_membership, release_outputs
 from onlymymodel.evaluate.audits.layers.audit import NONMEMBERS, PIXELS, LayerAdversary
@@ -79,8 +80,8 @@ class EpochsAdversary:
         sentences = replace(self.layerwise, steps=0).assumptions(release.after(release.epochs[-1]))
         return [
             *sentences,
-            f"Figures are means over networks of {len(release.runs)} seed(s), of initialization and of the order of "
-            "the pictures; the pictures are the same.",
+            f"Figures are means over networks of {number_of(len(release.runs), 'seed')}, of initialization and of the "
+            "order of the pictures; the pictures are the same.",
             "A measure falls and then rises in a layer if both relative changes, from the untrained network to an "
             "epoch and from there to the last one, have 95 % intervals over the seeds (Student's t) on these sides of "
             "0; for each seed the epoch is that of the lowest mean of the other seeds, since the lowest of its own "
