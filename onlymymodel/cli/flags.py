@@ -20,6 +20,7 @@ from onlymymodel.protect.memory_limit import MemorySize
 
 AUTO = "auto"
 DEVICES = (AUTO, "cpu", "cuda", "mps", "xpu", "hpu", "npu", "xla")  # kinds of devices that torch can be built for
+DEVICES_MEANT = {"gpu": "cuda", "nvidia": "cuda", "rocm": "cuda", "metal": "mps"}  # torch calls them otherwise
 PROGRESS = ("auto", "bar", "lines", "json", "none")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 SEVERAL: dict[str, Any] = {"action": "extend", "nargs": "+", "default": [], "metavar": "URI"}
@@ -249,6 +250,8 @@ def device_name(text: str) -> str:
     kind, colon, number = text.partition(":")
     if kind not in DEVICES or (colon and not number.isdecimal()):
         meant = "" if kind in DEVICES else did_you_mean(kind, DEVICES)
+        if kind in DEVICES_MEANT:
+            meant = f"; did you mean {DEVICES_MEANT[kind] + colon + number!r}?"
         raise argparse.ArgumentTypeError(f"must be one of {', '.join(DEVICES)}, not {text!r}{meant}")
     return text
 

@@ -9,7 +9,7 @@ from onlymymodel.cli.flags import add_machine
 from onlymymodel.cli.interrupt import exit_on_interrupt
 from onlymymodel.cli.output import Output
 from onlymymodel.cli.parser import Parser
-from onlymymodel.errors import UserError
+from onlymymodel.errors import UserError, nearest, number_of
 from onlymymodel.surrogates.schemes import VARIABLE
 from onlymymodel.surrogates.uri import parse_uri
 
@@ -40,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     output = arguments.output
     if arguments.uris[:1] == [FETCH]:
         return _fetch(arguments)
+    if arguments.uris and ":" not in arguments.uris[0] and nearest(arguments.uris[0], [FETCH], cutoff=0.75):
+        raise UserError(f"unknown command {arguments.uris[0]!r}; did you mean {FETCH!r}?")
     if arguments.preset is not None or arguments.to is not None:
         raise UserError("--preset and --to are for fetching weights: omm models fetch --preset NAME --to DIR")
     if not arguments.uris:
@@ -82,7 +84,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
     folder = arguments.to
     fetch_weights(uris, None if folder is None else Caches.below(folder, fixed=False))
     where = "the caches of this machine" if folder is None else f"{folder}; use them with {VARIABLE}={folder}"
-    arguments.output.say(f"the weights of {len(uris)} models are in {where}")
+    arguments.output.say(f"the weights of {number_of(len(uris), 'model')} are in {where}")
     arguments.output.add(models=[parse_uri(uri).public for uri in uris], folder=folder)
     return 0
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from onlymymodel.cli.commands import COMMANDS, Command
 from onlymymodel.cli.flags import add_output, decimal, whole
-from onlymymodel.errors import UserError, did_you_mean, nearest
+from onlymymodel.errors import UserError, did_you_mean, listed, nearest
 
 EXAMPLE_WIDTH = 78  # columns
 NUMBER = re.compile(r"-\.?\d")
@@ -66,14 +66,17 @@ class Parser(argparse.ArgumentParser):
         """Add the flags, then parse.
 
         Raises:
-            UserError: an unknown flag, command or choice, a value that is missing or malformed.
+            UserError: an unknown flag, command or choice, a value that is missing or malformed, a word too many.
         """
         self.complete()
         self._refuse_unknown_flags(args)
         try:
-            return super().parse_known_args(args, namespace)
+            parsed, rest = super().parse_known_args(args, namespace)
         except argparse.ArgumentError as error:
             raise UserError(self._sentence(error.argument_name, error.message)) from error
+        if rest:
+            raise UserError(self._too_many(rest))
+        return parsed, rest
 
     def error(self, message: str) -> NoReturn:
         """Raise a mistake for which argparse names no single flag."""
@@ -180,7 +183,7 @@ class Parser(argparse.ArgumentParser):
         if message.startswith(REQUIRED):
             missing = message.removeprefix(REQUIRED).split(", ")
             verb = "is" if len(missing) == 1 else "are"
-            return f"{' and '.join(missing)} {verb} missing: {self.prog} --help has examples"
+            return f"{listed(missing)} {verb} missing: {self.prog} --help has examples"
         flag = (name or "").rpartition("/")[2]
         if message.startswith("unknown command"):
             return message
@@ -193,6 +196,16 @@ class Parser(argparse.ArgumentParser):
         if message == EMPTY or message.startswith("must "):
             return f"{flag} {message}"
         return f"{flag}: {message}" if flag else message
+
+    def _too_many(self, words: Sequence[str]) -> str:
+        """Return what is wrong with words for which the command has no use, such as what a shell makes of `*.png`."""
+        more = f" and {len(words) - 1} more" if len(words) > 1 else ""
+        names = [str(action.metavar) for action in self._actions if not action.option_strings]
+        if not names:
+            return f"{self.prog} has no use for {words[0]!r}{more}: {self.prog} --help has examples"
+        folder = "--exclude" in self._option_string_actions
+        remedy = "name the folder of the photos (--exclude GLOB leaves some out)" if folder else "leave the rest out"
+        return f"{self.prog} takes one {names[-1]}, and {words[0]!r}{more} came after it: {remedy}"
 
     def _example(self, flag: str) -> str:
         action = self._option_string_actions.get(flag)

@@ -76,7 +76,7 @@ def _check(uri: ModelUri, allow_python: bool, *, guides: bool) -> None:
         uri.file()
     for option in PATH_OPTIONS:
         if option in uri.options and not Path(uri.options[option]).expanduser().exists():
-            raise UserError(f"model {uri.text!r}: there is no {option} at {uri.options[option]!r}")
+            raise UserError(f"model {uri.text!r}: {option}= names {uri.options[option]!r}, which does not exist")
     if uri.scheme == "zoo":
         zoo.path(uri.rest)
     for module in uri.kind.guide_modules if guides else uri.kind.judge_modules:

@@ -192,7 +192,7 @@ def test_several_models_are_fetched_after_their_sizes_were_told(
     out, err = capsys.readouterr()
     assert "1 model to download, 2 MB, once:" in err
     assert f"2 MB  {SQUEEZENET}" in err
-    assert f"the weights of 1 models are in {to}; use them with {VARIABLE}={to}" in out
+    assert f"the weights of 1 model are in {to}; use them with {VARIABLE}={to}" in out
     (folder / SQUEEZENET_FILE).unlink()
     monkeypatch.setenv(VARIABLE, str(to))
     fetch_weights([SQUEEZENET, "zoo:identity-vit"])
