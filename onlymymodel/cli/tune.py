@@ -149,7 +149,11 @@ def _report(arguments: argparse.Namespace, outcome: "TuningOutcome", tuned: "Run
     write_tuning(outcome, axis=arguments.axis)
     write_atomic(tuning.out / RUN_FILE, to_toml(tuned, tuning.out).encode())
     output.say(outcome_to_text(frontier), *describe_outcome(outcome))
-    output.say(f"\nfigure and pictures: {tuning.out / PAGE}; to protect with these settings: {_command(arguments)}")
+    command = f"; to protect with these settings: {_command(arguments)}"
+    if frontier.choice is None:
+        nearest = f"; to protect with the settings that come nearest: {_command(arguments)}"
+        command = nearest if frontier.point_at(frontier.nearest).changed else ""
+    output.say(f"\nfigure and pictures: {tuning.out / PAGE}{command}")
     if outcome.photos:
         table = tuning.out / table_name(tuning.knob)
         output.say(f"each photo within its own budget: {tuning.out / PROTECTED} (budgets: {table})")

@@ -54,7 +54,10 @@ def describe_outcome(outcome: TuningOutcome) -> Iterator[str]:
     if frontier.choice is not None:
         yield f"{name[:1].upper()}{name[1:]} is the least budget that meets the target."
     else:
-        yield f"No budget {point.knob.limit(highest)} meets the target; the nearest is {name}."
+        nearest = f"the largest, {name}, comes nearest" if point.level == highest else f"the nearest is {name}"
+        yield f"No budget {point.knob.limit(highest)} meets the target; {nearest}."
+        if not point.changed:
+            yield "At this budget no photo of the sample is changed: these settings would protect few photos or none."
     yield from _describe_visibility(point)
     yield (
         f"On {number_of(point.photos, 'photo')} judges read "

@@ -124,8 +124,17 @@ class Search:
 
     @property
     def nearest(self) -> Measurement:
-        """The measurement that misses the target by the least; at the lowest level where several do."""
-        return min(self.measurements.values(), key=lambda point: (self._shortfall(point), point.level))
+        """The measurement that misses the target by the least.
+
+        Where several do, it is at the highest level if models read too much, and else, where the authorized model
+        keeps too little, at the lowest.
+        """
+
+        def order(point: Measurement) -> tuple[float, int]:
+            misled = self.target.heldout_met(point.heldout)
+            return round(self._shortfall(point), 9), point.level if misled else -point.level
+
+        return min(self.measurements.values(), key=order)
 
     def _qualified(self, *, kept: bool) -> list[int]:
         """Return the levels whose measurement meets the target by itself and after smoothing, ascending."""

@@ -92,11 +92,15 @@ def test_one_wrong_measurement_does_not_end_the_search_early(least: int, wrong: 
         assert level == least
 
 
-def test_ties_take_the_lowest_level() -> None:
+def test_ties_take_the_lowest_level_that_meets_the_target() -> None:
     assert best(run(lambda _: 0.1)[0]) == 1
-    search, _ = run(lambda _: 0.5)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_where_models_read_as_much_at_every_level_the_highest_is_the_nearest(share: float) -> None:
+    search, _ = run(lambda _: share)
     assert search.best is None
-    assert search.nearest.level == min(search.measurements)
+    assert search.nearest.level == LEVELS[-1]
 
 
 def test_out_of_reach_because_models_still_read() -> None:

@@ -224,7 +224,8 @@ def test_unreachable_target_reports_the_nearest_level(
     words += ["--device", "cpu", "--quiet"]
     assert omm("tune", *words, "--highest", "1", "--target-heldout", "0", "--per-image") == 1
     output = capsys.readouterr().out
-    assert "No budget up to 1/255 meets the target; the nearest is epsilon 1/255." in output
+    assert "No budget up to 1/255 meets the target; the largest, epsilon 1/255, comes nearest." in output
+    assert "to protect with" not in output  # since no photo would be
     content = content_of(out)
     assert content["choice"] is None
     assert not content["in_reach"]
@@ -233,6 +234,21 @@ def test_unreachable_target_reports_the_nearest_level(
     assert states["broken.png"] == "not protected"
     assert {states["0.png"], states["1.png"]} <= {"not enough", "not protected", "not measurable"}
     assert "broken.png" in output
+
+
+@pytest.mark.slow
+def test_settings_that_protect_nothing_are_not_offered(
+    two_portraits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a step no photo changes, and judges read as much at every budget."""
+    out = tmp_path / "out"
+    words = [str(two_portraits), "--out", str(out), *TEAM, "--heldout", JUDGE, "--steps", "0", "--device", "cpu"]
+    assert omm("tune", *words, "--quiet", "--highest", "4", "--target-heldout", "0") == 1
+    output = capsys.readouterr().out
+    assert "No budget up to 4/255 meets the target; the largest, epsilon 4/255, comes nearest." in output
+    assert "At this budget no photo of the sample is changed: these settings would protect few" in output
+    assert "to protect with" not in output
+    assert content_of(out)["nearest"] == 4
 
 
 @pytest.mark.parametrize(
@@ -287,8 +303,8 @@ def test_run_file_repeats_the_photo_settings(
         "metadata": "none",
     }
     assert "max_pixels" not in run
-    (shown,) = [line for line in capsys.readouterr().out.splitlines() if "with these settings: " in line]
-    command = shlex.split(shown.partition("with these settings: ")[2])
+    (shown,) = [line for line in capsys.readouterr().out.splitlines() if "to protect with " in line]
+    command = shlex.split(shown[shown.index("omm protect") :])
     assert command == [
         "omm",
         "protect",
