@@ -50,6 +50,6 @@ def run(arguments: argparse.Namespace) -> int:
         device=pick_device(arguments.device),
     )
     page = arguments.out / PAGE
-    arguments.output.say(to_text(results), f"\nopen {page} to see them side by side")
+    arguments.output.say(to_text(results, arguments.output.columns), f"\nopen {page} to see them side by side")
     arguments.output.add(out=arguments.out, report=page, **summary_fields(summary), models=scores(results))
     return 0 if summary.all_protected else 1

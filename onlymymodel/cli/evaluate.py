@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_destination(source, arguments.out)
     command = recorded_command(arguments.words)
     results = evaluate_folders(evaluation, arguments.out, command=command, device=device)
-    output.say(to_text(results))
+    output.say(to_text(results, output.columns))
     if not settings.heldout:
         output.say("no judge took part: these results say nothing about unknown models (--heldout URI ...)")
     output.say(f"\nfigures, tables and pictures: {arguments.out / PAGE} and the files beside it")

@@ -2,11 +2,14 @@
 
 import json
 import math
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any, TextIO
+
+FILE_COLUMNS = 100  # width of tables and sentences in a file or a pipe
 
 
 class Output:
@@ -28,6 +31,11 @@ class Output:
         """Keep standard output free of all but the JSON object; what models or libraries print goes elsewhere."""
         with redirect_stdout(sys.stderr) if self.as_json else nullcontext():
             yield
+
+    @property
+    def columns(self) -> int:
+        """The width of the terminal; where standard output is none, a width for files."""
+        return shutil.get_terminal_size((FILE_COLUMNS, 24)).columns if sys.stdout.isatty() else FILE_COLUMNS
 
     def say(self, *lines: str) -> None:
         """Print lines for people; nothing where the output is JSON."""

@@ -175,6 +175,6 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
         evaluation = Evaluation(job.source, (job.out,), judges, attributes=attributes)
         command = recorded_command(arguments.words)
         results = evaluate_folders(evaluation, job.out, command=command, device=context.device)
-        output.say(to_text(results))
+        output.say(to_text(results, output.columns))
         output.add(report=job.out / PAGE, models=scores(results))
     return 0 if summary.all_protected else 1

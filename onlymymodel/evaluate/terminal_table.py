@@ -15,19 +15,26 @@ from onlymymodel.evaluate.tables import count_missing, footnote_marks, footnotes
 from onlymymodel.evaluate.text import percent, percent_or_none, replace_unprintable, shorten
 from onlymymodel.surrogates.deployments import DEPLOYMENTS
 
-TERMINAL, CELL = 100, 17  # columns
+TERMINAL, CELL, LONGEST_LABEL, SHORTEST_LABEL = 100, 17, 49, 20  # columns
 OWN_MARK, EXCLUDED_MARK = "*", "!"
 HEADS = ("identity", "originals")  # of the figures of a model with a gallery, and of an embedder
 
 
-def to_text(results: Results) -> str:
-    """Return a table for the terminal, at most 100 columns wide, without control characters."""
+def to_text(results: Results, columns: int = TERMINAL) -> str:
+    """Return a table for the terminal, without control characters.
+
+    Args:
+        results: the evaluation.
+        columns: width of the terminal. Names of models are shortened so that the originals and one protected folder fit
+            side by side, and more folders are shown below.
+    """
     names = [
         f"{ROLE_WORDS[row.role]:10} {replace_unprintable(row.model)}{footnote_marks(row, OWN_MARK, EXCLUDED_MARK)}"
         for row in results.photo_rows
     ]
-    width = min(max(map(len, [*names, " " * 36])), 49)
-    per_block = (TERMINAL - width) // CELL
+    room = max(SHORTEST_LABEL, min(LONGEST_LABEL, columns - 2 * CELL))
+    width = min(max(map(len, [*names, " " * 36])), room)
+    per_block = max(1, (columns - width) // CELL)
     lines: list[str] = []
     for start in range(0, len(results.versions), per_block):
         lines += [*_block(results, results.versions[start : start + per_block], names, width), ""]
@@ -46,7 +53,7 @@ def to_text(results: Results) -> str:
         lines.append(f"{are} missing: not right above, and counted as read in a mean")
     lines += [f"{replace_unprintable(run)}: {sentence}" for run, sentence in unmoved_runs(results)]
     return "\n".join(
-        part for line in lines for part in ([line] if len(line) <= TERMINAL else textwrap.wrap(line, TERMINAL))
+        part for line in lines for part in ([line] if len(line) <= columns else textwrap.wrap(line, columns))
     )
 
 

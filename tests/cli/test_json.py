@@ -1,9 +1,11 @@
 """`--json`: one object on standard output, whatever happens, and nothing else there."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import termios
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -187,3 +189,16 @@ def test_only_the_first_object_is_printed(capsys: pytest.CaptureFixture[str]) ->
     output.finish("app", 0)
     output.finish("app", 0)
     assert json.loads(capsys.readouterr().out) == {"command": "app", "exit_code": 0, "address": "http://localhost"}
+
+
+@pytest.mark.slow
+def test_text_is_as_wide_as_the_terminal() -> None:
+    """What goes to a file or a pipe does not depend on the window in which the command was started."""
+    words = [sys.executable, "-c", "import onlymymodel.cli.output as o; raise SystemExit(o.Output(False).columns)"]
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    leader, follower = os.openpty()
+    termios.tcsetwinsize(follower, (24, 72))
+    assert subprocess.run(words, env=environment, stdout=follower, check=False).returncode == 72
+    assert subprocess.run(words, env=environment, stdout=subprocess.PIPE, check=False).returncode == 100
+    for end in (leader, follower):
+        os.close(end)

@@ -176,6 +176,24 @@ def test_text_fits_the_terminal_and_shows_every_version() -> None:
     )
 
 
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_text_fits_terminals_of_other_widths(columns: int) -> None:
+    toy = toy_results()
+    for results in (toy, hostile_results(), alone(toy), with_gallery(toy)):
+        assert max(map(len, to_text(results, columns).splitlines())) <= columns
+
+
+def test_text_of_one_folder_has_originals_and_results_side_by_side_in_80_columns() -> None:
+    toy = toy_results()
+    rows = tuple(replace(row, model=f"timm:{'very_' * 20}long{index}") for index, row in enumerate(toy.rows))
+    one = replace(toy, runs=toy.runs[:1], rows=rows)
+    wide, narrow = (to_text(one, columns).splitlines() for columns in (100, 80))
+    figures = [[cell for cell in line.split() if "%" in cell or "[" in cell] for line in wide if " [" in line]
+    assert figures
+    assert [[cell for cell in line.split() if "%" in cell or "[" in cell] for line in narrow if " [" in line] == figures
+    assert max(map(len, narrow)) <= 80 < max(map(len, wide))
+
+
 def test_text_shows_the_figures() -> None:
     lines = [line.split() for line in to_text(toy_results()).splitlines()]
     assert ["judge", "zoo:judge", "100.0%", "[51-100]", "25.0%", "[5-70]", "0.0%", "[0-49]"] in lines
