@@ -82,6 +82,11 @@ MISTAKES = [
     f"{PROTECT} --labels others.csv",
     f"{PROTECT} --run missing.toml",
     f"{PROTECT} --run run.toml",
+    f"{PROTECT} --run epsilon.toml",
+    f"{PROTECT} --run steps.toml",
+    f"{PROTECT} --run labels.toml",
+    f"{PROTECT} --run people.toml",
+    f"{PROTECT} --run windows.toml",
     f"{PROTECT} --sign key.pem",
     f"{EVALUATE} --protected missing",
     "verify photos",
@@ -112,6 +117,11 @@ def prepared() -> Iterator[None]:
             Path("notes.txt").write_text("name;class\ncat.png;281\n")
             Path("others.csv").write_text("file,label\ndog.png,3\n")
             Path("run.toml").write_text('authorised = "zoo:identity-residual"\n')
+            Path("epsilon.toml").write_text("epsilon = -8\n")
+            Path("steps.toml").write_text('[recipe]\nsteps = "4"\n')
+            Path("labels.toml").write_text('labels = "labels.csv"\n')
+            Path("people.toml").write_text('gallery = "people"\n')
+            Path("windows.toml").write_bytes('region = "mäsk"\n'.encode("cp1252"))
             settings = {"budget": {"linf": 8.0}, "format": "png"}
             Path("earlier/run.json").write_text(json.dumps({"settings": settings}))
             yield
