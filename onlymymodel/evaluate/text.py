@@ -34,8 +34,3 @@ def encodable(text: str) -> str:
 def spreadsheet_text(text: str) -> str:
     """Return text for a CSV cell: encodable, with a leading apostrophe where a spreadsheet would see a formula."""
     return encodable("'" + text if text.startswith(FORMULA_STARTS) else text)
-
-
-def quantity(count: int, noun: str) -> str:
-    """Return a count and what is counted, whose plural has an s: `1 file`, `2 files`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -11,9 +11,8 @@ from onlymymodel.data.stores.address import is_remote
 from onlymymodel.data.stores.stamps import RESULTS as STAMPS_OF_RESULTS
 from onlymymodel.data.stores.stamps import SOURCES
 from onlymymodel.data.stores.store import LocalStore, Store
-from onlymymodel.errors import UserError
+from onlymymodel.errors import UserError, number_of
 from onlymymodel.evaluate.folders import CSV, MARKDOWN, PAGE, RESULTS
-from onlymymodel.evaluate.text import quantity
 from onlymymodel.evaluate.verify_file import check_file
 from onlymymodel.evaluate.verify_originals import MISSING, Originals, lines_without_original, unlisted_originals
 from onlymymodel.evaluate.verify_report import Fault, VerifyReport
@@ -155,9 +154,9 @@ def _faults_of_records(run: RunRecord, records: Collection[PhotoRecord]) -> Iter
 def _measured(counts: Counter[str], originals: Originals | None, asked: AskedSurrogates) -> Iterator[str]:
     """Yield in words what was measured now."""
     if files := counts["asked"]:
-        yield f"{quantity(files, 'file')}: the bytes, and the authorized model's answer and margin"
+        yield f"{number_of(files, 'file')}: the bytes, and the authorized model's answer and margin"
     if compared := counts["compared"]:
-        yield f"{quantity(compared, 'file')} against the originals: that they differ, budget and region"
+        yield f"{number_of(compared, 'file')} against the originals: that they differ, budget and region"
     if originals is not None:
         yield "that every picture of the source has a line"
     if files and asked.models:
@@ -170,12 +169,12 @@ def _not_checked(protected: Sequence[PhotoRecord], without_originals: bool, aske
         yield "the originals: whether files differ from them, budget and region, and whether each of them has a line"
     yield from asked.missing
     if masked := sum(record.region is not None and record.region.kind == "mask" for record in protected):
-        yield f"the masks of {quantity(masked, 'photo')}, which are not kept"
+        yield f"the masks of {number_of(masked, 'photo')}, which are not kept"
 
 
 def _gone(originals: Originals | None, records: Collection[PhotoRecord]) -> Iterator[str]:
     if originals is not None and (gone := lines_without_original(originals, records)):
-        yield f"{quantity(len(gone), 'line')} without a file, where the original is gone, too, such as {gone[0]}"
+        yield f"{number_of(len(gone), 'line')} without a file, where the original is gone, too, such as {gone[0]}"
 
 
 def _context(out: Path, run: RunRecord, uri: str | None, allow_python: bool, device: str) -> Context:
