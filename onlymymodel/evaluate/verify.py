@@ -1,6 +1,5 @@
 """Verification of a protected folder, from the bytes on disk."""
 
-from collections import Counter
 from collections.abc import Collection, Container, Iterator, Sequence
 from pathlib import Path
 
@@ -97,7 +96,7 @@ def verify_folder(
         faults += unlisted_originals(originals, records.values(), run.exclude)
     if originals is None:
         asked = asked.without_originals()
-    counts = Counter[str]()
+    asked_files = compared_files = 0
     for record in (task := track(protected, "checking", progress=progress)):
         original = None
         if originals is not None:
@@ -108,7 +107,8 @@ def verify_folder(
                 faults.append(Fault(record.source, "the original has changed since it was protected"))
                 original = None
         file = check_file(store, record, original, context, asked)
-        counts.update(asked=file.asked, compared=file.compared)
+        asked_files += file.asked
+        compared_files += file.compared
         faults += file.faults
         task.photo(record.source, "fault" if file.faults else "ok", "; ".join(fault.reason for fault in file.faults))
     if not protected:
@@ -118,9 +118,9 @@ def verify_folder(
     return VerifyReport(
         checked=len(protected),
         already_misread=sum(record.status == "already-misread" for record in protected),
-        without_source=len(protected) - counts["compared"],
+        without_source=len(protected) - compared_files,
         faults=tuple(faults),
-        measured=tuple(_measured(counts, originals, asked)),
+        measured=tuple(_measured(asked_files, compared_files, originals, asked)),
         not_checked=(*_not_checked(protected, without_originals, asked), *_gone(originals, records.values())),
         proven=sealed.proven,
         remark=sealed.remark,
@@ -151,11 +151,11 @@ def _faults_of_records(run: RunRecord, records: Collection[PhotoRecord]) -> Iter
         yield Fault(run_record.NAME, f"its recipe is not that of {len(others)} lines of the manifest")
 
 
-def _measured(counts: Counter[str], originals: Originals | None, asked: AskedSurrogates) -> Iterator[str]:
+def _measured(files: int, compared: int, originals: Originals | None, asked: AskedSurrogates) -> Iterator[str]:
     """Yield in words what was measured now."""
-    if files := counts["asked"]:
+    if files:
         yield f"{number_of(files, 'file')}: the bytes, and the authorized model's answer and margin"
-    if compared := counts["compared"]:
+    if compared:
         yield f"{number_of(compared, 'file')} against the originals: that they differ, budget and region"
     if originals is not None:
         yield "that every picture of the source has a line"

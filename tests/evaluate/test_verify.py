@@ -105,6 +105,15 @@ def test_every_kind_of_spoiled_file_is_reported(out: Path) -> None:
     )
 
 
+def test_one_file_is_counted_in_the_singular(out: Path) -> None:
+    (out / "0.png").unlink()
+    (out / "1.png").unlink()
+    assert verify(out).measured[:2] == (
+        "1 file: the bytes, and the authorized model's answer and margin",
+        "1 file against the originals: that they differ, budget and region",
+    )
+
+
 def test_what_could_not_be_read_is_not_said_to_be_checked(out: Path) -> None:
     for index in range(3):
         (out / f"{index}.png").unlink()
