@@ -61,7 +61,7 @@ BENCHMARKS = {
             "--limit 48 --recipes default exact bsr ens fmd",
             "--limit 48 --recipes default --budgets 4 ssim-0.95",
             "--limit 48 --teams mobilenet_v2 --recipes default bsr --budgets ssim-0.95-even",
-            "--limit 16 --teams mobilenet_v2 --recipes decowa di ens --budgets ssim-0.95-even",
+            "--limit 16 --teams mobilenet_v2 --recipes decowa di ens mef ops --budgets ssim-0.95-even",
             "--limit 16 --teams mobilenet_v2 --recipes exact svre nrdm fmd fmd_published --budgets ssim-0.95-even",
             "--limit 16 --teams mobilenet_v2 --recipes default di ens --budgets ssim-0.98-even ssim-0.9-even",
             "--limit 16 --teams mobilenet_v2 --recipes bsr --budgets ssim-0.98-even",
