@@ -4,7 +4,7 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,7 +13,7 @@ from onlymymodel.data.folder import scan
 from onlymymodel.data.regular_file import read_regular
 from onlymymodel.errors import UserError
 from onlymymodel.protect.output_folder import MAX_BYTES, RUN_RECORD
-from onlymymodel.protect.run_status import MANIFEST, NONE, RunRecords, RunStatus, read_records
+from onlymymodel.protect.run_status import MANIFEST, RunStatus, read_run
 from onlymymodel.protect.shards import Shard, find_shards, shard_of
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -58,8 +58,8 @@ def read_status(out: Path, last: int) -> FolderStatus:
         raise UserError(f"{out} was not made by omm protect: it has no {RUN_RECORD}")
     shards = find_shards(out)
     try:
-        whole = None if shards and not (out / MANIFEST).exists() else read_records(out, None, last)
-        parts = [read_records(shard.folder(out), shard, last) for shard in shards]
+        whole = None if shards and not (out / MANIFEST).exists() else read_run(out, None, last)
+        parts = [read_run(shard.folder(out), shard, last) for shard in shards]
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
     if whole is not None and not parts:
@@ -67,16 +67,14 @@ def read_status(out: Path, last: int) -> FolderStatus:
     return _of_shards(whole, parts, _names_in_source(out))
 
 
-def _of_whole(whole: RunRecords, out: Path) -> FolderStatus:
+def _of_whole(run: RunStatus, out: Path) -> FolderStatus:
     """Return the progress of a whole run; while it may be at work, its lock tells the number of photos."""
-    run, names = whole.status(None), None
     if run.photos is None or run.state not in ("running", "unknown"):
-        names = _names_in_source(out)
-        run = whole.status(names)
-    return FolderStatus((run,), run.counts, run.photos, _gone(whole.statuses, names))
+        run = replace(run, names=_names_in_source(out))
+    return FolderStatus((run,), run.counts, run.photos, _gone(run.statuses, run.names))
 
 
-def _of_shards(whole: RunRecords | None, parts: Sequence[RunRecords], names: Set[str] | None) -> FolderStatus:
+def _of_shards(whole: RunStatus | None, parts: Sequence[RunStatus], names: Set[str] | None) -> FolderStatus:
     """Return the progress of shards, and of the run into which earlier ones were merged.
 
     Args:
@@ -84,14 +82,15 @@ def _of_shards(whole: RunRecords | None, parts: Sequence[RunRecords], names: Set
         parts: the shards.
         names: the photos in the source; None where they are not known.
     """
-    merged = NONE if whole is None else whole.statuses
+    merged: Mapping[str, str] = {} if whole is None else whole.statuses
     shards = [part.shard for part in parts if part.shard is not None]
     counts = {shard.count for shard in shards}
     names_of, merged_of = (_by_shard(some, counts) for some in (names or (), merged))
-    runs = [] if whole is None else [whole.status(names)]
+    runs = [] if whole is None else [replace(whole, names=names)]
     for part, shard in zip(parts, shards, strict=True):
         mine = None if names is None else names_of[shard]
-        runs.append(part.status(mine, {name: merged[name] for name in merged_of[shard]}))
+        earlier = {name: merged[name] for name in merged_of[shard]}
+        runs.append(replace(part, statuses={**earlier, **part.statuses}, names=mine))
     latest = dict(merged)
     for part in sorted(parts, key=lambda part: part.written or _NEVER):
         latest |= part.statuses

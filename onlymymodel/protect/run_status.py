@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 
 from onlymymodel.data.folder_lock import Holder, read_lock
@@ -15,7 +14,6 @@ from onlymymodel.data.manifest import Line, Manifest
 from onlymymodel.protect.shards import Shard
 
 MANIFEST = "manifest.jsonl"
-NONE: Mapping[str, str] = MappingProxyType({})
 State = Literal["running", "stopped", "unknown", "not running"]
 
 
@@ -26,8 +24,8 @@ class RunStatus:
     Attributes:
         folder: its output folder.
         shard: the shard whose folder it is; None for a whole run.
-        counts: number of photos with each status; for a shard also of photos that were merged before.
-        photos: number of photos that the run is about, in its source or with a record; None if nothing tells.
+        statuses: the latest status of each photo with a record; for a shard also of photos that were merged before.
+        names: its photos in the source; None where they are not known.
         here: number of photos that the present, or last, run has recorded; earlier runs recorded the others.
         holder: who holds the lock of the folder, or held it when it was killed.
         written: when the manifest was last written; None where there is none.
@@ -36,12 +34,26 @@ class RunStatus:
 
     folder: Path
     shard: Shard | None
-    counts: Counter[str]
-    photos: int | None
+    statuses: Mapping[str, str]
     here: int
     holder: Holder | None
     written: datetime | None
     last: tuple[Line, ...]
+    names: Set[str] | None = None
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """Number of photos with each status."""
+        return Counter(self.statuses.values())
+
+    @property
+    def photos(self) -> int | None:
+        """Number of photos in the source or with a record; by the lock where the source is not known, else None."""
+        if self.names is not None:
+            return len(self.names | self.statuses.keys())
+        if self.holder is None or self.holder.photos is None:
+            return None
+        return max(self.holder.photos, len(self.statuses))
 
     @property
     def done(self) -> int:
@@ -77,38 +89,7 @@ class RunStatus:
         return self.written + timedelta(seconds=self.remaining * self.seconds_per_photo)
 
 
-@dataclass(frozen=True)
-class RunRecords:
-    """What the folder of one run holds; see `RunStatus`.
-
-    Attributes:
-        statuses: the latest status of each photo in its manifest.
-    """
-
-    folder: Path
-    shard: Shard | None
-    statuses: Mapping[str, str]
-    here: int
-    holder: Holder | None
-    written: datetime | None
-    last: tuple[Line, ...]
-
-    def status(self, names: Set[str] | None, merged: Mapping[str, str] = NONE) -> RunStatus:
-        """Return the progress of the run, in which each photo of the source, or with a record, counts once.
-
-        Args:
-            names: its photos in the source; None where they are not known, and the number in its lock is taken.
-            merged: earlier statuses of its photos, in the folder into which shards were merged.
-        """
-        statuses = {**merged, **self.statuses}
-        photos = None if self.holder is None or self.holder.photos is None else max(self.holder.photos, len(statuses))
-        if names is not None:
-            photos = len(names | statuses.keys())
-        counts = Counter(statuses.values())
-        return RunStatus(self.folder, self.shard, counts, photos, self.here, self.holder, self.written, self.last)
-
-
-def read_records(folder: Path, shard: Shard | None, last: int) -> RunRecords:
+def read_run(folder: Path, shard: Shard | None, last: int) -> RunStatus:
     """Read the manifest and the lock of a run.
 
     Args:
@@ -131,7 +112,7 @@ def read_records(folder: Path, shard: Shard | None, last: int) -> RunRecords:
             statuses[record["source"]] = str(record.get("status"))
             lines.append(record)
             here += offset >= offset_of_run
-    return RunRecords(folder, shard, statuses, here, holder, _written(folder / MANIFEST), tuple(lines))
+    return RunStatus(folder, shard, statuses, here, holder, _written(folder / MANIFEST), tuple(lines))
 
 
 def _written(path: Path) -> datetime | None:
