@@ -20,7 +20,6 @@ from onlymymodel.data.dropped_parts import dropped_parts
 from onlymymodel.data.exif import orientation_of
 from onlymymodel.data.icc import to_srgb
 from onlymymodel.data.jpeg_end import with_end_marker
-from onlymymodel.data.jpeg_segments import check_scans
 from onlymymodel.data.opened_image import (
     MAX_ASPECT,
     MAX_PIXELS,
@@ -148,11 +147,9 @@ def decode(
     with pillow_settings(max_pixels) as warned:
         opened = open_image(io.BytesIO(data), max_pixels, first_frame=first_frame)
         notes = list(opened.notes)
-        if opened.image.format in ("JPEG", "MPO"):
-            check_scans(data)
-            if (ended := with_end_marker(data)) is not None:
-                data, opened = ended, open_image(io.BytesIO(ended), max_pixels)
-                notes.append("its end marker is missing, but no pixel is")
+        if opened.image.format in ("JPEG", "MPO") and (ended := with_end_marker(data)) is not None:
+            data, opened = ended, open_image(io.BytesIO(ended), max_pixels)
+            notes.append("its end marker is missing, but no pixel is")
         image, name = opened.image, str(opened.image.format)
         color = _color(opened, data)
         try:

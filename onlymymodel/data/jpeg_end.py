@@ -85,6 +85,9 @@ def with_end_marker(data: bytes) -> bytes | None:
 
     Args:
         data: a JPEG whose size in pixels is within the limits; it may be decoded 13 times.
+
+    Raises:
+        PhotoError: it has too many scans, see `jpeg_segments`.
     """
     last = 0
     for marker, _, _ in jpeg_segments(data):  # not a list: a hostile file has millions

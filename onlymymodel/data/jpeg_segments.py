@@ -20,8 +20,11 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield (marker, start, end) of each segment of the JPEG at the start of `data`, up to its end marker.
 
     `start` and `end` are those of the segment's content behind its length; the coded pixels after it are passed over.
+
+    Raises:
+        PhotoError: it has more than MAX_SCANS scans, which would take the decoder minutes.
     """
-    at = 2
+    at, scans = 2, 0
     while match := _MARKER.search(data, at):
         marker, at = match[1][0], match.end()
         if marker == 0xD9:
@@ -32,15 +35,8 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         length = struct.unpack_from(">H", data, at)[0] if at + 2 <= len(data) else 0
         if length < 2:
             return
+        scans += marker == SCAN
+        if scans > MAX_SCANS:
+            raise PhotoError("failed", f"more than {MAX_SCANS} scans, which no encoder writes")
         yield marker, at + 2, min(at + length, len(data))
         at += length
-
-
-def check_scans(data: bytes) -> None:
-    """Refuse a JPEG whose scans would take the decoder minutes.
-
-    Raises:
-        PhotoError: it has more than MAX_SCANS.
-    """
-    if sum(marker == SCAN for marker, _, _ in jpeg_segments(data)) > MAX_SCANS:
-        raise PhotoError("failed", f"more than {MAX_SCANS} scans, which no encoder writes")
