@@ -27,7 +27,7 @@ BUDGET_TOLERANCE = 1e-4  # of figures in floats: l2, PSNR, SSIM, LPIPS
 
 
 class CheckedFile(NamedTuple):
-    """What was found out about one protected file.
+    """Result of checking one protected file.
 
     Attributes:
         faults: what is wrong with it.

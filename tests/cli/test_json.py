@@ -193,7 +193,7 @@ def test_only_the_first_object_is_printed(capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.slow
 def test_text_is_as_wide_as_the_terminal() -> None:
-    """What goes to a file or a pipe does not depend on the window in which the command was started."""
+    """Lines written to a file or a pipe have the same width in every terminal."""
     words = [sys.executable, "-c", "import onlymymodel.cli.output as o; raise SystemExit(o.Output(False).columns)"]
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     leader, follower = os.openpty()

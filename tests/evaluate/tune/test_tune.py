@@ -5,7 +5,6 @@ import json
 import shlex
 import tomllib
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,7 +13,6 @@ import numpy as np
 import pytest
 from detectors import quarter_photo
 from PIL import Image
-from results_toys import toy_results
 from tuning import JUDGE, MINE, PHOTOS, QUICK, SIZE, TEAM, TOYS, answer, content_of, omm, write_portraits
 
 from onlymymodel.data.pixels import to_image
@@ -22,9 +20,6 @@ from onlymymodel.errors import UserError
 from onlymymodel.evaluate.results_file import read_results
 from onlymymodel.evaluate.score import wilson
 from onlymymodel.evaluate.tune import tune_page
-from onlymymodel.evaluate.tune.frontier import FRONTIER_CHANNELS, clean_point, protected_point
-from onlymymodel.evaluate.tune.frontier_plot import frontier_plot
-from onlymymodel.evaluate.tune.search import Target
 from onlymymodel.evaluate.verify import verify_folder
 from onlymymodel.protect import batches as batches_module
 from onlymymodel.protect.photo import protect_photos
@@ -339,37 +334,6 @@ def test_folders_of_other_origin_are_left_alone(two_portraits: Path, tmp_path: P
     other = next(seed for seed in range(1, 20) if Random(seed).sample(range(2), 1) != Random(0).sample(range(2), 1))
     with pytest.raises(UserError, match="another sample"):
         omm("tune", *words, "--sample-seed", str(other))
-
-
-def test_frontier_shares_and_intervals() -> None:
-    toy = toy_results()
-    results = replace(toy, runs=toy.runs[:1], channels=FRONTIER_CHANNELS)
-    point, clean = protected_point(results, 8), clean_point(results)
-    judge, far = results.independent()  # the cousin does not count
-    assert clean.level == 0
-    for channel in FRONTIER_CHANNELS:
-        shares = [row.score("eps8", channel).unprotected for row in (judge, far)]
-        assert point.heldout[channel].share == pytest.approx(sum(shares) / 2)
-        assert point.heldout[channel].share == results.heldout_mean("eps8", channel)
-        assert point.heldout[channel].low <= point.heldout[channel].share <= point.heldout[channel].high
-        assert point.kept[channel].share == results.authorized.score("eps8", channel).kept
-    alone = replace(results, rows=tuple(row for row in results.rows if row.role == "authorized"))
-    assert protected_point(alone, 8).heldout == {}
-    assert len(point.models) == len(results.rows) * len(FRONTIER_CHANNELS)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("axis", ["epsilon", "ssim"])
-def test_frontier_plot_is_reproducible_and_marks_the_choice(axis: Any) -> None:
-    toy = toy_results()
-    points = [
-        clean_point(toy),
-        protected_point(replace(toy, runs=toy.runs[:1]), 8),
-        protected_point(replace(toy, runs=toy.runs[1:]), 16),
-    ]
-    drawn = [frontier_plot(points, Target(), 8, met=met, axis=axis) for met in (True, True, False)]
-    assert drawn[0] == drawn[1] != drawn[2]
-    assert drawn[0].count("<svg") == 1
 
 
 @pytest.mark.slow
