@@ -2,6 +2,7 @@
 
     python benchmarks/deployments.py --limit 16          # resumable; two JSONs a cell in results/deployments/
     python benchmarks/deployments.py --teams resnet50 --recipes default exact --budgets 8 ssim-0.95
+    python benchmarks/deployments.py --limit 48 --extend  # the images that the JSONs lack, added to them
 
 Images: those of `transfer.py`, cropped as the models' records say. A deployment is a way of reading the file,
 after what may have happened to it; see `onlymymodel/surrogates/deployments.py`. `default` keeps photos through a part
@@ -18,7 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import leaderboard_tables
+import torch
 from assets import RESULTS, WORK, uri
+from combine import combine
 from deployment_tables import HELDOUT, draw_headline
 from runs import Team, evaluate, load_judges, protect, public_command, workers, write_json
 from transfer import TEAMS, labels_of, photos
@@ -27,7 +30,7 @@ from onlymymodel import Judge, load_black_box
 from onlymymodel.evaluate.channels import CHANNELS
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
 from onlymymodel.evaluate.results import AS_WRITTEN, Results
-from onlymymodel.evaluate.results_file import results_to_json
+from onlymymodel.evaluate.results_file import read_results, results_to_json
 from onlymymodel.protect.attack.recipe import RECIPES
 from onlymymodel.protect.photo_record import MANIFEST
 from onlymymodel.runtime import configure, pick_device
@@ -56,6 +59,7 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", choices=[*RECIPES, *METHODS], default=["default", "exact"])
     parser.add_argument("--budgets", nargs="+", choices=BUDGETS, default=["8"])
     parser.add_argument("--limit", type=int, default=144, metavar="N", help="the first N images; all by default")
+    parser.add_argument("--extend", action="store_true", help="measure only the images that a cell's JSONs lack")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that protect photos")
     arguments = parser.parse_args()
@@ -70,9 +74,16 @@ def main() -> None:
 
 
 def run_cell(cell: str, team: Team, recipe: str, budget: str, arguments: argparse.Namespace) -> None:
-    """Protect the images, evaluate the written files through deployments, and write the JSONs of one cell."""
-    source = photos("nips2017", arguments.limit, WORK / "deployments" / "nips2017" / "originals")
-    out, device = WORK / "deployments" / cell, pick_device(arguments.device)
+    """Measure the images of one cell, and write its JSONs: of all models, and of the authorized one."""
+    targets = [RESULTS / "deployments" / f"{name}.json" for name in (cell, f"authorized/{cell}")]
+    earlier = [read_results(path) for path in targets if arguments.extend and path.exists()]
+    start = min((len(results.photos) for results in earlier), default=0)
+    if start >= arguments.limit:
+        print(f"{cell}: has {start} images", flush=True)
+        return
+    images, name = cell.split("/")
+    folder = WORK / "deployments" / (f"{images}-from-{start}" if start else images)
+    source, out = photos(images, arguments.limit, folder / "originals", start), folder / name
     command = [
         "protect", str(source), "--authorized", uri(team.authorized, FIT),
         *(() if recipe in METHODS else ("--surrogate", *(uri(name, FIT) for name in team.surrogates))),
@@ -80,22 +91,31 @@ def run_cell(cell: str, team: Team, recipe: str, budget: str, arguments: argpars
         *larger_steps(recipe, budget),
         *workers(arguments.workers),
     ]  # fmt: skip
-    cost = timed_protect(command, arguments.device, out, RESULTS / "deployments" / f"{cell}.json")
+    cost = timed_protect(command, arguments.device, out, targets[0])
+    measured = judge(source, out, team, public_command(command, source), pick_device(arguments.device))
+    if earlier:
+        measured = tuple(combine(*parts) for parts in zip(earlier, measured, strict=True))
+    for target, results in zip(targets, measured, strict=True):
+        write_json(target, {"cell": cell, "cost": cost, **results_to_json(results)})
+    for summary in summarize_deployments(measured[-1]):
+        print(f"{cell}: {summary.describe()}", flush=True)
+
+
+def judge(source: Path, out: Path, team: Team, command: str, device: torch.device) -> tuple[Results, ...]:
+    """Evaluate a protected folder with all models as written and through a few deployments, and the authorized one
+    through every deployment.
+    """
     judges = load_judges(replace(team, surrogates=()), lambda name: load_black_box(uri(name, FIT), device=device))
 
-    def judge(judges: Sequence[Judge], deployments: Sequence[Deployment]) -> Results:
+    def through(judges: Sequence[Judge], deployments: Sequence[Deployment]) -> Results:
         return evaluate(
-            source, out, tuple(judges), labels=labels_of(source), command=public_command(command, source),
+            source, out, tuple(judges), labels=labels_of(source), command=command,
             device=device, channels=(CHANNELS[AS_WRITTEN], *deployments),
         )  # fmt: skip
 
-    authorized = judge([judge for judge in judges if judge.role == "authorized"], get_deployments([]))
+    authorized = through([judge for judge in judges if judge.role == "authorized"], get_deployments([]))
     # asked last, so that the page beside the cell shows every model; answers of the authorized model are cached
-    everyone = judge(judges, get_deployments(list(HELDOUT[1:])))
-    for name, results in ((cell, everyone), (f"authorized/{cell}", authorized)):
-        write_json(RESULTS / "deployments" / f"{name}.json", {"cell": cell, "cost": cost, **results_to_json(results)})
-    for summary in summarize_deployments(authorized):
-        print(f"{cell}: {summary.describe()}", flush=True)
+    return through(judges, get_deployments(list(HELDOUT[1:]))), authorized
 
 
 def larger_steps(recipe: str, budget: str) -> tuple[str, ...]:

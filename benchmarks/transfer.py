@@ -77,8 +77,8 @@ def main() -> None:
                     judge(cell, TEAMS[team], source, public_command(command, source), arguments)
 
 
-def photos(images: str, limit: int, folder: Path) -> Path:
-    """Return the folder with the first `limit` images and their labels.
+def photos(images: str, limit: int, folder: Path, start: int = 0) -> Path:
+    """Return the folder with the first `limit` images, less the first `start` of them, and their labels.
 
     A larger limit later adds to it, and a smaller one takes photos away. The names begin with the row, so that added
     photos come last and no finished batch is mixed with new photos.
@@ -87,7 +87,7 @@ def photos(images: str, limit: int, folder: Path) -> Path:
         numbered = [(number, row) for number, row in enumerate(csv.DictReader(file)) if number not in CHOSEN_ON[images]]
     folder.mkdir(parents=True, exist_ok=True)
     lines, names = ["file,label"], set()
-    for number, row in numbered[:limit]:
+    for number, row in numbered[start:limit]:
         name = f"{number:03d}-{row['file']}"
         if not (folder / name).exists():
             shutil.copyfile(SETS[images] / row["file"], folder / name)

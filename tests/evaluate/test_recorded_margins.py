@@ -6,6 +6,7 @@ from statistics import fmean
 
 import pytest
 from evaluating import MINE, OTHERS, QUICK, THEIRS, write_photos
+from records import record_with_margins
 from results_toys import toy_results
 
 from onlymymodel.cli.main import main
@@ -14,8 +15,7 @@ from onlymymodel.evaluate.recorded_margins import RecordedMargins, recorded_marg
 from onlymymodel.evaluate.results_file import read_results
 from onlymymodel.evaluate.score import Proportion
 from onlymymodel.evaluate.terminal_table import to_text
-from onlymymodel.protect.answer_records import DeploymentMargins
-from onlymymodel.protect.photo_record import PhotoManifest, PhotoRecord, Status
+from onlymymodel.protect.photo_record import PhotoManifest
 
 MARGINS = {
     "jpeg-75": RecordedMargins(photos=3, kept=3, before=4.0, after=2.0, least=0.5, least_photo="b.png"),
@@ -23,24 +23,12 @@ MARGINS = {
 }
 
 
-def _record(name: str, status: Status, **margins: tuple[float, float]) -> PhotoRecord:
-    return PhotoRecord(
-        source=name,
-        source_sha256=None,
-        status=status,
-        reason="",
-        label=0,
-        label_source="given",
-        deployments={key: DeploymentMargins(before=before, after=after) for key, (before, after) in margins.items()},
-    )
-
-
 def test_only_written_photos_and_what_was_read_before_count() -> None:
     records = [
-        _record("a.png", "protected", half=(2.0, 1.0), mirror=(1.0, -1.0)),
-        _record("b.png", "already-misread", half=(4.0, 0.5), mirror=(-1.0, -3.0)),
-        _record("c.png", "unchanged", half=(4.0, -9.0)),
-        replace(_record("d.png", "failed"), deployments=None),
+        record_with_margins("a.png", "protected", half=(2.0, 1.0), mirror=(1.0, -1.0)),
+        record_with_margins("b.png", "already-misread", half=(4.0, 0.5), mirror=(-1.0, -3.0)),
+        record_with_margins("c.png", "unchanged", half=(4.0, -9.0)),
+        replace(record_with_margins("d.png", "failed"), deployments=None),
     ]
     assert recorded_margins(records) == {
         "half": RecordedMargins(photos=2, kept=2, before=3.0, after=0.75, least=0.5, least_photo="b.png"),

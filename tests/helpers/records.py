@@ -1,12 +1,25 @@
-"""The optional parts of a photo's record, for tests that know that they are set."""
+"""Records of photos, and their optional parts for tests that know that they are set."""
 
 from dataclasses import replace
 
 from msgspec import UNSET
 
-from onlymymodel.protect.answer_records import ModelAnswers, SurrogateAnswers
-from onlymymodel.protect.photo_record import Distance, FaceRecord, PhotoRecord
+from onlymymodel.protect.answer_records import DeploymentMargins, ModelAnswers, SurrogateAnswers
+from onlymymodel.protect.photo_record import Distance, FaceRecord, PhotoRecord, Status
 from onlymymodel.protect.region import Box
+
+
+def record_with_margins(name: str, status: Status, **margins: tuple[float, float]) -> PhotoRecord:
+    """Return the record of a photo with the margins before and after through each deployment."""
+    return PhotoRecord(
+        source=name,
+        source_sha256=None,
+        status=status,
+        reason="",
+        label=0,
+        label_source="given",
+        deployments={key: DeploymentMargins(before=before, after=after) for key, (before, after) in margins.items()},
+    )
 
 
 def answers_of(record: PhotoRecord | FaceRecord) -> ModelAnswers:
