@@ -30,7 +30,8 @@ SOURCES: dict[str, tuple[tuple[str, ...], str]] = {
     "recipe-settings": (("recipes/*.json",), "recipes"),
     "overhead": (("overhead.json", "recipe_cost.json"), "overhead"),
     "parties": (("parties/*.json",), "parties"),
-    **{f"workers-{name}": (("workers.json",), "workers") for name in ("names", "throughput", "cost")},
+    **{f"workers-{name}": (("workers.json",), "workers") for name in ("names", "throughput")},
+    "workers-cost": (("recipe_cost.json",), "overhead"),
     **{
         f"faces-{name}": (("faces/*.json",), "faces")
         for name in ("identity", "emotion", "emotion-not-identity", "identity-not-emotion", "deployed", "details")

@@ -185,7 +185,8 @@ class Protector:
     def protect_batch(self, pixels: Tensor, labels: Tensor | Sequence[int] | None = None) -> ProtectedTensors:
         """Protect a batch of photos of one size, as a `DataLoader` yields them.
 
-        The result for a photo depends on that photo alone, not on its batch.
+        Random numbers depend on the photo alone; rounding errors depend on the number of photos in the batch, unless
+        `make_portable` was called.
 
         Args:
             pixels: (B,C,H,W) uint8, C 3 (RGB) or 1 (gray), on any device.

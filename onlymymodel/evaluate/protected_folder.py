@@ -121,7 +121,7 @@ def read_pairs(
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Return the settings for decoding photos, see `decode`."""
+    """Settings for decoding photos, see `decode`."""
 
     max_pixels: int = MAX_PIXELS
     first_frame: bool = False

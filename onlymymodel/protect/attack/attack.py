@@ -72,7 +72,7 @@ def protect_batch(
         labels: (B,) long, the classes that the authorized model must keep.
         authorized: the model that must keep its prediction; the `feature` objective also changes its features.
         surrogates: the models to mislead; the `feature` objective needs none.
-        generators: one for each photo, on the CPU, so that the result of a photo does not depend on its batch.
+        generators: one for each photo, on the CPU, so that its random numbers do not depend on its batch.
         mask: (B,1,H,W) of 0 and 1; pixels where it is 0 are not changed.
         attack: the attack from outside that the recipe names, see `load_attack`; None if it names none.
         on_step: called with (steps done, steps in all) after each step.
