@@ -27,8 +27,8 @@ HEADLINE = (
 )  # fmt: skip
 BUDGETS = ("16", "8", "ssim-0.95", "4")  # of the table of all deployments; the leaderboard has the others
 METHODS = (
-    "default", "exact", "robust", "bsr", "decowa", "ops", "mef", "di", "si", "admix", "svre", "nrdm", "ens", "fmd",
-    "fmd_published",
+    "default", "exact", "robust", "bsr", "bsr_gradient", "decowa", "ops", "mef", "di", "si", "admix", "svre", "nrdm",
+    "ens", "fmd", "fmd_published",
 )  # fmt: skip
 # held-out models are shown as written and after one codec, one resize and one platform
 HELDOUT = (AS_WRITTEN, "jpeg-75", "half-and-back", "facebook-2021")

@@ -45,8 +45,13 @@ BUDGETS = {
     **{f"ssim-{bound}": ("--ssim", bound, "--shape", "texture") for bound in ("0.98", "0.95", "0.9")},
     **{f"ssim-{bound}-even": ("--ssim", bound, "--shape", "even") for bound in ("0.98", "0.95", "0.9")},
 }
-# methods that are no recipe of their own: FMD as its paper has it, without surrogates and without a margin
-METHODS = {"fmd_published": ("--recipe", "fmd", "--kappa", "0")}
+# methods that are no recipe of their own: FMD as its paper has it, without surrogates and without a margin, and BSR
+# with the steps of `default`
+METHODS = {
+    "fmd_published": ("--recipe", "fmd", "--kappa", "0"),
+    "bsr_gradient": ("--recipe", "bsr", "--step-rule", "gradient"),
+}
+WITHOUT_SURROGATES = ("fmd_published",)
 # ten steps of a tenth of the budget do not spend what a bound on SSIM admits, as opposite steps cancel
 MI_FGSM_STEP, SPENDING_STEP = RECIPES["ens"].step_share, "0.15"
 
@@ -86,14 +91,15 @@ def run_cell(cell: str, team: Team, recipe: str, budget: str, arguments: argpars
     source, out = photos(images, arguments.limit, folder / "originals", start), folder / name
     command = [
         "protect", str(source), "--authorized", uri(team.authorized, FIT),
-        *(() if recipe in METHODS else ("--surrogate", *(uri(name, FIT) for name in team.surrogates))),
+        *(() if recipe in WITHOUT_SURROGATES else ("--surrogate", *(uri(name, FIT) for name in team.surrogates))),
         "--labels", str(source / "labels.csv"), *METHODS.get(recipe, ("--recipe", recipe)), *BUDGETS[budget],
         *larger_steps(recipe, budget),
         *workers(arguments.workers),
     ]  # fmt: skip
-    cost = timed_protect(command, arguments.device, out, targets[0])
+    cost = timed_protect(command, arguments.device, out)
     measured = judge(source, out, team, public_command(command, source), pick_device(arguments.device))
     if earlier:
+        cost = {name: value + earlier[0].header["cost"][name] for name, value in cost.items()}
         measured = tuple(combine(*parts) for parts in zip(earlier, measured, strict=True))
     for target, results in zip(targets, measured, strict=True):
         write_json(target, {"cell": cell, "cost": cost, **results_to_json(results)})
@@ -120,29 +126,30 @@ def judge(source: Path, out: Path, team: Team, command: str, device: torch.devic
 
 def larger_steps(recipe: str, budget: str) -> tuple[str, ...]:
     """Return the flags with which a method that builds on MI-FGSM spends a bound on SSIM."""
-    builds_on_it = recipe in RECIPES and RECIPES[recipe].step_share == MI_FGSM_STEP
+    builds_on_it = RECIPES[METHODS[recipe][1] if recipe in METHODS else recipe].step_share == MI_FGSM_STEP
     return ("--step-share", SPENDING_STEP) if builds_on_it and budget.startswith("ssim-") else ()
 
 
-def timed_protect(command: Sequence[str], device: str, out: Path, earlier: Path) -> dict[str, float]:
+def timed_protect(command: Sequence[str], device: str, out: Path) -> dict[str, float]:
     """Protect the photos that have no line yet.
 
     Args:
         command: see `runs.protect`.
         device: see `runs.protect`.
-        out: the protected folder.
-        earlier: the cell's JSON, if an earlier run wrote it.
+        out: the protected folder; its cost is kept beside it, for a run that is stopped and continued.
 
     Returns:
-        `photos` that were protected by this run and earlier ones, and their `cpu_seconds`, those of workers included.
+        `photos` in the folder that were protected, and the `cpu_seconds` they took, those of workers included.
     """
-    cost = {"photos": 0.0, "cpu_seconds": 0.0}
-    if earlier.exists():
-        cost |= json.loads(earlier.read_text(encoding="utf-8")).get("cost", {})
+    record = out.with_name(f"{out.name}-cost.json")
+    cost: dict[str, float] = {"photos": 0.0, "cpu_seconds": 0.0}
+    if record.exists():
+        cost |= json.loads(record.read_text(encoding="utf-8"))
     done, started = lines(out / MANIFEST), cpu_seconds()
     protect(command, device, out)
     if new := lines(out / MANIFEST) - done:
         cost = {"photos": cost["photos"] + new, "cpu_seconds": cost["cpu_seconds"] + cpu_seconds() - started}
+        write_json(record, cost)
     return cost
 
 

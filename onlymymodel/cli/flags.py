@@ -65,7 +65,9 @@ def add_budget(group: Any) -> None:
     for flag, kind in bounds.items():
         group.add_argument(flag, type=float, metavar="N", help=f"{kind.help}; for each photo; bounds may be combined")
     shapes = "; ".join(f"{shape}: {meaning}" for shape, meaning in SHAPES.items())
-    group.add_argument("--shape", choices=SHAPES, help=f"{shapes}; default: texture, and for the published methods even")
+    group.add_argument(
+        "--shape", choices=SHAPES, help=f"{shapes}; default: texture, and for the published methods even"
+    )
     regions = (
         "image: everything (default); face: each detected face; or the path of a mask, or of a folder of masks, that "
         "is bright where the photo may change"

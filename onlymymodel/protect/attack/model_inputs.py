@@ -1,6 +1,7 @@
 """Resize one batch of photos for several models, and collect the gradients of their inputs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 
 import torch
 from torch import Generator, Tensor
@@ -56,6 +57,15 @@ class ModelInputs:
     def at(self, pixels: Tensor) -> "ModelInputs":
         """Prepare other (B,C,H,W) pixels in [0,1] in the same way."""
         return ModelInputs(pixels, self.models, self.channel, self.landmarks)
+
+    def moved(self, offsets: Mapping[Preprocess, Tensor]) -> "ModelInputs":
+        """Add (B,3,h,w) offsets to canvases, by their `resize_key`; gradients reach the same pixels."""
+        moved = copy(self)
+        moved._canvases = {
+            key: (canvas.detach() + offsets[key]).requires_grad_() if key in offsets else canvas
+            for key, canvas in self._canvases.items()
+        }
+        return moved
 
 
 class WrittenInputs:

@@ -1,6 +1,7 @@
 """Objectives: the gradient that each step of the optimizer climbs."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -9,14 +10,18 @@ from torch import Generator, Tensor
 from onlymymodel.errors import UserError
 from onlymymodel.protect.attack.batch import AttackBatch, Rows
 from onlymymodel.protect.attack.features import capture_output, feature_layer
-from onlymymodel.protect.attack.losses import Loss
+from onlymymodel.protect.attack.losses import CrossEntropy, Loss, LossOutput
 from onlymymodel.protect.attack.model_inputs import ModelInputs, normalize_gradient
 from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.attack.tables import OBJECTIVES, OWN_LOSSES, ObjectiveKind, resolve
 from onlymymodel.protect.attack.views import apply_view
 from onlymymodel.surrogates.answers import answer_loss
+from onlymymodel.surrogates.class_mapping import map_classes
 from onlymymodel.surrogates.classifier import Classifier, Preprocess
 from onlymymodel.surrogates.device_copy import to_device
+
+# gradients with respect to resized photos, (B,3,h,w) each, by the preprocessing that resized them
+CanvasGradients = dict[Preprocess, Tensor]
 
 
 class Objective(Protocol):
@@ -31,17 +36,38 @@ class Objective(Protocol):
             generators: one for each of them.
 
         Returns:
-            (B,C,H,W) the direction to climb, and (B,) the largest confidence of any surrogate, see `LossOutput`.
+            (B,C,H,W) the direction to climb, and (B,) the largest confidence of any surrogate, or of the mean of those
+            whose logits are fused, see `LossOutput`.
         """
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A surrogate on some photos.
+
+    Attributes:
+        index: of the surrogate.
+        selected: the photos among the rows of a step.
+        in_batch: (N,) the same photos in the whole batch.
+        generators: one for each of them.
+    """
+
+    index: int
+    selected: Tensor | slice
+    in_batch: Tensor
+    generators: Sequence[Generator]
 
 
 class EnsembleObjective:
     """Mean over the surrogates of the (normalized) gradients of their losses, each under its own random views.
 
+    With `fusion` of logits, surrogates with the same classes have the losses of the mean of their logits, as
+    recommended for MI-FGSM (Dong et al., CVPR 2018, sec. 3.4). The mean is of those that are evaluated on a photo.
+
     Args:
         surrogates: at least one.
         losses: one for each surrogate.
-        recipe: its `views`, `copies` and `normalize`.
+        recipe: its `views`, `copies`, `normalize` and `fusion`.
         batch: the photos; a surrogate whose sign is 0 for a photo is not evaluated on it.
     """
 
@@ -53,37 +79,86 @@ class EnsembleObjective:
         self.surrogates, self.losses, self.recipe = surrogates, losses, recipe
         active = [(targets.signs != 0).tolist() for targets in batch.targets]  # once, so that no step waits for a GPU
         self.active = None if all(map(all, active)) else active
+        self.groups = fused_groups(losses) if recipe.fusion == "logits" else [[index] for index in range(len(losses))]
+        # models that resize in the same way share a canvas: one backward pass to the pixels for all of them
+        self.readers = {model.card.preprocess.resize_key: model for model in surrogates}
 
     def gradient(self, inputs: ModelInputs, rows: Rows, generators: Sequence[Generator]) -> tuple[Tensor, Tensor]:
         """See `Objective`. Losses are summed over the batch, so that no photo depends on the others."""
-        # models that resize in the same way share a canvas: one backward pass to the pixels for all of them
-        by_canvas: dict[Preprocess, tuple[Classifier, Tensor]] = {}
-        max_confidence = torch.zeros(len(rows), device=inputs.pixels.device)
-        for index, model in enumerate(self.surrogates):
-            gradient, confidence = self._on_canvas(index, inputs, rows, generators)
-            max_confidence = torch.maximum(max_confidence, confidence)
-            key = model.card.preprocess.resize_key
-            by_canvas[key] = (model, by_canvas[key][1] + gradient if key in by_canvas else gradient)
-        total = sum(inputs.to_pixels(model, gradient) for model, gradient in by_canvas.values())
+        on_canvases, max_confidence = self._on_canvases(inputs, rows, generators)
+        total = sum(inputs.to_pixels(self.readers[key], gradient) for key, gradient in on_canvases.items())
         assert isinstance(total, Tensor)
         return total / len(self.surrogates), max_confidence
 
-    def _on_canvas(
-        self, index: int, inputs: ModelInputs, rows: Rows, generators: Sequence[Generator]
-    ) -> tuple[Tensor, Tensor]:
-        """Average the gradient of one surrogate over its views, with respect to its canvas; and its (B,) confidence."""
-        canvas = inputs.canvas(self.surrogates[index])
-        total, max_confidence = torch.zeros_like(canvas), torch.zeros(len(rows), device=canvas.device)
-        selected, in_batch, selected_generators = self._select(index, rows, generators)
-        if not selected_generators:
-            return total, max_confidence
-        for view_index in range(self.recipe.copies):
-            crop = self._view(index, canvas[selected], in_batch, selected_generators, view_index)
-            loss, confidence = self.losses[index](crop, in_batch)
-            total += torch.autograd.grad(loss.sum(), canvas)[0]
-            max_confidence[selected] = torch.maximum(max_confidence[selected], confidence)
-        total /= self.recipe.copies
-        return normalize_gradient(total) if self.recipe.normalize else total, max_confidence
+    def _on_canvases(
+        self, inputs: ModelInputs, rows: Rows, generators: Sequence[Generator]
+    ) -> tuple[CanvasGradients, Tensor]:
+        """Sum the gradients of all surrogates, see `_of_group`; with the (B,) largest confidence."""
+        totals: CanvasGradients = {}
+        max_confidence = torch.zeros(len(rows), device=inputs.pixels.device)
+        for group in self.groups:
+            gradients, confidence = self._of_group(group, inputs, rows, generators)
+            add_gradients(totals, gradients)
+            max_confidence = torch.maximum(max_confidence, confidence)
+        return totals, max_confidence
+
+    def _of_group(
+        self, group: Sequence[int], inputs: ModelInputs, rows: Rows, generators: Sequence[Generator]
+    ) -> tuple[CanvasGradients, Tensor]:
+        """Average the gradient of surrogates whose logits are fused over their views; with the (B,) confidence."""
+        of_group = [self.surrogates[index] for index in group]
+        totals = {model.card.preprocess.resize_key: torch.zeros_like(inputs.canvas(model)) for model in of_group}
+        max_confidence = torch.zeros(len(rows), device=inputs.pixels.device)
+        members = [member for index in group if (member := self._member(index, rows, generators)).generators]
+        models = [self.surrogates[member.index] for member in members]
+        canvases = {model.card.preprocess.resize_key: inputs.canvas(model) for model in models}
+        for view_index in range(self.recipe.copies if members else 0):
+            outputs = self._outputs(members, inputs, len(rows), view_index)
+            loss = torch.stack([output.loss.sum() for output in outputs]).sum()
+            gradients = torch.autograd.grad(loss, list(canvases.values()))
+            add_gradients(totals, dict(zip(canvases, gradients, strict=True)))
+            for member, output in zip(members, outputs, strict=True):
+                confidence = torch.maximum(max_confidence[member.selected], output.confidence)
+                max_confidence[member.selected] = confidence
+        means = {key: total / self.recipe.copies for key, total in totals.items()}
+        if self.recipe.normalize:
+            means = {key: normalize_gradient(mean) for key, mean in means.items()}
+        return means, max_confidence
+
+    def _outputs(
+        self, members: Sequence[_Member], inputs: ModelInputs, photos: int, view_index: int
+    ) -> list[LossOutput]:
+        """Compute the loss of each of some surrogates, of the mean of their logits where they are several."""
+        crops = [
+            self._view(
+                member.index,
+                inputs.canvas(self.surrogates[member.index])[member.selected],
+                member.in_batch,
+                member.generators,
+                view_index,
+            )
+            for member in members
+        ]
+        if len(members) == 1:
+            return [self.losses[members[0].index](crops[0], members[0].in_batch)]
+        logits = self._mean_logits(members, crops, photos)
+        outputs = []
+        for member in members:
+            loss = self.losses[member.index]
+            assert isinstance(loss, CrossEntropy)
+            outputs.append(loss.from_logits(logits[member.selected], member.in_batch))
+        return outputs
+
+    def _mean_logits(self, members: Sequence[_Member], crops: Sequence[Tensor], photos: int) -> Tensor:
+        """Return the (photos,classes) mean of the logits of the surrogates that are evaluated on each photo."""
+        total = torch.zeros(photos, self.surrogates[members[0].index].card.classes, device=crops[0].device)
+        number = torch.zeros(photos, 1, device=crops[0].device)
+        for member, crop in zip(members, crops, strict=True):
+            logits = torch.zeros_like(total)
+            logits[member.selected] = self.surrogates[member.index].logits(crop).float()
+            total = total + logits
+            number[member.selected] += 1
+        return total / number.clamp_min(1)
 
     def _view(
         self,
@@ -113,57 +188,37 @@ class EnsembleObjective:
         own = OWN_LOSSES.get(self.surrogates[index].card.kind)
         return own is not None and own.center_view
 
-    def _select(
-        self, index: int, rows: Rows, generators: Sequence[Generator]
-    ) -> tuple[Tensor | slice, Tensor, Sequence[Generator]]:
-        """Select the rows on which a surrogate is evaluated: among the rows, in the batch, and their generators."""
+    def _member(self, index: int, rows: Rows, generators: Sequence[Generator]) -> _Member:
+        """Select the photos on which a surrogate is evaluated."""
         if self.active is None:
-            return slice(None), rows.index, generators
+            return _Member(index, slice(None), rows.index, generators)
         chosen = [place for place, row in enumerate(rows.numbers) if self.active[index][row]]
         selected = to_device(torch.tensor(chosen, dtype=torch.long), rows.index.device)
-        return selected, rows.index[selected], [generators[place] for place in chosen]
+        return _Member(index, selected, rows.index[selected], [generators[place] for place in chosen])
 
 
-class VarianceReducedObjective(EnsembleObjective):
-    """SVRE (Xiong et al., CVPR 2022, algorithm 1): an ensemble gradient with reduced variance.
+def fused_groups(losses: Sequence[Loss]) -> list[list[int]]:
+    """Return which surrogates have fused logits: those with cross-entropies of the same classes."""
+    groups: list[list[int]] = []
+    for index, loss in enumerate(losses):
+        group = next((group for group in groups if _have_same_classes(losses[group[0]], loss)), None)
+        if group is None:
+            groups.append([index])
+        else:
+            group.append(index)
+    return groups
 
-    Inner steps use one random surrogate at a time. Each gradient is corrected by the gradients of that surrogate and of
-    the whole ensemble at the start.
 
-    Official settings: 4 inner steps for each surrogate, of the outer step's size, inner momentum 1. The order of the
-    surrogates is drawn from the recipe's seed and is the same for all photos, so that no photo depends on its batch.
-    """
+def _have_same_classes(first: Loss, second: Loss) -> bool:
+    if not (isinstance(first, CrossEntropy) and isinstance(second, CrossEntropy)):
+        return False
+    return map_classes(first.model.card, second.model.card) == tuple(range(second.model.card.classes))
 
-    ROUNDS = 4
 
-    def __init__(
-        self, surrogates: Sequence[Classifier], losses: Sequence[Loss], recipe: Recipe, batch: AttackBatch
-    ) -> None:
-        super().__init__(surrogates, losses, recipe, batch)
-        self.originals, self.budget = batch.originals, batch.budget
-        step_sizes = recipe.step_share * batch.budget.step_sizes
-        self.step_sizes = to_device(step_sizes.to(batch.originals.dtype), batch.originals.device)
-        self.order = Generator().manual_seed(recipe.seed)
-
-    def gradient(self, inputs: ModelInputs, rows: Rows, generators: Sequence[Generator]) -> tuple[Tensor, Tensor]:
-        """See `Objective`; the sum of the corrected gradients of the inner steps."""
-        starts = [self._on_pixels(index, inputs, rows, generators) for index in range(len(self.surrogates))]
-        at_start = [gradient for gradient, _ in starts]
-        mean = torch.stack(at_start).mean(0)
-        max_confidence = torch.stack([confidence for _, confidence in starts]).amax(0)
-        step_sizes = self.step_sizes[rows.index]
-        originals, inner, total = self.originals[rows.index], inputs.pixels.detach(), torch.zeros_like(mean)
-        for index in torch.randint(len(at_start), (self.ROUNDS * len(at_start),), generator=self.order).tolist():
-            gradient, _ = self._on_pixels(index, inputs.at(inner), rows, generators)
-            total = total + gradient - (at_start[index] - mean)
-            inner = originals + self.budget.project(inner + step_sizes * total.sign() - originals, rows.numbers)
-        return total, max_confidence
-
-    def _on_pixels(
-        self, index: int, inputs: ModelInputs, rows: Rows, generators: Sequence[Generator]
-    ) -> tuple[Tensor, Tensor]:
-        gradient, confidence = self._on_canvas(index, inputs, rows, generators)
-        return inputs.to_pixels(self.surrogates[index], gradient), confidence
+def add_gradients(totals: CanvasGradients, gradients: CanvasGradients) -> None:
+    """Add gradients to the totals of their canvases."""
+    for key, gradient in gradients.items():
+        totals[key] = totals[key] + gradient if key in totals else gradient
 
 
 class FeatureObjective:

@@ -13,6 +13,7 @@ from onlymymodel.surrogates.deployments import GROUPS, expand_groups
 
 Push = Literal["label", "own"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Fusion = Literal["losses", "logits"]
 StepRuleName = Literal["auto", "sign", "gradient"]
 # fields that earlier versions did not have, with the values that they stand for there: left out of the JSON at these
 # values, so that the hashes of earlier recipes stay the same
@@ -25,6 +26,7 @@ ADDED_LATER: dict[str, Any] = {
     "compile": False,
     "attack": "",
     "step_rule": "sign",
+    "fusion": "losses",
 }
 # fields that apply to an attack from outside, too
 WITH_ATTACK = ("attack", "push", "toward", "kappa", "repair_steps", "keep_through", "working_size", "seed")
@@ -33,6 +35,7 @@ CHOICES = {
     "push": get_args(Push),
     "precision": get_args(Precision),
     "step_rule": get_args(StepRuleName),
+    "fusion": get_args(Fusion),
 }
 
 
@@ -80,6 +83,11 @@ class Recipe:
     nesterov: bool = _setting(False, "take the gradient where the momentum leads, not at the current photo (NI-FGSM)")
     random_start: bool = _setting(False, "start at a random point inside the budget")
     normalize: bool = _setting(True, "divide the gradient of each stand-in by its mean magnitude")
+    fusion: Fusion = _setting(
+        "losses",
+        "combine stand-ins by the mean of their losses, or by the loss of the mean of their logits where they have the "
+        "same classes",
+    )
     views: tuple[str, ...] = _setting(
         ("block_shuffle",), f"random views to draw from, for each stand-in and step: {', '.join(VIEWS)}"
     )
@@ -213,9 +221,9 @@ EXACT = Recipe(name="exact", guard_looks=0, guard_weight=2.0, kappa=2.0, keep_th
 # the published methods under the guard of `exact`: they are defined by sign steps
 PUBLISHED = replace(EXACT, step_rule="sign")
 
-# MI-FGSM (Dong et al., CVPR 2018): N = 10, mu = 1, step = epsilon / N, on the mean loss of the surrogates; the methods
-# that build on it keep these settings, and so do the recipes
-MI_FGSM = replace(PUBLISHED, name="ens", steps=10, step_share=0.1, normalize=False, views=("center",))
+# MI-FGSM (Dong et al., CVPR 2018): N = 10, mu = 1, step = epsilon / N, on the mean logits of the surrogates; the
+# methods that build on it keep these settings, and so do the recipes
+MI_FGSM = replace(PUBLISHED, name="ens", steps=10, step_share=0.1, normalize=False, fusion="logits", views=("center",))
 
 RECIPES: dict[str, Recipe] = {
     "default": Recipe(),
@@ -240,7 +248,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "ens": MI_FGSM,
     # DI-FGSM (Xie et al., CVPR 2019): MI-FGSM whose photo is resized and padded with probability 1/2
-    "di": replace(MI_FGSM, name="di", views=("center", "resize_pad")),
+    "di": replace(MI_FGSM, name="di", views=("center", "input_diversity")),
     # SI-NI-FGSM (Lin et al., ICLR 2020): m = 5 halvings of the photo, Nesterov momentum
     "si": replace(MI_FGSM, name="si", views=("scales",), copies=5, nesterov=True),
     # Admix (Wang et al., ICCV 2021): m1 = 5 halvings of m2 = 3 mixtures with eta = 0.2
@@ -255,10 +263,10 @@ RECIPES: dict[str, Recipe] = {
     # MEF (Qiu et al., arXiv 2405.16181): N = 20, mu = 0.5, 10 neighbors instead of 20, see
     # neighborhood.FlatnessObjective
     "mef": replace(MI_FGSM, name="mef", objective="flatness", steps=20, momentum=0.5, copies=10),
-    # SVRE (Xiong et al., CVPR 2022), see objective.VarianceReducedObjective
+    # SVRE (Xiong et al., CVPR 2022), see variance_reduced.VarianceReducedObjective
     "svre": replace(MI_FGSM, name="svre", objective="variance_reduced"),
     # TAP (Zhou et al., ECCV 2018), see losses.Tap
-    "tap": replace(MI_FGSM, name="tap", objective="tap", momentum=0.0),
+    "tap": replace(MI_FGSM, name="tap", objective="tap", momentum=0.0, fusion="losses"),
     # NRDM (Naseer et al., 2018): a middle feature map of the surrogates, random start, no labels
     "nrdm": replace(
         PUBLISHED,

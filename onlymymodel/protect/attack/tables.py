@@ -57,6 +57,7 @@ class OwnLoss:
 VIEWS = {
     "center": View("geometric", "onlymymodel.protect.attack.views:center"),
     "resize_pad": View("geometric", "onlymymodel.protect.attack.views:resize_pad"),
+    "input_diversity": View("geometric", "onlymymodel.protect.attack.views:input_diversity"),
     "crop": View("geometric", "onlymymodel.protect.attack.views:crop"),
     "affine": View("geometric", "onlymymodel.protect.attack.views:affine"),
     "block_shuffle": View("geometric", "onlymymodel.protect.attack.views:block_shuffle"),
@@ -77,7 +78,7 @@ OBJECTIVES = {
     "ensemble": ObjectiveKind("cross-entropy of the stand-ins' predictions"),
     "variance_reduced": ObjectiveKind(
         "the same with variance reduction (SVRE)",
-        ensemble="onlymymodel.protect.attack.objective:VarianceReducedObjective",
+        ensemble="onlymymodel.protect.attack.variance_reduced:VarianceReducedObjective",
     ),
     "warped": ObjectiveKind(
         "the same on warped views in which it is low (DeCoWA)",

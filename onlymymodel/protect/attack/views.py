@@ -7,7 +7,7 @@ Gradients that hold under many views belong to the photo rather than to one netw
 networks. Every random number of a photo comes from that photo's own generator: its views do not depend on the other
 photos of its batch.
 
-Sources: resize-and-pad is the input diversity of DI-FGSM (Xie et al., CVPR 2019, eq. 4); the block shuffle with
+Sources: resize-and-pad follows the input diversity of DI-FGSM (Xie et al., CVPR 2019, eq. 4); the block shuffle with
 rotation follows BSR (Wang et al., CVPR 2024, sec. 3.2) with 2x2 blocks and 24 degrees.
 """
 
@@ -27,6 +27,7 @@ from onlymymodel.surrogates.classifier import Preprocess
 from onlymymodel.surrogates.device_copy import to_device
 
 SMALLEST_RESIZE = 0.8
+DIVERSITY_RESIZE = 299 / 330
 LARGEST_SHIFT = 0.1
 SCALES = (0.8, 1.2)
 CROP_AREA = (0.5, 0.9)
@@ -81,6 +82,11 @@ def resize_pad(frame: Frame, generator: Generator, smallest: float = SMALLEST_RE
     origin = torch.tensor([frame.left, frame.top], dtype=torch.float32)
     offset = torch.tensor([frame.width * (1 - scale) * right, frame.height * (1 - scale) * down])
     return (frame.points() - origin - offset) / scale + origin
+
+
+def input_diversity(frame: Frame, generator: Generator) -> Tensor:
+    """Shrink the crop to 299/330-100 % and place it at random in the input (DI-FGSM, Xie et al., CVPR 2019)."""
+    return resize_pad(frame, generator, smallest=DIVERSITY_RESIZE)
 
 
 def crop(frame: Frame, generator: Generator) -> Tensor:

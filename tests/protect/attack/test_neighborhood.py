@@ -1,5 +1,8 @@
 """OPS and MEF: gradients at random neighbors of a photo."""
 
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +17,7 @@ from onlymymodel.protect.attack.objective import EnsembleObjective
 from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.attack.uint8 import to_float
 from onlymymodel.protect.budget.budget import Budget
+from onlymymodel.protect.budget.kinds import Shape
 
 TARGETS, EPSILON = torch.tensor([0, 1, 2]), 16 / 255
 EVEN, WITH_SSIM = Budget(EPSILON), Budget(EPSILON, ssim=0.98)
@@ -34,16 +38,15 @@ def epsilons(budget: Budget) -> torch.Tensor:
 
 
 def gradient_at(pixels: torch.Tensor) -> torch.Tensor:
-    """Return the mean gradient of both surrogates' losses."""
+    """Return the mean gradient of both surrogates' losses, also beyond [0,1]."""
     leaf = pixels.clone().requires_grad_()
-    losses = [F.cross_entropy(small_cnn(seed=seed)(leaf), TARGETS, reduction="sum") for seed in (2, 3)]
+    losses = [F.cross_entropy(small_cnn(seed=seed).logits(leaf), TARGETS, reduction="sum") for seed in (2, 3)]
     return torch.autograd.grad(torch.stack(losses).mean(), leaf)[0]
 
 
 @pytest.mark.parametrize("kind", [NeighborhoodObjective, FlatnessObjective])
 def test_without_a_neighborhood_it_is_the_ensemble(kind: type[NeighborhoodObjective]) -> None:
-    (objective, inputs), (plain, _) = make(kind), make(EnsembleObjective)
-    objective.epsilons = torch.zeros(3, 1, 1, 1)  # type: ignore[attr-defined]
+    (objective, inputs), (plain, _) = make(kind, Budget(0.0)), make(EnsembleObjective)
     for found, expected in zip(
         objective.gradient(inputs, ROWS, generators(3)), plain.gradient(inputs, ROWS, generators(3)), strict=True
     ):
@@ -92,8 +95,28 @@ def test_mef_keeps_the_direction_of_a_photo_that_takes_no_part() -> None:
     assert isinstance(objective, FlatnessObjective)
     part = Rows.of([0, 2], torch.device("cpu"))
     objective.gradient(inputs, ROWS, generators(3))
-    before = [direction.clone() for direction in objective.directions]
+    before = copy.deepcopy(objective.directions)
     objective.gradient(inputs.at(inputs.pixels.detach()[[0, 2]]), part, generators(2))
-    for old, new in zip(before, objective.directions, strict=True):
+    for (old,), (new,) in zip(map(dict.values, before), map(dict.values, objective.directions), strict=True):
         assert torch.equal(old[1], new[1])
         assert not torch.equal(old[0], new[0])
+
+
+@pytest.mark.parametrize("shape", ["even", "texture"])
+def test_noise_is_not_weakened_by_the_resize(shape: Shape) -> None:
+    """The noise has its size where the networks read, and the gradient goes back through the resize of the photo."""
+    model, budget = small_cnn(seed=2), Budget(EPSILON, shape=shape)
+    originals = to_float(photos(3, size=64))
+    batch = attack_batch(originals, TARGETS, budget=budget)
+    objective = NeighborhoodObjective([model], [CrossEntropy(model, TARGETS)], replace(RECIPE, copies=1), batch)
+    found, _ = objective.gradient(ModelInputs(originals, [model]), ROWS, generators(3))
+
+    streams, leaf = generators(3), originals.clone().requires_grad_()
+    radii = [NeighborhoodObjective.RADII[int(torch.randint(6, (1,), generator=stream))] for stream in streams]
+    noise = torch.stack([torch.rand(3, 16, 16, generator=stream) for stream in streams]) * 2 - 1
+    preprocess = model.card.preprocess
+    sizes = budget.step_size(originals).float()
+    on_canvas = sizes if shape == "even" else preprocess.canvas(sizes)
+    moved = preprocess.canvas(leaf) + torch.tensor(radii).view(-1, 1, 1, 1) * on_canvas * noise
+    loss = F.cross_entropy(model.logits(moved), TARGETS, reduction="sum")
+    torch.testing.assert_close(found, torch.autograd.grad(loss, leaf)[0])

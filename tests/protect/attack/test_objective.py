@@ -10,10 +10,9 @@ from onlymymodel.protect.attack.features import feature_layer
 from onlymymodel.protect.attack.guard import Guard, steer
 from onlymymodel.protect.attack.losses import CrossEntropy, FeatureDistance, Tap
 from onlymymodel.protect.attack.model_inputs import ModelInputs, normalize_gradient
-from onlymymodel.protect.attack.objective import EnsembleObjective, FeatureObjective, VarianceReducedObjective
+from onlymymodel.protect.attack.objective import EnsembleObjective, FeatureObjective
 from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.attack.uint8 import to_float
-from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.surrogates.answers import margin
 
 ROWS = rows(0, 1, 2)
@@ -212,51 +211,3 @@ def test_tap_has_a_finite_gradient_at_the_clean_photo_and_at_dead_units() -> Non
         Tap(model, originals, torch.zeros(2, dtype=torch.long))(leaf, ROWS.index[:2]).loss.sum(), leaf
     )
     assert torch.isfinite(gradient).all()
-
-
-def test_variance_reduction_with_one_surrogate_is_a_plain_inner_walk() -> None:
-    """With one surrogate the correction vanishes: the push is the sum of its gradients along momentum sign steps."""
-    model, targets = small_cnn(seed=2), torch.tensor([0, 1, 2])
-    originals, budget = to_float(photos(3)), Budget(8 / 255)
-    recipe = Recipe(objective="variance_reduced", views=("center",), normalize=False, step_share=0.1)
-    batch = attack_batch(originals, targets, budget=budget)
-    objective = VarianceReducedObjective([model], [CrossEntropy(model, targets)], recipe, batch)
-    accumulated, _ = objective.gradient(ModelInputs(originals, [model]), ROWS, generators(3))
-    point, total = originals.clone(), torch.zeros_like(originals)
-    for _ in range(4):
-        leaf = point.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(F.cross_entropy(model(leaf), targets, reduction="sum"), leaf)
-        total = total + gradient
-        point = (point + 0.8 / 255 * total.sign()).clamp(originals - 8 / 255, originals + 8 / 255)
-    torch.testing.assert_close(accumulated, total)
-
-
-def test_variance_reduction_takes_inner_steps_of_the_size_of_outer_ones() -> None:
-    """Under a bound on SSIM a step is a fraction of what that bound leaves of epsilon, and the walk keeps the bound."""
-    model, targets = small_cnn(seed=2), torch.tensor([0, 1, 2])
-    originals, budget = to_float(photos(3)), Budget(16 / 255, ssim=0.98)
-    recipe = Recipe(objective="variance_reduced", views=("center",), normalize=False, step_share=0.4)
-    batch = attack_batch(originals, targets, budget=budget)
-    objective = VarianceReducedObjective([model], [CrossEntropy(model, targets)], recipe, batch)
-    accumulated, _ = objective.gradient(ModelInputs(originals, [model]), ROWS, generators(3))
-    step_sizes = 0.4 * budget.step_size(originals).float()
-    point, total = originals.clone(), torch.zeros_like(originals)
-    for _ in range(4):
-        leaf = point.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(F.cross_entropy(model(leaf), targets, reduction="sum"), leaf)
-        total = total + gradient
-        point = originals + budget.project(point + step_sizes * total.sign() - originals, originals)
-    torch.testing.assert_close(accumulated, total)
-
-
-def test_variance_reduction_at_one_place_gives_the_ensembles_mean() -> None:
-    """Without a budget the walk stays where it is, and every corrected gradient is the mean over the surrogates."""
-    team, targets = [small_cnn(seed=2, name="a"), small_cnn(seed=3, name="b")], torch.tensor([0, 1, 2])
-    originals = to_float(photos(3))
-    recipe = Recipe(objective="variance_reduced", views=("center",), normalize=False)
-    losses = [CrossEntropy(model, targets) for model in team]
-    batch = attack_batch(originals, targets, surrogates=2, budget=Budget(0.0))
-    objective = VarianceReducedObjective(team, losses, recipe, batch)
-    accumulated, _ = objective.gradient(ModelInputs(originals, team), ROWS, generators(3))
-    mean, _ = EnsembleObjective(team, losses, recipe, batch).gradient(ModelInputs(originals, team), ROWS, generators(3))
-    torch.testing.assert_close(accumulated, 8 * mean)
