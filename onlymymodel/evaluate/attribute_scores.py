@@ -33,7 +33,7 @@ class Correlation:
     Attributes:
         mean: in [-1, 1]; None where it is defined for no attribute.
         attributes: number of attributes over which the mean is taken.
-        undefined: number of attributes that are left out: the reference or the answers are the same for all photos.
+        undefined: number of attributes that are left out: the reference is the same for all photos.
         photos: number of photos that have a reference.
     """
 
@@ -44,9 +44,15 @@ class Correlation:
 
 
 def matthews(reference: NDArray[np.bool_], answers: NDArray[np.bool_]) -> float | None:
-    """Return the Matthews correlation coefficient (Matthews, 1975) of two (N,) columns; None where one is constant."""
-    if len(set(reference.tolist())) < 2 or len(set(answers.tolist())) < 2:
+    """Return the Matthews correlation coefficient (Matthews, 1975) of two (N,) columns.
+
+    It is 0 where only the answers are constant, as in scikit-learn: they say nothing of the reference. None where the
+    reference is constant.
+    """
+    if len(set(reference.tolist())) < 2:
         return None
+    if len(set(answers.tolist())) < 2:
+        return 0.0
     return float(np.corrcoef(reference, answers)[0, 1])  # the coefficient of Pearson on two values
 
 

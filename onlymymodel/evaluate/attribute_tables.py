@@ -11,8 +11,9 @@ from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Results, Row
 NOTE = (
     "Of models that answer several yes-or-no questions, the mean over their attributes of the Matthews correlation "
     "coefficient (1: the same answers, 0: as by chance) with the model's own answers to the clean photos, and with the "
-    "labels where they have the attribute. It is not defined for an attribute where one of the two columns is the same "
-    "for all photos; such attributes are left out of the mean and counted. A missing answer counts as the right one."
+    "labels where they have the attribute. It is 0 where the model gives the same answer for all photos, and not "
+    "defined where the clean answers or the labels are the same for all photos; such attributes are left out of the "
+    "mean and counted. A missing answer counts as the right one."
 )
 NAMES = ("MCC with own clean answers", "MCC with the labels")
 KEYS = ("own", "labels")

@@ -26,20 +26,30 @@ from onlymymodel.surrogates.answers import answer_of
 from onlymymodel.surrogates.black_box import ClassifierBlackBox, query
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_the_coefficient_is_that_of_scikit_learn(seed: int) -> None:
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 1])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_coefficient_is_that_of_scikit_learn(seed: int, share: float) -> None:
     rng = np.random.default_rng(seed)
-    reference, answers = rng.random(30) < 0.3, rng.random(30) < rng.random()
-    defined = len(set(reference)) == len(set(answers)) == 2
+    reference, answers = rng.random(30) < 0.3, rng.random(30) < share
     found = matthews(reference, answers)
-    assert (found is not None) == defined
-    if found is not None:
-        assert found == pytest.approx(matthews_corrcoef(reference, answers))
+    assert found is not None
+    assert found == pytest.approx(matthews_corrcoef(reference, answers))
 
 
-def test_a_constant_column_is_left_out_and_counted() -> None:
+def test_an_erased_attribute_counts_as_chance() -> None:
+    """The first attribute is kept; of the second all answers, or half of those that say yes, become no."""
+    reference = [0b11, 0b10, 0b11, 0b10, 0b01, 0b00, 0b01, 0b00]
+    erased = [code & 0b01 for code in reference]
+    gone, fewer = (correlate(reference, answers, 2) for answers in (erased, erased[:2] + reference[2:]))
+    assert gone.mean == pytest.approx(0.5)
+    assert (gone.attributes, gone.undefined, gone.photos) == (2, 0, 8)
+    assert fewer.mean is not None
+    assert gone.mean < fewer.mean < 1
+
+
+def test_an_attribute_whose_reference_is_constant_is_left_out_and_counted() -> None:
     reference = [0b001, 0b011, 0b001, 0b010]
-    answers = [0b101, 0b111, 0b100, 0b110]  # the third is constant in both, the first two agree but once
+    answers = [0b101, 0b111, 0b100, 0b010]  # of the third the answers vary, the first two agree but once
     found = correlate(reference, answers, 3)
     tables = [np.array([decode(code, 3) for code in codes]) for codes in (reference, answers)]
     expected = [matthews_corrcoef(tables[0][:, column], tables[1][:, column]) for column in range(2)]

@@ -127,7 +127,8 @@ class RepresentationAdversary:
             if settings.noise
             else "representations are sent without noise, as float32: information that is scaled down is not lost",
             f"the task: {len(attributes)} attributes ({', '.join(attributes)}); accuracy is the share that is right, "
-            "and the Matthews correlation coefficient is the mean over those of which the private pictures have both"
+            "and the Matthews correlation coefficient is the mean over those of which the private pictures have both, "
+            "0 where all answers are the same"
             if (attributes := release.pictures.attributes)
             else "the task: one class for each picture",
             "accuracy_by_chance: the accuracy of always predicting the most common class of the private pictures, or "
