@@ -117,8 +117,9 @@ class RepresentationAdversary:
             f"{PERCEPTUAL_WEIGHT:g}), and three times as wide with that of a critic too (weight "
             f"{ADVERSARIAL_WEIGHT:g}); a ridge regression (features standardized, penalty {RIDGE_PENALTY:g} a picture)"
             f"; and a search of {SEARCH_STEPS} steps for pictures with the released representation, from where the "
-            "closest decoder ended; the one with the highest PSNR on the private pictures counts, which favors the "
-            "adversary",
+            "closest decoder ended; psnr, ssim, perceptual and identity_cosine are of the one with the highest mean "
+            "PSNR on the private pictures, and the decision takes for each picture the highest SSIM of all, both in "
+            "favor of the adversary",
             "the defense was trained against regressions of that kind, on its own batches, but not against the others"
             if settings.best_linear and settings.weight
             else "the defense was trained against none of them",

@@ -35,7 +35,7 @@ COLUMNS = {
     "ridge regression": "mean SSIM of what a ridge regression reconstructs",
     "search with the encoder": "mean SSIM of pictures with the released representation, searched from a decoder's",
     IDENTITY: "cosine of the faces' embeddings, minus their mean; near 0 for two different people",
-    BACK: f"pictures that the best attack returns at SSIM {RECOVERED:g} or more",
+    BACK: f"pictures that at least one attack returns at SSIM {RECOVERED:g} or more",
     MEAN: "mean SSIM of the mean picture, a guess without any representation",
     ACCURACY: "accuracy of the task on people who are in no training data; of attributes the share that is right",
     UNDEFENDED_ACCURACY: "the same with lambda 0 and no noise: what the defense costs is the difference",
@@ -72,10 +72,8 @@ def _is_undefended(report: AuditReport) -> bool:
 
 def _line(report: AuditReport) -> Line:
     rows = report.rows
-    mean = sum(float(row.values["ssim_mean_picture"] or 0) for row in rows) / len(rows)
-    states = [
-        picture_state(float(row.values["ssim"] or 0), float(row.values["ssim_mean_picture"] or 0)) for row in rows
-    ]
+    mean = _average(_mean_picture_ssims(report))
+    states = [picture_state(*pair) for pair in zip(_best_ssims(report), _mean_picture_ssims(report), strict=True)]
     attacks = {}
     for name, column in ATTACKS.items():
         ssim = float(report.summary[column] or 0)
@@ -101,14 +99,28 @@ def _interval_note(report: AuditReport, name: str) -> str:
 
 
 def _verdict(reports: Sequence[AuditReport], bare: float, mean: float) -> str:
-    sentences = [f"Undefended, a new decoder reaches a mean SSIM of {bare:.2f}; the mean picture has {mean:.2f}."]
+    sentences = [
+        f"Undefended, the attack with the highest PSNR has a mean SSIM of {bare:.2f}; the mean picture has {mean:.2f}."
+    ]
     for report in reports:
-        ssims, guesses = (
-            [float(row.values[column] or 0) for row in report.rows] for column in ("ssim", "ssim_mean_picture")
-        )
         name = report.release.removeprefix("representation, ")
-        sentences.append(f"With {name}: {come_back_sentence(ssims, guesses)}")
+        found = come_back_sentence(_best_ssims(report), _mean_picture_ssims(report))
+        sentences.append(f"With {name}: {found}")
     return " ".join(sentences)
+
+
+def _best_ssims(report: AuditReport) -> list[float]:
+    """Return for each picture the SSIM of the attack that reveals most of it."""
+    return [max(float(row.values[column] or 0) for column in ATTACKS.values()) for row in report.rows]
+
+
+def _mean_picture_ssims(report: AuditReport) -> list[float]:
+    """Return for each picture the SSIM of the mean picture."""
+    return [float(row.values["ssim_mean_picture"] or 0) for row in report.rows]
+
+
+def _average(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _advice(reports: Sequence[AuditReport], lines: Sequence[Line]) -> list[str]:
@@ -122,7 +134,7 @@ def _advice(reports: Sequence[AuditReport], lines: Sequence[Line]) -> list[str]:
             f"{best.summary['accuracy']:.2f} (undefended {undefended:.2f})."
         )
     else:
-        least = min(reports, key=lambda report: float(report.summary["ssim"] or 0))
+        least = min(reports, key=lambda report: _average(_best_ssims(report)))
         choice = (
             f"No audited lambda hides the pictures. The least is revealed with "
             f"{least.release.removeprefix('representation, ')}, at a task accuracy of {least.summary['accuracy']:.2f} "
