@@ -123,3 +123,11 @@ def test_every_dash_of_a_report_has_the_reason_of_its_pattern() -> None:
 @pytest.mark.parametrize("name", ["ssim", "mean_ssim_to_original", "rho_jacobian_rank_ssim", "mean_psnr"])
 def test_measurements_have_a_meaning(name: str) -> None:
     assert meaning(name)
+
+
+def test_pictures_that_are_no_closer_than_a_close_mean_picture_do_not_count_as_come_back() -> None:
+    """Pictures that are much alike: column and state agree."""
+    alike = report("none", "DLG", [(0.92, 40), (0.97, 41)])
+    rows = tuple(replace(row, values={**row.values, "ssim_mean_picture": 0.95}) for row in alike.rows)
+    (line,) = gradient_decision([replace(alike, rows=rows)], Cost({}, "not trained again")).lines
+    assert line.cells[BACK].value == "1 of 2"

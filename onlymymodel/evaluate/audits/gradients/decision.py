@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.audits.decision import (
+    RECOVERED,
     Cell,
     Decision,
     Line,
@@ -62,8 +63,12 @@ class _Audited:
     @property
     def state(self) -> State:
         """The worst state of any picture under any attack."""
-        rows = [row for report in self.reports for row in report.rows]
-        return worst_state([picture_state(_ssim(row), _number(row, "ssim_mean_picture")) for row in rows])
+        return worst_state(self.states)
+
+    @property
+    def states(self) -> list[State]:
+        """The state of every picture under the attack that reveals most of it."""
+        return [picture_state(*pair) for pair in zip(self.best, self.guesses, strict=True)]
 
     @property
     def guesses(self) -> list[float]:
@@ -81,7 +86,7 @@ def gradient_decision(reports: Sequence[AuditReport], cost: Cost) -> Decision:
     columns = {
         **{name: f"mean SSIM of what {name} reconstructs" for name in dict.fromkeys(r.adversary for r in reports)},
         MEAN: "mean SSIM of the mean of the other pictures, a guess without any gradient",
-        BACK: "pictures that at least one attack returns at SSIM 0.9 or more",
+        BACK: f"pictures that at least one attack returns at SSIM {RECOVERED:g} or more, above the mean picture's",
         EPSILON: f"differential privacy of one gradient that is sent or not, at delta {DELTA:g}, by Opacus; it grows "
         "with every further round",
         ACCURACY: cost.meaning,
@@ -98,7 +103,6 @@ def gradient_decision(reports: Sequence[AuditReport], cost: Cost) -> Decision:
 
 def _line(one: _Audited, cost: Cost) -> Line:
     attacks = mark_worst({report.adversary: _cell(report) for report in one.reports})
-    back = sum(value >= 0.9 for value in one.best)
     accuracy = cost.accuracies.get(one.defense)
     return Line(
         f"defense {one.defense}",
@@ -106,7 +110,7 @@ def _line(one: _Audited, cost: Cost) -> Line:
         {
             **attacks,
             MEAN: Cell(sum(one.guesses) / len(one.guesses)),
-            BACK: Cell(f"{back} of {len(one.best)}"),
+            BACK: Cell(f"{one.states.count('comes back')} of {len(one.best)}"),
             EPSILON: _epsilon(one.defense),
             ACCURACY: Cell(accuracy, "" if accuracy is not None else cost.meaning),
         },
