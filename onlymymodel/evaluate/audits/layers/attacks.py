@@ -107,6 +107,12 @@ def reconstruct(
     return values | shares_revealed(reconstructions, mean, pictures.test.pixels), reconstructions
 
 
+def closer_of(first: Tensor, second: Tensor, pixels: Tensor) -> Tensor:
+    """Return of two reconstructions of each of (N,C,S,S) pictures the one with the higher SSIM."""
+    better = batch_ssim(second, pixels) > batch_ssim(first, pixels)
+    return torch.where(better[:, None, None, None], second, first)
+
+
 def shares_revealed(reconstructions: Tensor, mean: Tensor, pixels: Tensor) -> dict[str, Value]:
     """Return the shares of (N,C,S,S) pictures that come back, and that at least partly do, see `picture_state`."""
     pairs = zip(batch_ssim(reconstructions, pixels).tolist(), batch_ssim(mean, pixels).tolist(), strict=True)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from onlymymodel.evaluate.audits.jacobian import MAX_EXACT, Function
 from onlymymodel.evaluate.audits.layers.attacks import (
     AttackSplit,
+    closer_of,
     infer_membership,
     infer_membership_of_nonmembers,
     mean_similarity,
@@ -99,7 +100,7 @@ class LayerAdversary:
                 "of its own that the network was not trained on, and is evaluated on "
                 f"{len(pictures.test)} pictures of other people (groups); a stronger one may recover more. An "
                 f"adversary who has the network up to the layer refines the first {min(REFINED, len(pictures.test))} "
-                f"results by {self.refinement} steps towards the outputs that it sees; the better of the two counts.",
+                f"results by {self.refinement} steps towards the outputs that it sees; of each the better counts.",
                 "noise: by the Fisher information, outputs with this Gaussian noise leave every estimate of the "
                 f"picture a mean squared error of {self.bound:.0%} of the pixels' variance or more, if the adversary "
                 "knows no more of pictures than mean and variance; the Jacobian is taken as that of the few pictures "
@@ -253,13 +254,13 @@ class LayerAdversary:
         of_batch: Function,
         pictures: AttackSplit[Pictures],
     ) -> tuple[Tensor, dict[str, Value]]:
-        """Refine the first reconstructions, and return all, the better of both ways, and the shares that come back."""
+        """Refine the first reconstructions, and return all, the better of each, and the shares that come back."""
         pixels, count = pictures.test.pixels, min(REFINED, len(pictures.test))
         start = reconstructions[:count].to(outputs.test)
         refined = refine(of_batch, outputs.test[:count], start, steps=self.refinement).cpu().float()
         before, after = (batch_ssim(part, pixels[:count]).mean().item() for part in (reconstructions[:count], refined))
-        if after > before:
-            reconstructions = torch.cat([refined, reconstructions[count:]])
+        closer = closer_of(reconstructions[:count], refined, pixels[:count])
+        reconstructions = torch.cat([closer, reconstructions[count:]])
         mean = pictures.train.pixels.mean(0).expand_as(pixels)
         shares = shares_revealed(reconstructions[:count], mean[:count], pixels[:count])
         return reconstructions, {"ssim_refined": after, "ssim_unrefined": before, **shares}

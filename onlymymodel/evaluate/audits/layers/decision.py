@@ -15,7 +15,7 @@ COLUMNS = {
     REFINED: "the same of some pictures, if the adversary has the network and refines the inverter's results with it",
     MEMBERSHIP: "probability that a training picture scores higher than another one; 0.5 is guessing",
     TPR: "share of the training pictures that are found while 1 % of the others are taken for one; 0.01 is guessing",
-    BACK: "share of the pictures that the better of the two returns at SSIM 0.9 or more",
+    BACK: "share of the pictures that one of the two returns at SSIM 0.9 or more",
     MEAN: "mean SSIM of the mean picture, a guess without any output",
     DEVICE: "share of the network's parameters that the device computes with if it is cut here; the task's accuracy "
     "stays the same without noise: this is the cost",

@@ -8,7 +8,7 @@ from torch import nn
 from toys import small_cnn
 
 from onlymymodel.errors import UserError
-from onlymymodel.evaluate.audits.layers.attacks import split_by_person
+from onlymymodel.evaluate.audits.layers.attacks import closer_of, split_by_person
 from onlymymodel.evaluate.audits.layers.audit import (
     LOSS_THRESHOLD,
     MEAN_PICTURE,
@@ -129,3 +129,12 @@ def test_plot_of_layers_is_reproducible_and_accepts_gaps(report: AuditReport) ->
     gaps = [{**row.values, "auc": None, "jacobian_rank": None} for row in report.rows]
     rows = tuple(type(row)(row.name, values) for row, values in zip(report.rows, gaps, strict=True))
     assert layer_plot(AuditReport("r", "a", rows, report.controls, report.assumptions)) != svg
+
+
+def test_of_two_attacks_the_closer_reconstruction_of_each_picture_counts() -> None:
+    """The second attack is better on average, but loses the picture that the first one returned."""
+    pixels, noise = digit_pictures(16).pixels[:3], torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    first = torch.cat([pixels[:1], noise[1:]])
+    second = torch.cat([noise[:1], pixels[1:]])
+    assert torch.equal(closer_of(first, second, pixels), pixels)
+    assert torch.equal(closer_of(second, first, pixels), pixels)
