@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from onlymymodel.evaluate.drawing import HELDOUT, LEGEND_LINE, PANEL, WIDTH, style_axes, to_svg
+from onlymymodel.evaluate.drawing import HELDOUT, PANEL, stacked_panels, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,19 +23,13 @@ def make_panels(
         foot_height: inches between the last panel and the legend.
         unit_range: whether the y-axes run from 0 to 1.
     """
-    from matplotlib.figure import Figure
-
-    legend = LEGEND_LINE * (legend_lines + 1)
-    height = PANEL * count + legend + foot_height
-    figure = Figure(figsize=(WIDTH, height), layout=None)
-    axes = list(figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0])
-    figure.subplots_adjust(0.12, (legend + foot_height) / height, 0.99, 1 - 0.3 / height, hspace=0.25)
-    for panel in axes:
-        if unit_range:
+    figure, panels = stacked_panels(
+        count, legend_lines, below=foot_height, height=PANEL + foot_height / count, left=0.12
+    )
+    if unit_range:
+        for panel in panels:
             panel.set_ylim(-0.03, 1.03)
-        style_axes(panel)
-    figure.patch.set_visible(False)
-    return figure, axes
+    return figure, panels
 
 
 def draw_curve(
