@@ -50,6 +50,7 @@ from onlymymodel.evaluate.audits.representation.plot import privacy_plot
 from onlymymodel.evaluate.audits.weights.audit import weights_report
 from onlymymodel.evaluate.audits.weights.decision import weights_decision
 from onlymymodel.evaluate.protected_folder import open_folders, read_photo
+from onlymymodel.evaluate.text import replace_unprintable
 from onlymymodel.runtime import environment, pick_device
 from onlymymodel.surrogates.load import load_model
 
@@ -195,7 +196,7 @@ def protect_representation(arguments: argparse.Namespace) -> int:
     embedder = load_model(arguments.embedder, allow_python=arguments.allow_python, device=device)
     defense = train_defense(training, settings, device=device)
     card = save(defense, arguments.out)
-    arguments.output.say(f"encoder, head and card: {card} and beside it")
+    arguments.output.say(replace_unprintable(f"encoder, head and card: {card} and beside it"))
     arguments.output.add(card=card)
     judge = make_adversary(training, public, embedder=embedder, settings=settings, device=device)
     report = audit_release(RepresentationRelease(defense, private), judge)
@@ -352,7 +353,7 @@ def _write(arguments: argparse.Namespace, decision: Decision, sections: Sequence
     title = f"omm audit {arguments.audit}" if arguments.command == "audit" else f"omm {arguments.command}"
     write_audits(arguments.out, decision, sections, title=title, header=header)
     arguments.output.say(to_markdown(decision, [section.report for section in sections]))
-    arguments.output.say(f"with pictures: {arguments.out / PAGE}")
+    arguments.output.say(replace_unprintable(f"with pictures: {arguments.out / PAGE}"))
     arguments.output.add(results=arguments.out / JSON, report=arguments.out / PAGE)
     arguments.output.add(decision=decision.to_json())
     arguments.output.add(reports=[section.report.to_json() for section in sections])

@@ -1,6 +1,7 @@
 """omm audit and omm protect-representation, from the command line to the files they write."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,27 @@ def test_gradients_of_a_small_network_at_digits(tmp_path: Path, capsys: pytest.C
     assert 0 <= line["task accuracy"] <= 1
     printed = capsys.readouterr().out
     assert printed.index("Assumed:") < printed.index("mean_psnr")
+
+
+@pytest.mark.slow
+def test_photos_with_hostile_names_are_audited(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Names that are not UTF-8, control a terminal, or are HTML and end a cell of a table."""
+    names = (b"x\xff0.png", b"\x1b[2J.png", b"x|<img src=q onerror=f>.png", b"plain.png")
+    for number, name in enumerate(names):
+        folder = tmp_path / "photos" / f"{number % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(render(number, 0, 0, 48)).save(folder / "photo.png")
+        (folder / "photo.png").rename(folder / os.fsdecode(name))
+    words = ["--size", "16", "--attacks", "idlg", "--defenses", "none", "--epochs", "1"]
+    out = tmp_path / "out"
+    assert main(["audit", "gradients", str(tmp_path / "photos"), "--out", str(out), *words, *QUIET]) == 0
+    (report,) = reports(out)
+    assert {Path(row["name"]).name for row in report["rows"]} == {os.fsdecode(name) for name in names}
+    for text in ((out / "audit.md").read_text(encoding="utf-8"), capsys.readouterr().out):
+        assert "x?0.png" in text
+        assert "\x1b" not in text
+        assert "<img" not in text
+    assert "x?0.png" in (out / "audit.html").read_text(encoding="utf-8")
 
 
 LAYOUTS = pytest.mark.parametrize("layout", ["{0}-{1}.png", "person-{0}/{1}.png"])  # flat, and a folder a person

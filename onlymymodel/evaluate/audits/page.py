@@ -14,6 +14,8 @@ from onlymymodel.evaluate.audits.decision import STATE_MEANING, Cell, Decision
 from onlymymodel.evaluate.audits.report import AuditReport, AuditRow, Picture, Value
 from onlymymodel.evaluate.audits.similarity import SIMILARITY_DEFINITION
 from onlymymodel.evaluate.html import csp_hash, data_uri, json_text, png_uri, template_environment
+from onlymymodel.evaluate.markdown_tables import markdown_code, markdown_grid
+from onlymymodel.evaluate.text import encodable, replace_unprintable
 
 PAGE, JSON, MARKDOWN = "audit.html", "audit.json", "audit.md"
 SCHEMA = 2
@@ -81,8 +83,9 @@ def write_audits(
         "reports": [section.report.to_json() for section in sections],
     }
     write_atomic(folder / JSON, json_text(content).encode())
-    write_atomic(folder / MARKDOWN, to_markdown(decision, [section.report for section in sections]).encode())
-    write_atomic(folder / PAGE, render(decision, sections, title=title).encode())
+    markdown = to_markdown(decision, [section.report for section in sections])
+    for name, text in ((MARKDOWN, markdown), (PAGE, render(decision, sections, title=title))):
+        write_atomic(folder / name, encodable(text).encode())
 
 
 def render(decision: Decision, sections: Sequence[Section], *, title: str) -> str:
@@ -99,7 +102,10 @@ def render(decision: Decision, sections: Sequence[Section], *, title: str) -> st
 
 
 def to_markdown(decision: Decision, reports: Sequence[AuditReport]) -> str:
-    """Return the decision, then assumptions, summary and tables of every report as GitHub's Markdown."""
+    """Return the decision, then assumptions, summary and tables of every report as GitHub's Markdown.
+
+    Names in it come from unknown sources: they are neither HTML nor Markdown, and control no terminal.
+    """
     blocks = [decision_markdown(decision), *(block for report in reports for block in _markdown_blocks(report))]
     return "\n\n".join(blocks) + "\n"
 
@@ -108,17 +114,21 @@ def decision_markdown(decision: Decision) -> str:
     """Return the verdict, its table, what to do and what would make it worse as GitHub's Markdown."""
     notes = decision.notes
     lines = [
-        [line.name, line.state or "", *(_cell_text(line.cells.get(column), notes) for column in decision.columns)]
+        [
+            markdown_code(line.name),
+            line.state or "",
+            *(_cell_text(line.cells.get(column), notes) for column in decision.columns),
+        ]
         for line in decision.lines
     ]
     blocks = [
         f"# {decision.headline}",
-        _escape(decision.verdict),
+        _sentence(decision.verdict),
         _table(["", "state", *decision.columns], lines),
-        "\n".join(f"[{number}] {_escape(note)}  " for number, note in enumerate(notes, 1)),
-        "What to do:\n" + "\n".join(f"- {_escape(sentence)}" for sentence in decision.advice),
-        f"What would make it worse: {_escape(decision.worse)}",
-        "Columns:\n" + "\n".join(f"- {name}: {_escape(text)}" for name, text in decision.columns.items()),
+        "\n".join(f"[{number}] {_sentence(note)}  " for number, note in enumerate(notes, 1)),
+        "What to do:\n" + "\n".join(f"- {_sentence(sentence)}" for sentence in decision.advice),
+        f"What would make it worse: {_sentence(decision.worse)}",
+        "Columns:\n" + _meanings(decision.columns),
         f"States: {STATE_MEANING}.",
     ]
     return "\n\n".join(block for block in blocks if block)
@@ -128,28 +138,33 @@ def _cell_text(cell: Cell | None, notes: Sequence[str]) -> str:
     """Return a cell as Markdown: bold for the worst attack, marked for a failed one, with its note's number."""
     if cell is None:
         return ""
-    text = f"**{format_value(cell.value)}**" if cell.worst else format_value(cell.value)
+    text = f"**{_markdown_value(cell.value)}**" if cell.worst else _markdown_value(cell.value)
     return text + (" failed" if cell.failed else "") + (f" [{notes.index(cell.note) + 1}]" if cell.note else "")
 
 
 def _markdown_blocks(report: AuditReport) -> list[str]:
     columns = Section(report).columns
     blocks = [
-        f"## {_escape(report.release)}: {_escape(report.adversary)}",
-        "Assumed:\n" + "\n".join(f"- {_escape(sentence)}" for sentence in report.assumptions),
-        _table(["summary", "value"], [[name, format_value(value)] for name, value in report.summary.items()]),
+        f"## {_sentence(report.release)}: {_sentence(report.adversary)}",
+        "Assumed:\n" + "\n".join(f"- {_sentence(sentence)}" for sentence in report.assumptions),
+        _table(["summary", "value"], [[name, _markdown_value(value)] for name, value in report.summary.items()]),
     ]
     if report.missing:
-        blocks.append("Dashes:\n" + "\n".join(f"- {name}: {_escape(text)}" for name, text in report.missing.items()))
+        blocks.append("Dashes:\n" + _meanings(report.missing))
     for part, rows in (("row", report.rows), ("control", report.controls)):
-        lines = [[row.name, *(_value_text(row, name) for name in columns)] for row in rows]
+        lines = [[markdown_code(row.name), *(_value_text(row, name) for name in columns)] for row in rows]
         blocks.append(_table([part, *columns], lines))
     return blocks
 
 
 def _value_text(row: AuditRow, name: str) -> str:
     """Return a measurement of a row; nothing if the row, such as a control, does not have it."""
-    return format_value(row.values[name]) if name in row.values else ""
+    return _markdown_value(row.values[name]) if name in row.values else ""
+
+
+def _markdown_value(value: Value) -> str:
+    """Return a measurement as Markdown; text may be the name of a photo or of a layer."""
+    return markdown_code(value) if isinstance(value, str) else format_value(value)
 
 
 def format_value(value: Value) -> str:
@@ -164,13 +179,18 @@ def format_value(value: Value) -> str:
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join(f"| {' | '.join(map(_escape, row))} |" for row in rows)
+    return markdown_grid([_sentence(name) for name in head], lines)
 
 
-def _escape(text: str) -> str:
-    """Return untrusted text as one line that cannot end the cell of a table."""
-    return " ".join(text.split()).replace("|", "\\|")
+def _meanings(texts: Mapping[str, str]) -> str:
+    """Return a list of names with their meanings."""
+    return "\n".join(f"- {_sentence(name)}: {_sentence(text)}" for name, text in texts.items())
+
+
+def _sentence(text: str) -> str:
+    """Return a sentence with names of unknown origin as one line without HTML, links, pictures and ends of cells."""
+    line = replace_unprintable(" ".join(text.split()))
+    return line.replace("<", "&lt;").replace("](", "]&#40;").replace("|", "&#124;")
 
 
 def _picture_uri(pixels: Picture) -> str:

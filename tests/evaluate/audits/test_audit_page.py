@@ -22,7 +22,7 @@ from onlymymodel.evaluate.audits.page import (
 )
 from onlymymodel.evaluate.audits.report import AuditReport, AuditRow
 
-HOSTILE = "<script>alert(1)</script>|\n## no"
+HOSTILE = "<script>alert(1)</script>|\n## no ![x](http://a) \x1b[2J \u202e \udcff"  # at last a byte that is not UTF-8
 
 
 def report(name: str = "gradient of a <b>net</b>") -> AuditReport:
@@ -32,7 +32,7 @@ def report(name: str = "gradient of a <b>net</b>") -> AuditReport:
         adversary="DLG",
         rows=(
             AuditRow(HOSTILE, {"PSNR": 21.25, "said": "no signal", "rank": 3}, {"original": picture, "saved": picture}),
-            AuditRow("b.png", {"PSNR": float("inf"), "SSIM": None}),
+            AuditRow("b.png", {"PSNR": float("inf"), "SSIM": None, "closest": HOSTILE}),
         ),
         controls=(AuditRow("another picture", {"PSNR": 7.0}),),
         assumptions=("labels are known", HOSTILE),
@@ -92,15 +92,19 @@ def test_page_shows_assumptions_controls_and_pictures_of_every_report() -> None:
 
 
 def test_rows_with_different_values_share_a_table() -> None:
-    assert Section(report()).columns == ["PSNR", "said", "rank", "SSIM"]
+    assert Section(report()).columns == ["PSNR", "said", "rank", "SSIM", "closest"]
 
 
-def test_markdown_tables_survive_hostile_names() -> None:
-    text = to_markdown(DECISION, [report()])
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert all(len(re.findall(r"(?<!\\)\|", row)) in (3, 4, 5, 6) for row in rows)
+def test_markdown_of_hostile_names_is_text_without_html_links_or_control_characters() -> None:
+    text = to_markdown(DECISION, [report(HOSTILE)])
+    rows = [line for line in text.split("\n") if line.startswith("|")]
+    assert all(len(re.findall(r"(?<!\\)\|", row)) in (3, 5, 7) for row in rows)
     assert "\n## no" not in text
+    assert "<" not in text.replace("<code>", "").replace("</code>", "")
+    assert "](" not in text
+    assert not [sign for sign in text if not sign.isprintable() and sign != "\n"]  # it is printed, too
     assert "labels are known" in text
+    assert "| `b.png` |" in text
 
 
 def test_files_are_written_and_json_has_no_infinities(tmp_path: Path) -> None:
