@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.audits.gradients.client_gradient import Gradient, client_copy, client_update
 from onlymymodel.evaluate.audits.gradients.defenses import NONE, Chain
+from onlymymodel.evaluate.audits.noise import noise_generator
 from onlymymodel.evaluate.audits.options import Mode
 from onlymymodel.evaluate.audits.pictures import Pictures
 from onlymymodel.surrogates.fingerprint import parameters_sha256
@@ -98,8 +99,8 @@ class GradientRelease:
     def gradient(self, index: int) -> Gradient:
         """Return the gradient that is sent for a batch."""
         batch = self.batches[index]
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
-        return self.defense.release(self.clean_gradient(batch.pixels, batch.labels), generator)
+        clean = self.clean_gradient(batch.pixels, batch.labels)
+        return self.defense.release(clean, noise_generator(self.seed, index))
 
     def describe(self) -> dict[str, Any]:
         """Return the network's hash, mode, batch, defense and pictures as JSON values."""

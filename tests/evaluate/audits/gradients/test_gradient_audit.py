@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from onlymymodel.evaluate.audits.gradients.adversary import (
     GradientAdversary,
 )
 from onlymymodel.evaluate.audits.gradients.comparison import compare_batch
+from onlymymodel.evaluate.audits.gradients.defenses import parse_defense
 from onlymymodel.evaluate.audits.gradients.matching import ATTACKS, Match
 from onlymymodel.evaluate.audits.gradients.plot import trajectory_plot
 from onlymymodel.evaluate.audits.gradients.release import GradientRelease
@@ -251,3 +253,22 @@ def test_series_of_trajectories_that_end_early_keep_their_last_value() -> None:
     assert series["gradient_cosine"][2] == pytest.approx(1)
     assert series["ssim"][0] < series["ssim"][1] < 1
     assert similarity_series(release, [None, None]) == {}
+
+
+@pytest.mark.parametrize("start", ["normal", "uniform"])
+def test_noise_of_a_defense_is_no_function_of_the_pixels_from_which_the_attack_starts(
+    start: Literal["normal", "uniform"],
+) -> None:
+    """torch makes normal numbers of uniform ones, in blocks of 8 pairs, by Box and Muller's transform."""
+    release = GradientRelease(network(), portraits(2), defense=parse_defense("clip:1000+dp:0.001"), seed=3)
+    attack = replace(QUICK, steps=0, start=start)
+    (match, _) = GradientAdversary(attack, seed=3).reconstruct(release, progress=False)
+    assert match is not None
+    clean = release.clean_gradient(release.batches[0].pixels, release.batches[0].labels)
+    noise = (release.gradient(0)[0] - clean[0]).flatten()[:16]
+    pixels = match.snapshots[0].flatten()[:16]
+    if start == "uniform":
+        first, second = pixels[:8], pixels[8:]
+        length, angle = (-2 * (1 - first).log()).sqrt(), 2 * torch.pi * second
+        pixels = torch.cat([length * angle.cos(), length * angle.sin()])
+    assert not torch.isclose(noise.clamp(0, 1), pixels.clamp(0, 1), atol=1e-3).all()
