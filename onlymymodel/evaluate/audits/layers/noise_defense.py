@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from onlymymodel.evaluate.audits.layers.attacks import AttackSplit, reconstruct
 from onlymymodel.evaluate.audits.layers.fisher import noise_for_error
 from onlymymodel.evaluate.audits.layers.layers import Layer, answers_with_noise
+from onlymymodel.evaluate.audits.noise import noise_generator
 from onlymymodel.evaluate.audits.pictures import Pictures
 from onlymymodel.evaluate.audits.report import Value
 
@@ -51,7 +52,7 @@ def noise_values(
     for name, added in (("accuracy_unchanged", 0.0), ("accuracy_with_noise", noise)):
         values[name] = _accuracy(network, layer, pictures.test, added, seed)
     if steps:
-        generator = torch.Generator().manual_seed(seed)
+        generator = noise_generator(seed)  # an inverter's weights are drawn from the stream of the seed itself
         noisy = outputs.map(lambda part: part + noise * torch.randn(part.shape, generator=generator).to(part))
         similarity, _ = reconstruct(noisy, pictures, steps=steps, seed=seed, progress=progress)
         values["ssim_with_noise"] = similarity["ssim"]

@@ -19,6 +19,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from onlymymodel.errors import UserError
+from onlymymodel.evaluate.audits.noise import noise_generator
 from onlymymodel.evaluate.audits.options import RepresentationSettings
 from onlymymodel.evaluate.audits.representation.networks import Decoder, Encoder, PerceptualFeatures, task_head
 from onlymymodel.evaluate.audits.representation.task import Task
@@ -68,7 +69,7 @@ class Representation:
         Both are on the CPU.
         """
         clean = torch.cat([self.encoder(part.to(self.device)).cpu() for part in torch.split(pixels, 256)])
-        return _add_noise(clean, self.settings.noise, Generator().manual_seed(seed))
+        return _add_noise(clean, self.settings.noise, noise_generator(seed))
 
     @torch.no_grad()
     def classify(self, released: Tensor) -> Tensor:

@@ -7,13 +7,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from audit_toys import SETTINGS, same, trained
-from torch import Tensor
+from torch import Tensor, nn
 
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.audits.options import RepresentationSettings
 from onlymymodel.evaluate.audits.pictures import Pictures, portrait_pictures
+from onlymymodel.evaluate.audits.representation.audit import PRIVATE_SEED
 from onlymymodel.evaluate.audits.representation.defense import (
     RIDGE_PENALTY,
+    Representation,
     capped_loss,
     leave_one_out_ridge,
     train_representation,
@@ -151,3 +153,11 @@ def test_perceptual_features_are_frozen_and_differentiable(pictures: Pictures) -
     assert first.grad is not None
     assert first.grad.abs().amax() > 0
     assert not any(parameter.requires_grad for parameter in features.parameters())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_of_a_release_is_none_of_the_numbers_of_a_training(seed: int) -> None:
+    """Weights, and the noise in training, come from the streams of the training's seed and of the next one."""
+    defense = Representation(nn.Flatten(), task_head(16, 2), RepresentationSettings(noise=0.5), 1, 4, Task(2), cap=1.0)
+    noise = defense.release(torch.zeros(2, 1, 4, 4), seed=PRIVATE_SEED) / 0.5
+    assert not torch.equal(noise, torch.randn(2, 16, generator=torch.Generator().manual_seed(seed)))
