@@ -22,8 +22,8 @@ def add_flags(parser: Parser) -> None:
     """Add the flags."""
     parser.description = (
         "Check DST again: the seal, that no line, file or original is missing, and every file: unchanged bytes, the\n"
-        "answer of the authorized model, stand-ins that are misled as recorded, a difference from the original, and\n"
-        "the budget. It says what was checked, what was not, and what is proven or only claimed."
+        "answer of the authorized model, stand-ins that are misled as recorded, the recorded largest change of the\n"
+        "original, and the budget. It says what was checked, what was not, and what is proven or only claimed."
     )
     parser.add_argument("out", type=parse_place, metavar="DST", help="folder written by omm protect, also in a store")
     parser.add_argument("--source", type=parse_place, metavar="SRC", help="the originals, if they were moved")
@@ -87,6 +87,5 @@ def _verify(arguments: argparse.Namespace, store: "Store") -> int:
         log.error("%s in %s", faults, files)
         return 1
     misread = f" ({verified.already_misread} of them already-misread)" if verified.already_misread else ""
-    files = number_of(verified.checked, "protected file is", "protected files are")
-    output.say(f"{files} as the manifest says{misread}")
+    output.say(f"{number_of(verified.checked, 'protected file')} without a fault in what was checked{misread}")
     return 0

@@ -47,8 +47,8 @@ def verify_folder(
     """Check a protected folder: its seal and records, that nothing is missing, and every file.
 
     A file has to have the recorded bytes, to be read by the authorized model by the margin, to mislead the surrogates
-    that it is recorded to mislead, to differ from its original and to be inside the budget. What cannot be checked
-    because originals are missing is a fault, unless `without_originals` says so.
+    that it is recorded to mislead, to differ from its original by the recorded largest change and to be inside the
+    budget. What cannot be checked because originals are missing is a fault, unless `without_originals` says so.
 
     Args:
         place: a folder that `omm protect` made, or such a folder of a store.
@@ -156,7 +156,8 @@ def _measured(files: int, compared: int, originals: Originals | None, asked: Ask
     if files:
         yield f"{number_of(files, 'file')}: the bytes, and the authorized model's answer and margin"
     if compared:
-        yield f"{number_of(compared, 'file')} against the originals: that they differ, budget and region"
+        against = f"{number_of(compared, 'file')} against the originals"
+        yield f"{against}: that they differ, by the recorded largest change, budget and region"
     if originals is not None:
         yield "that every picture of the source has a line"
     if files and asked.models:
@@ -166,7 +167,10 @@ def _measured(files: int, compared: int, originals: Originals | None, asked: Ask
 def _not_checked(protected: Sequence[PhotoRecord], without_originals: bool, asked: AskedSurrogates) -> Iterator[str]:
     """Yield in words what was not checked, besides what is a fault."""
     if without_originals:
-        yield "the originals: whether files differ from them, budget and region, and whether each of them has a line"
+        yield (
+            "the originals: whether files differ from them, by the recorded largest change, budget and region, and "
+            "whether each of them has a line"
+        )
     yield from asked.missing
     if masked := sum(record.region is not None and record.region.kind == "mask" for record in protected):
         yield f"the masks of {number_of(masked, 'photo')}, which are not kept"

@@ -2,21 +2,42 @@
 
 from collections.abc import Iterator, Mapping
 
+from msgspec import UnsetType
 from torch import Tensor
 
-from onlymymodel.errors import number_of
+from onlymymodel.errors import UserError, number_of
 from onlymymodel.protect.attack.deployed_margins import DeployedMargins
 from onlymymodel.protect.context import Context
 from onlymymodel.protect.faces import find_same_faces
 from onlymymodel.protect.photo_record import PhotoRecord
 from onlymymodel.protect.predictions import Predictions, predict_face
+from onlymymodel.surrogates.deployments import get_deployments
 from onlymymodel.surrogates.detector import Detections, detector_of
 from onlymymodel.surrogates.kept_objects import kept_objects
+from onlymymodel.surrogates.model_card import ModelCard
 from onlymymodel.surrogates.object_matches import count_found
 
 # logits; another machine or thread count sums in another order
 MARGIN_TOLERANCE = 1e-3
 SCORE_TOLERANCE = 1e-3  # of a detector's scores, in [0,1]
+
+
+def impossible_claims(record: PhotoRecord, card: ModelCard) -> Iterator[str]:
+    """Yield a sentence for each claim of a line that the authorized model cannot be asked about."""
+    faces = record.faces or ()
+    for label in dict.fromkeys([record.label, *(face.label for face in faces)]):
+        if label is not None and not 0 <= label < card.answers:
+            yield f"the authorized model has no class {label}"
+    if not isinstance(record.objects, UnsetType):
+        if card.kind != "detector":
+            yield "its line has objects, and the authorized model is no detector"
+        elif unknown := [one.label for one in record.objects if not 0 <= one.label < card.classes - 1]:
+            yield f"its line has an object of the class {unknown[0]}, which the authorized model does not have"
+    try:
+        for promised in (record.promised, *(face.promised for face in faces)):
+            get_deployments(tuple(promised))
+    except UserError as error:
+        yield f"its deployments cannot be checked: {error}"
 
 
 def lost_deployments(

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import torch
 from msgspec import UnsetType
 from torch import Tensor
 
@@ -12,10 +11,17 @@ from onlymymodel.data.manifest import sha256
 from onlymymodel.data.pixels import to_array, to_tensor
 from onlymymodel.data.regular_file import max_photo_bytes
 from onlymymodel.data.stores.store import Store
-from onlymymodel.evaluate.verify_authorized import MARGIN_TOLERANCE, lost_deployments, misread_faces, missing_objects
+from onlymymodel.evaluate.verify_authorized import (
+    MARGIN_TOLERANCE,
+    impossible_claims,
+    lost_deployments,
+    misread_faces,
+    missing_objects,
+)
 from onlymymodel.evaluate.verify_report import Fault
 from onlymymodel.evaluate.verify_surrogates import AskedSurrogates, surrogate_faults
 from onlymymodel.protect.auto_strength import budget_of
+from onlymymodel.protect.budget.distortion import largest_change
 from onlymymodel.protect.context import Context
 from onlymymodel.protect.kept_object import objects_of
 from onlymymodel.protect.photo_record import PhotoRecord
@@ -54,8 +60,8 @@ def check_file(
     """
     if record.output is None or record.label is None:
         return CheckedFile((Fault(record.source, "is recorded as protected, but without a file or a label"),))
-    if record.label >= context.authorized.card.answers:
-        return CheckedFile((Fault(record.output, f"the authorized model has no class {record.label}"),))
+    if impossible := list(impossible_claims(record, context.authorized.card)):
+        return _failed(record.output, impossible)
     faults = []
     try:
         data = store.read(record.output, max_photo_bytes(context.max_pixels))
@@ -102,17 +108,33 @@ def _faults_of_pixels(
         yield from lost_deployments(pixels, record, label, objects, context)
         yield from misread_faces(pixels, record, predictions, context)
     yield from surrogate_faults(record, pixels, clean, surrogates, MARGIN_TOLERANCE)
-    if clean is None:
-        return
-    yield from missing_objects(clean, objects, context)
+    if clean is not None:
+        yield from missing_objects(clean, objects, context)
+        yield from _faults_beside_original(pixels, clean, record, context)
+
+
+def _faults_beside_original(pixels: Tensor, clean: Tensor, record: PhotoRecord, context: Context) -> Iterator[str]:
+    """Yield a sentence for each thing that is wrong with the difference of (C,H,W) uint8 pixels from the original."""
     if clean.shape[1:] != pixels.shape[1:]:
         yield "it has another size than its original"
-    elif torch.equal(pixels[: len(clean)], clean):
+        return
+    if len(pixels) < len(clean):
+        yield "it is gray, and its original is not"
+        return
+    if len(clean) < len(pixels) and (pixels != pixels[:1]).any():  # WebP stores gray as three equal channels
+        yield "it has colors, and its original is gray"
+        return
+    pixels = pixels[: len(clean)]
+    measured = largest_change(pixels, clean)
+    if measured == 0:
         yield "it does not differ from its original"
     elif _differs_outside_region(clean, pixels, record):
         yield "it differs from its original outside its region"
     else:
-        yield from budget_of(record, context.budget).violations(pixels[: len(clean)], clean, BUDGET_TOLERANCE)
+        yield from budget_of(record, context.budget).violations(pixels, clean, BUDGET_TOLERANCE)
+    if measured != record.linf:
+        recorded = "none" if record.linf is None else f"{record.linf}/255"
+        yield f"its largest change is {measured}/255, and its line says {recorded}"
 
 
 def _differs_outside_region(clean: Tensor, pixels: Tensor, record: PhotoRecord) -> bool:

@@ -39,17 +39,17 @@ def test_a_signed_folder_is_proven(
     assert main(["verify", out, *CHECK, "--public-key", public]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "checked: 3 files: the bytes, and the authorized model's answer and margin",
-        "checked: 3 files against the originals: that they differ, budget and region",
+        "checked: 3 files against the originals: that they differ, by the recorded largest change, budget and region",
         "checked: that every picture of the source has a line",
         "checked: 1 of 1 stand-ins: that they are misled as recorded",
         PROVEN,
-        "3 protected files are as the manifest says",
+        "3 protected files without a fault in what was checked",
     ]
     assert main(["verify", out, *CHECK, "--authorized-only", "--without-originals"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[1:3] == [
-        "not checked: the originals: whether files differ from them, budget and region, and whether each of them has a "
-        "line",
+        "not checked: the originals: whether files differ from them, by the recorded largest change, budget and "
+        "region, and whether each of them has a line",
         "not checked: the stand-ins, as was asked for",
     ]
     assert printed[3].startswith(f"{CLAIMED} (the seal is signed by the key ")

@@ -1,26 +1,32 @@
+import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from toys import read_portrait
 
 from onlymymodel.data.manifest import Manifest, sha256_file
 from onlymymodel.data.portraits import render
+from onlymymodel.data.stores.store import LocalStore
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.verify import verify_folder
+from onlymymodel.evaluate.verify_file import check_file
 from onlymymodel.evaluate.verify_originals import MISSING
 from onlymymodel.evaluate.verify_report import Fault, VerifyReport
+from onlymymodel.evaluate.verify_surrogates import AskedSurrogates
 from onlymymodel.protect import run_record
 from onlymymodel.protect.attack.recipe import make_recipe
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.folder import Job, protect_folder
 from onlymymodel.protect.photo import Context
-from onlymymodel.protect.photo_record import MANIFEST
+from onlymymodel.protect.photo_record import MANIFEST, PhotoManifest
 from onlymymodel.protect.seal import seal_folder
 from onlymymodel.surrogates.load import load_model
 
@@ -35,7 +41,7 @@ AS_RECORDED = VerifyReport(
     faults=(),
     measured=(
         "3 files: the bytes, and the authorized model's answer and margin",
-        "3 files against the originals: that they differ, budget and region",
+        "3 files against the originals: that they differ, by the recorded largest change, budget and region",
         "that every picture of the source has a line",
         "2 of 2 stand-ins: that they are misled as recorded",
     ),
@@ -101,7 +107,7 @@ def test_every_kind_of_spoiled_file_is_reported(out: Path) -> None:
     report = verify(out)
     assert report.measured[:2] == (
         "2 files: the bytes, and the authorized model's answer and margin",
-        "2 files against the originals: that they differ, budget and region",
+        "2 files against the originals: that they differ, by the recorded largest change, budget and region",
     )
 
 
@@ -110,7 +116,7 @@ def test_one_file_is_counted_in_the_singular(out: Path) -> None:
     (out / "1.png").unlink()
     assert verify(out).measured[:2] == (
         "1 file: the bytes, and the authorized model's answer and margin",
-        "1 file against the originals: that they differ, budget and region",
+        "1 file against the originals: that they differ, by the recorded largest change, budget and region",
     )
 
 
@@ -190,7 +196,8 @@ def test_without_originals_says_what_was_not_checked(out: Path, tmp_path: Path) 
     assert (report.faults, report.without_source) == ((), 3)
     assert report.measured == (AS_RECORDED.measured[0], AS_RECORDED.measured[3])
     assert report.not_checked == (
-        "the originals: whether files differ from them, budget and region, and whether each of them has a line",
+        "the originals: whether files differ from them, by the recorded largest change, budget and region, and whether "
+        "each of them has a line",
     )
     with pytest.raises(UserError, match="give one of --source and --without-originals"):
         verify(out, without_originals=True, source=out)
@@ -305,3 +312,51 @@ def test_a_reading_that_was_promised_and_is_lost_is_reported(tmp_path: Path) -> 
     (tmp_path / "out" / MANIFEST).write_text(json.dumps(line) + "\n")
     (reason,) = faults(tmp_path / "out")["0.png"]
     assert reason.startswith("the authorized model misreads it through mirror (margin -")
+
+
+def rewrite(out: Path, number: int, pixels: NDArray[np.uint8]) -> None:
+    """Write other pixels to a protected file, and its new hash to the manifest."""
+    Image.fromarray(pixels).save(out / f"{number}.png")
+    edit_lines(out, number, output_sha256=sha256_file(out / f"{number}.png"))
+
+
+def test_a_file_that_was_made_gray_is_a_fault_and_ends_no_check(out: Path) -> None:
+    with Image.open(out / "0.png") as picture:
+        rewrite(out, 0, np.asarray(picture.convert("L")))
+    reasons = faults(out)
+    assert "it is gray, and its original is not" in reasons["0.png"]
+    assert set(reasons) == {"0.png", MANIFEST}  # the seal tells that the line has changed
+
+
+def test_a_file_of_a_gray_photo_has_no_colors(out: Path) -> None:
+    """WebP stores gray as three equal channels, so that three channels alone are no fault."""
+    store, record = LocalStore(out), PhotoManifest(out).load()[0]
+    with Image.open(out / "0.png") as picture:
+        gray = np.asarray(picture.convert("L"))
+    original = io.BytesIO()
+    Image.fromarray(gray // 2).save(original, "png")
+    colored = np.stack([gray, gray, np.where(gray < 255, gray + 1, gray)], axis=2)
+    for pixels, is_fault in ((np.stack([gray] * 3, axis=2), False), (colored, True)):
+        rewrite(out, 0, pixels)
+        record = replace(record, output_sha256=sha256_file(out / "0.png"))
+        checked = check_file(store, record, original.getvalue(), CONTEXT, AskedSurrogates({}, 2))
+        reasons = [fault.reason for fault in checked.faults]
+        assert ("it has colors, and its original is gray" in reasons) is is_fault
+
+
+@pytest.mark.parametrize("recorded", [-5, None, 7])
+def test_a_largest_change_that_is_not_the_recorded_one_is_a_fault(out: Path, recorded: int | None) -> None:
+    measured = PhotoManifest(out).load()[0].linf
+    edit_lines(out, 0, linf=recorded)
+    said = "none" if recorded is None else f"{recorded}/255"
+    assert faults(out)["0.png"] == [f"its largest change is {measured}/255, and its line says {said}"]
+
+
+def test_hostile_lines_are_faults_of_their_files(out: Path) -> None:
+    edit_lines(out, 0, objects=[])
+    edit_lines(out, 1, deployments={"nosuch": {"before": 1.0, "after": 1.0}})
+    reasons = faults(out)
+    assert reasons["0.png"] == ["its line has objects, and the authorized model is no detector"]
+    (reason,) = reasons["1.png"]
+    assert reason.startswith("its deployments cannot be checked: unknown deployment 'nosuch'; ")
+    assert "2.png" not in reasons
