@@ -158,7 +158,7 @@ def blind() -> nn.Module:
 class _Times(nn.Module):
     def __init__(self, factor: float) -> None:
         super().__init__()
-        self.factor = factor
+        self.factor = nn.Buffer(torch.tensor(factor))  # part of the hash of the weights
 
     def forward(self, values: Tensor) -> Tensor:
         return values * self.factor
@@ -185,3 +185,13 @@ class SmoothAndFragile(Smooth):
 def left_is_brighter() -> Classifier:
     """Class 0 where the left of the photo is brighter than its right."""
     return classifier(Smooth(), 2, "left-is-brighter")
+
+
+def fragile() -> Classifier:
+    """The same where compression leaves no checkerboard, as `python:toys:fragile`."""
+    return classifier(nn.Sequential(SmoothAndFragile(), _Times(1.0)), 2, "fragile")
+
+
+def left_is_much_brighter() -> Classifier:
+    """`left_is_brighter` with other weights, so that it may judge, as `python:toys:left_is_much_brighter`."""
+    return classifier(nn.Sequential(Smooth(), _Times(2.0)), 2, "left-is-much-brighter")

@@ -30,7 +30,8 @@ CANDIDATE = "candidate"  # the version of each photo at the level of its round
 
 State = Literal["least", "not enough", "not measurable", "not protected"]
 STATE_MEANINGS: dict[State, str] = {
-    "least": "the least budget at which the judges misread the photo and the authorized model keeps it",
+    "least": "the least budget at which the judges misread the photo and the authorized model keeps it, through the "
+    "deployments of the target too",
     "not enough": "no level suffices; it has the largest one that could be written",
     "not measurable": "no judge reads the original correctly; it has the budget of the sample",
     "not protected": "nothing could be written; the original remains",
@@ -127,7 +128,7 @@ def find_photo_budgets(tuning: Tuning, fallback: int, *, progress: bool = True) 
     results = _evaluate_written(tuning, judges, progress) if readable else None
     places = {photo: index for index, photo in enumerate(results.photos)} if results else {}
     budgets = [
-        _photo_budget(photo, chosen[photo], levels, clean, tuning, results, places.get(photo), photo in searches)
+        _photo_budget(photo, chosen[photo], levels, clean, tuning, results, places.get(photo), searches.get(photo))
         for photo in photos
     ]
     write_atomic(tuning.out / table_name(tuning.knob), budgets_to_csv(budgets, tuning.knob).encode())
@@ -281,9 +282,12 @@ def _photo_budget(
     tuning: Tuning,
     results: Results | None,
     index: int | None,
-    searched: bool,
+    search: Search | None,
 ) -> PhotoBudget:
-    """Budget and state of a photo according to the evaluation of the written files, in which it has an index."""
+    """Budget and state of a photo according to its search, and the evaluation of the written files.
+
+    The search alone asks through the deployments of the target.
+    """
     record = levels.record(photo, level)
     if results is None or index is None or photo not in clean.by_photo:  # it could not be processed
         return PhotoBudget(photo, 0, "not protected", 0, 0)
@@ -293,7 +297,8 @@ def _photo_budget(
     if record.status not in WRITTEN:
         return PhotoBudget(photo, 0, "not protected", judges, reading, distortion.psnr, distortion.ssim)
     state: State = "not measurable"
-    if searched:
+    if search is not None:
         kept = results.authorized.answers[run.name][AS_WRITTEN][index] == results.labels[index]
-        state = "least" if kept and tuning.target.heldout_met(reading / judges) else "not enough"
+        sufficient = search.best is not None and kept and tuning.target.heldout_met(reading / judges)
+        state = "least" if sufficient else "not enough"
     return PhotoBudget(photo, level, state, judges, reading, distortion.psnr, distortion.ssim)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from toys import PLAIN, linear
 from tuning import TOYS, content_of, omm
 
@@ -71,3 +72,24 @@ def test_a_judge_that_compares_with_the_originals_reads_a_photo_also_when_others
     assert clean.reading("c", evaluate("abc"), CANDIDATE, 2) == 1
     assert clean.reading("c", evaluate("c"), CANDIDATE, 0) == 1
     assert clean.reading("c", evaluate("c", photos["a"]), CANDIDATE, 0) == 0
+
+
+@pytest.mark.slow
+def test_a_photo_that_every_level_loses_through_a_deployment_has_no_least_budget(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The authorized model reads the files as written, by a pattern that JPEG removes."""
+    photo = np.full((16, 16, 3), 120, np.uint8)
+    photo[:, :8] = 124
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(photo).save(tmp_path / "photos" / "0.png")
+    words = ["tune", str(tmp_path / "photos"), "--authorized", "python:toys:fragile", "--allow-python", "--quiet"]
+    words += ["--surrogate", "python:toys:left_is_brighter", "--heldout", "python:toys:left_is_much_brighter"]
+    words += ["--recipe", "exact", "--steps", "10", "--views", "center", "--kappa", "0.1", "--shape", "even"]
+    words += ["--per-image", "--target-heldout", "0", "--highest", "4", "--device", "cpu"]
+    for through, state, code in ((["--through", "jpeg-75"], "not enough", 1), ([], "least", 0)):
+        out = tmp_path / state
+        assert omm(*words, "--out", str(out), *through) == code
+        assert [photo["state"] for photo in content_of(out)["per_photo"]] == [state]
+        described = "Not enough (no level suffices; it has the largest one that could be written): 1 of 1, 0.png."
+        assert (described in capsys.readouterr().out) is (state == "not enough")
