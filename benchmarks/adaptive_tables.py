@@ -45,7 +45,7 @@ def _clean(cell: MeasuredRun, channel: str) -> str:
 
 
 def _cell(cell: MeasuredRun, channel: str) -> str:
-    kept = cell.results.authorized.kept_through(cell.run.name, channel)
+    kept = cell.authorized_score(channel).kept_of_readable
     judges = _mean(cell.results.independent(), cell.run.name, channel)
     return f"{kept.hits} of {kept.total}, {judges}"
 

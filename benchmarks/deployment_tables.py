@@ -45,7 +45,7 @@ class DeploymentCell(MeasuredRun):
 
     def kept(self, names: Sequence[str]) -> dict[str, Proportion]:
         """Return what the authorized model keeps, by deployment; without those in which it reads no clean photo."""
-        shares = {name: self.deployed.authorized.kept_through(self.run.name, name) for name in names}
+        shares = {name: self.deployed.authorized.score(self.run.name, name).kept_of_readable for name in names}
         return {name: proportion for name, proportion in shares.items() if proportion.total}
 
     @property

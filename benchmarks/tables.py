@@ -81,7 +81,7 @@ class TransferCell(MeasuredRun):
         self.team = path.stem.rsplit("-", 2)[0]
 
     def kept(self, channel: str = AS_WRITTEN) -> str:
-        """Return the share of the photos read by the authorized model when clean that it still reads."""
+        """Return the share of the photos read by the authorized model when clean, after the channel, that it keeps."""
         score = self.authorized_score(channel)
         return share(score.still_right, score.readable)
 

@@ -18,7 +18,7 @@ class DeploymentSummary:
     Attributes:
         run: name of the run.
         deployments: how many there are in which the authorized model reads a clean photo.
-        mean: of the shares that the authorized model keeps, see `Row.kept_through`.
+        mean: of the shares that the authorized model keeps, see `Score.kept_of_readable`.
         least: the smallest of these shares, with its counts.
         least_name: name of that deployment.
         heldout: mean of what the independent held-out models read through the same; None without such models.
@@ -52,7 +52,7 @@ def summarize_deployments(results: Results) -> list[DeploymentSummary]:
     names = [channel for channel in results.channels if channel in DEPLOYMENTS]
     summaries = []
     for run in results.runs:
-        kept = {name: results.authorized.kept_through(run.name, name) for name in names}
+        kept = {name: results.authorized.score(run.name, name).kept_of_readable for name in names}
         shares = {name: proportion.share for name, proportion in kept.items() if proportion.share is not None}
         if not shares:
             continue

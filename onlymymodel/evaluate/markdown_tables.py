@@ -11,6 +11,7 @@ from onlymymodel.evaluate.recorded_margins import summarize_margins
 from onlymymodel.evaluate.results import AS_WRITTEN, Results, Row, Run
 from onlymymodel.evaluate.score import Proportion
 from onlymymodel.evaluate.tables import (
+    KEPT_NOTE,
     LIMITS,
     MEAN_NOTE,
     count_missing,
@@ -31,7 +32,7 @@ def to_markdown(results: Results) -> str:
     blocks = [
         "## What the models read",
         f"{number_of(len(results.photos), 'photo')}: share read right [Wilson 95% interval, in %] (right/photos). "
-        "*Kept* is the share of the photos read right when clean that are still read right.",
+        f"{KEPT_NOTE}",
         markdown_grid(["model", "role", *map(markdown_code, results.versions)], _model_lines(results)),
         *footnotes(results, OWN_MARK, EXCLUDED_MARK, markdown_code),
         MEAN_NOTE,
@@ -81,7 +82,7 @@ def _model_lines(results: Results) -> list[list[str]]:
         read = [_with_counts(Proportion(score.right, score.photos)) for score in scores]
         lines.append([_marked(row), row.role, *read])
         if row.role == "authorized":
-            kept = [_with_counts(Proportion(score.still_right, score.readable)) for score in scores]
+            kept = [_with_counts(score.kept_of_readable) for score in scores]
             lines.append([_marked(row), "kept", *kept])
     means = summary_shares(results, results.versions, AS_WRITTEN)[1:]
     return lines + [["", name, *map(percent_or_none, shares)] for name, shares in means]
@@ -166,7 +167,7 @@ def _deployments(results: Results) -> list[str]:
     for summary in summarize_deployments(results):
         lines = []
         for name in (channel for channel in results.channels if channel in DEPLOYMENTS):
-            kept = results.authorized.kept_through(summary.run, name)
+            kept = results.authorized.score(summary.run, name).kept_of_readable
             heldout = results.heldout_mean(summary.run, name)
             lines.append([name, DEPLOYMENTS[name].meaning, _with_counts(kept), percent_or_none(heldout)])
         head = ["deployment", "", "authorized: kept of those read when clean", "judges' mean"]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from onlymymodel.evaluate.attribute_scores import AttributeTruths
 from onlymymodel.evaluate.face_verification import GalleryMatches, VerificationScores
 from onlymymodel.evaluate.recorded_margins import RecordedMargins
-from onlymymodel.evaluate.score import Proportion, Score
+from onlymymodel.evaluate.score import Score
 from onlymymodel.protect.budget.distortion import Distortion
 from onlymymodel.surrogates.model_card import Kind
 
@@ -112,7 +112,7 @@ class Row:
         scored = [self.truth == "own" or truth is not None for truth in self.truths]
         answers, clean, truths = (
             list(compress(values, scored))
-            for values in (self.answers[version][channel], self.answers[CLEAN][AS_WRITTEN], self.truths)
+            for values in (self.answers[version][channel], self.answers[CLEAN][channel], self.truths)
         )
         readable = [answer is not None and answer == truth for answer, truth in zip(clean, truths, strict=True)]
         right = [answer is not None and answer == truth for answer, truth in zip(answers, truths, strict=True)]
@@ -125,19 +125,6 @@ class Row:
             readable=sum(readable),
             still_right=sum(after and before for after, before in zip(right, readable, strict=True)),
         )
-
-    def kept_through(self, version: str, channel: str) -> Proportion:
-        """Return how many photos are read right in a version, of those read right when clean through the same channel.
-
-        This is what a deployment keeps: what it cannot read anyway, no protection can cost it.
-        """
-        answers, clean = self.answers[version][channel], self.answers[CLEAN][channel]
-        pairs = [
-            (answer == truth, before == truth)
-            for answer, before, truth in zip(answers, clean, self.truths, strict=True)
-            if truth is not None
-        ]
-        return Proportion(sum(after and before for after, before in pairs), sum(before for _, before in pairs))
 
     def verification(self, version: str, channel: str = AS_WRITTEN) -> VerificationScores | None:
         """Return the face verification scores of one version through one channel; None without a gallery."""

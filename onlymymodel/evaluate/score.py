@@ -35,7 +35,8 @@ class Score:
         photos: number of photos, without those whose label has no matching class in the model.
         right: photos read correctly.
         failed: photos without an answer, or without a clean answer to compare with; they do not count as `right`.
-        readable: photos read correctly when clean, in the file as written.
+        readable: photos read correctly when clean through the same channel: what a channel costs the clean photo, the
+            protection did not.
         still_right: photos among the readable ones that are read correctly here.
     """
 
@@ -56,14 +57,19 @@ class Score:
         return wilson(self.right, self.photos)
 
     @property
+    def kept_of_readable(self) -> Proportion:
+        """Share of the photos read correctly when clean, through the same channel, that are read correctly here."""
+        return Proportion(self.still_right, self.readable)
+
+    @property
     def kept(self) -> float | None:
-        """Accuracy over the photos read correctly when clean; None where there are none."""
-        return self.still_right / self.readable if self.readable else None
+        """`kept_of_readable` in [0, 1]; None where no photo is readable."""
+        return self.kept_of_readable.share
 
     @property
     def kept_interval(self) -> tuple[float, float]:
         """Wilson 95 % interval of `kept`."""
-        return wilson(self.still_right, self.readable)
+        return self.kept_of_readable.interval
 
     @property
     def unprotected(self) -> float:

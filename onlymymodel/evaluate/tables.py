@@ -23,6 +23,10 @@ KINDS: dict[Kind, str] = {
     "embedder": "has no classes; it reads a photo if it finds the photo's own original among those of all photos",
 }
 UNMAPPED_NOTE = "has no class for some labels; their photos are left out of its figures"
+KEPT_NOTE = (
+    "Kept: of the photos that the authorized model reads right when clean, through the same channel, the share that it "
+    "reads right as protected."
+)
 EXCLUDED_NOTE = "not independent and excluded from every mean"
 MEAN_NOTE = (
     "Every mean gives each independent judge the same weight and counts a missing answer as a photo that was read."

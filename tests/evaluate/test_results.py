@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from results_toys import toy_results
+from results_toys import toy_pictures, toy_results
 from scipy.stats import binomtest
 
 from onlymymodel.errors import UserError
+from onlymymodel.evaluate.markdown_tables import to_markdown
+from onlymymodel.evaluate.report import render_report
 from onlymymodel.evaluate.results import Row
 from onlymymodel.evaluate.results_file import SCHEMA, read_results, results_to_json
-from onlymymodel.evaluate.score import wilson
+from onlymymodel.evaluate.score import Proportion, wilson
 
 
 def written(tmp_path: Path) -> Path:
@@ -32,7 +34,7 @@ def test_scores_in_the_file_match_its_answers(tmp_path: Path) -> None:
     for score in content["scores"]:
         (row,) = [row for row in content["rows"] if (row["model"], row["role"]) == (score["model"], score["role"])]
         answers = row["answers"][score["version"]][score["channel"]]
-        clean = row["answers"]["clean"]["png"]
+        clean = row["answers"]["clean"][score["channel"]]
         right = [answer is not None and answer == truth for answer, truth in zip(answers, row["truths"], strict=True)]
         readable = [answer is not None and answer == truth for answer, truth in zip(clean, row["truths"], strict=True)]
         assert score["right"] == sum(right)
@@ -83,6 +85,31 @@ def test_model_that_fails_on_originals_only_counts_as_reading() -> None:
     toy = toy_results()
     results = replace(toy, rows=(row,), runs=(replace(toy.runs[0], name="run"),), channels=("png",))
     assert results.heldout_mean("clean") == results.heldout_mean("run") == 1.0
+
+
+def test_kept_is_of_what_is_read_when_clean_through_the_same_channel() -> None:
+    """What a channel costs the clean photo, the protection did not; and no figure counts from another channel."""
+    toy = toy_results()
+    answers = {
+        "clean": {"png": (0, 1, 2, 0), "jpeg75": (0, 1, 0, 1)},
+        "run": {"png": (0, 1, 0, 0), "jpeg75": (0, 0, 2, 1)},
+    }
+    row = replace(toy.rows[0], answers=answers)
+    results = replace(
+        toy, rows=(row,), runs=(replace(toy.runs[0], name="run"),), channels=("png", "jpeg75"), failures=()
+    )
+    assert [row.score("run", channel).kept_of_readable for channel in results.channels] == [
+        Proportion(3, 4),
+        Proportion(1, 2),
+    ]
+    by_channel = {
+        score["channel"]: score["kept"] for score in results_to_json(results)["scores"] if score["version"] == "run"
+    }
+    assert by_channel == {"png": 0.75, "jpeg75": 0.5}
+    assert "| authorized, kept | 75.0% | 50.0% |" in to_markdown(results)
+    page = render_report(results, toy_pictures(results), title="", summary="")
+    assert "of the photos read when clean, through the same channel" in page
+    assert "1 of 2, 95% interval" in page
 
 
 def test_photo_without_clean_answer_is_scored_by_its_label() -> None:

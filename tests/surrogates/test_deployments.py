@@ -21,6 +21,7 @@ from onlymymodel.evaluate.deployment_summary import summarize_deployments
 from onlymymodel.evaluate.harness import Pair, evaluate_models
 from onlymymodel.evaluate.judges import Judge
 from onlymymodel.evaluate.results_file import read_results, results_to_json
+from onlymymodel.evaluate.score import Proportion
 from onlymymodel.surrogates.alignment import arcface_template
 from onlymymodel.surrogates.black_box import CallableBlackBox, ClassifierBlackBox
 from onlymymodel.surrogates.cache_key import cache_key
@@ -168,9 +169,8 @@ def test_the_summary_counts_what_each_deployment_keeps_of_what_it_reads_clean() 
     names = ["as-written", "mirror", "bits-5"]
     results = evaluate_models([Judge("authorized", model)], pairs, channels=get_deployments(names), progress=False)
     row = results.authorized
-    assert [(row.kept_through("run", name).hits, row.kept_through("run", name).total) for name in names] == [
-        (2, 2), (0, 0), (1, 2),
-    ]  # fmt: skip
+    kept = [row.score("run", name).kept_of_readable for name in names]
+    assert kept == [Proportion(2, 2), Proportion(0, 0), Proportion(1, 2)]
     (summary,) = summarize_deployments(results)
     assert (summary.deployments, summary.mean, summary.least_name, summary.heldout) == (2, 0.75, "bits-5", None)
     assert "50.0% at least (bits-5: 1 of 2" in summary.describe()

@@ -9,7 +9,7 @@ import numpy as np
 from onlymymodel.evaluate.deployment_summary import DeploymentSummary
 from onlymymodel.evaluate.distortion_table import QUANTILES
 from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Results, Row
-from onlymymodel.evaluate.score import Proportion, Score, ShareEstimate, mean_unprotected
+from onlymymodel.evaluate.score import Proportion, ShareEstimate, mean_unprotected
 from onlymymodel.evaluate.tune.knob import EPSILON, Knob
 
 RECOMPRESSED = "jpeg75"
@@ -23,7 +23,8 @@ class FrontierPoint:
     Attributes:
         level: of the budget, see `Knob`; 0 is the originals.
         photos: number of photos.
-        kept: channel -> share of the photos read right by the authorized model when clean that it still reads right.
+        kept: channel -> share of the photos read right by the authorized model when clean, through the same channel,
+            that it still reads right; without channels through which it reads none.
         heldout, surrogates: channel -> mean share that these models read, counting a missing answer as read; each model
             has the same weight. Without the models that are not independent; empty where there are none.
         models: one entry for each model and channel: counts, shares and Wilson intervals.
@@ -117,7 +118,11 @@ def protected_point(
 
 def _shares(results: Results, version: str) -> dict[str, Any]:
     return {
-        "kept": {channel: _kept(results.authorized.score(version, channel)) for channel in FRONTIER_CHANNELS},
+        "kept": {
+            channel: _estimate(kept)
+            for channel in FRONTIER_CHANNELS
+            if (kept := results.authorized.score(version, channel).kept_of_readable).total
+        },
         "heldout": _mean_by_channel(results.independent(), version),
         "surrogates": _mean_by_channel(results.photo_rows_of("surrogate"), version),
         "models": [
@@ -128,12 +133,8 @@ def _shares(results: Results, version: str) -> dict[str, Any]:
     }
 
 
-def _kept(score: Score) -> ShareEstimate:
-    return ShareEstimate(score.still_right / max(score.readable, 1), *score.kept_interval)
-
-
 def _estimate(proportion: Proportion) -> ShareEstimate:
-    assert proportion.share is not None  # of a deployment that the authorized model reads
+    assert proportion.share is not None  # of photos that the authorized model reads
     return ShareEstimate(proportion.share, *proportion.interval)
 
 

@@ -53,11 +53,11 @@ def frontier_plot(
     ordered = sorted(points, key=lambda point: (_position(point, axis), point.level))
     shown = [series for series in SERIES if getattr(ordered[0], series[1])]
     with plot_settings():
-        legend_lines = len(shown) * len(FRONTIER_CHANNELS) + 1
+        legend_lines = sum(len(getattr(ordered[0], attribute)) for _, attribute, *_ in shown) + 1
         figure, (axes,) = stacked_panels(1, legend_lines, below=BELOW, height=HEIGHT, left=0.11, right=0.98)
         use_percent_axis(axes)
         for name, attribute, color, marker, width in shown:
-            for channel in FRONTIER_CHANNELS:
+            for channel in getattr(ordered[0], attribute):
                 label = f"{name}, after JPEG 75" if channel == RECOMPRESSED else name
                 estimates = [getattr(point, attribute)[channel] for point in ordered]
                 positions = [_position(point, axis) for point in ordered]

@@ -69,9 +69,10 @@ def describe_outcome(outcome: TuningOutcome) -> Iterator[str]:
     elif smoothed_out := _smoothed_out(outcome):
         bound = "Epsilon" if point.knob.over == "epsilon" else "SSIM"
         yield f"{bound} {', '.join(smoothed_out)} met it too, but neighboring levels did not: attributed to chance."
-    if point.kept[RECOMPRESSED].share < target.kept:
+    recompressed = point.kept.get(RECOMPRESSED)
+    if recompressed and recompressed.share < target.kept and "jpeg-75" not in target.through:
         yield (
-            f"After JPEG 75 the authorized model keeps {_in_words(point.kept[RECOMPRESSED])}: the target applies to "
+            f"After JPEG 75 the authorized model keeps {_in_words(recompressed)}: the target applies to "
             "the files as written. Where photos are compressed again, add --through jpeg-75."
         )
     if target.heldout_met(clean):
@@ -174,7 +175,7 @@ def _line(point: FrontierPoint, frontier: Frontier, measured: Sequence[str], *, 
         _cell(point.heldout[AS_WRITTEN]),
         _cell(point.surrogates[AS_WRITTEN]) if point.surrogates else "-",
         _cell(point.heldout[RECOMPRESSED]),
-        _cell(point.kept[RECOMPRESSED]),
+        _cell(point.kept[RECOMPRESSED]) if RECOMPRESSED in point.kept else "-",
         *([_cell(point.through) if point.through else "-"] if with_through else []),
         *(_median(MEASURES[title](point)) for title in measured),
     ]
