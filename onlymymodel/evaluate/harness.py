@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -89,8 +88,9 @@ def evaluate_models(
     channels = [CHANNELS[AS_WRITTEN], *(channel for channel in channels if channel.name != AS_WRITTEN)]
     if authorized.kind == "detector":
         channels = _without_moved_boxes(channels)
-    collected, failures = [Collected(judge.model.card.needs_scores) for judge in judges], list[Failure]()
-    readers = {channel.name: [_Reader.of(judge.model, channel, cache) for judge in judges] for channel in channels}
+    collected = [Collected(judge.model.card.needs_scores, isinstance(judge.model, Detects)) for judge in judges]
+    failures: list[Failure] = []
+    readers = {channel.name: [_reader(judge.model, channel, cache) for judge in judges] for channel in channels}
     names: list[str] = []
     labels: list[int] = []
     distortion: dict[str, list[Distortion]] = {}
@@ -103,14 +103,10 @@ def evaluate_models(
             for channel in channels:
                 image = channel.apply(pixels)
                 for reader, answers in zip(readers[channel.name], collected, strict=True):
-                    answer = ask_judge(reader.asked, image)
+                    answer = ask_judge(reader, image)
                     answers.add(version, channel.name, answer)
-                    if isinstance(reader.model, Detects):
-                        found = None if answer.failure else reader.model.detect(image)
-                        answers.add_objects(version, channel.name, found)
                     if answer.failure:
-                        uri = reader.model.card.uri
-                        failures.append(Failure(uri, pair.name, version, channel.name, answer.failure))
+                        failures.append(Failure(reader.card.uri, pair.name, version, channel.name, answer.failure))
     if not names:
         raise UserError("there is no pair of an original and a protected photo to judge")
     used = [*(judge.model.card for judge in judges if judge.role != "held-out"), *took_part]
@@ -136,16 +132,10 @@ def _without_moved_boxes(channels: Sequence[AnyChannel]) -> list[AnyChannel]:
     return [channel for channel in channels if channel not in moving]
 
 
-class _Reader(NamedTuple):
-    """A model as a channel has it read, and the same with its answers cached."""
-
-    model: BlackBox
-    asked: BlackBox
-
-    @classmethod
-    def of(cls, model: BlackBox, channel: AnyChannel, cache: AnswerCache | None) -> Self:
-        model = deployed(model, channel.reading) if isinstance(channel, Deployment) else model
-        return cls(model, model if cache is None else CachedBlackBox(model, cache))
+def _reader(model: BlackBox, channel: AnyChannel, cache: AnswerCache | None) -> BlackBox:
+    """Return a model as a channel has it read, with its answers cached; the boxes of a detector are not."""
+    model = deployed(model, channel.reading) if isinstance(channel, Deployment) else model
+    return model if cache is None or isinstance(model, Detects) else CachedBlackBox(model, cache)
 
 
 def _distortion(pair: Pair, protected: Pixels, perceptual: Callable[[Pixels, Pixels], float] | None) -> Distortion:

@@ -14,7 +14,7 @@ from onlymymodel.surrogates.answer_cache import AnswerCacheError
 from onlymymodel.surrogates.answers import answer_of
 from onlymymodel.surrogates.black_box import BlackBox, QueryBudgetExhausted, query
 from onlymymodel.surrogates.classifier import ModelCard
-from onlymymodel.surrogates.detector import as_judge
+from onlymymodel.surrogates.detector import Detections, Detects, as_judge
 from onlymymodel.surrogates.family import family_of
 
 Pixels = NDArray[np.uint8]
@@ -41,17 +41,19 @@ class JudgeAnswer:
 
     Attributes:
         answer: class index, or code of attributes; None where the model gave no usable answer.
-        scores: (classes,) float32, finite; None without an answer.
+        scores: (classes,) float32, finite; None without an answer, and of a detector.
         failure: why there is no answer, in one line; "" where there is one.
+        found: the objects that a detector finds; None without an answer, and of another model.
     """
 
     answer: Answer
     scores: Scores | None = None
     failure: str = ""
+    found: Detections | None = None
 
 
 def ask_judge(model: BlackBox, image: Pixels) -> JudgeAnswer:
-    """Ask a model about one HWC uint8 image.
+    """Ask a model about one HWC uint8 image, once; the answer of a detector is the most certain object that it finds.
 
     Whatever a model raises, and every answer that is neither finite scores nor a class index, costs this one answer,
     not the evaluation.
@@ -61,6 +63,9 @@ def ask_judge(model: BlackBox, image: Pixels) -> JudgeAnswer:
         AnswerCacheError: the cache of answers cannot be written.
     """
     try:
+        if isinstance(model, Detects):
+            found = model.detect(image)
+            return JudgeAnswer(found.answer(model.card.classes - 1), found=found)
         scores = query(model, image)
     except (QueryBudgetExhausted, AnswerCacheError):
         raise

@@ -19,9 +19,17 @@ from onlymymodel.surrogates.kept_objects import answer_of_objects
 
 @dataclass
 class Collected:
-    """A model's answers as they come in, by version and channel; the scores too of a model that needs them."""
+    """A model's answers as they come in, by version and channel.
+
+    Attributes:
+        keeps_scores: whether the scores are needed, too.
+        keeps_objects: whether the objects of a detector are.
+        answers, scores: None where the model failed.
+        found: objects; None where the model failed.
+    """
 
     keeps_scores: bool
+    keeps_objects: bool
     answers: dict[str, dict[str, list[Answer]]] = field(default_factory=dict)
     scores: dict[str, dict[str, list[Scores | None]]] = field(default_factory=dict)
     found: dict[str, dict[str, list[Detections | None]]] = field(default_factory=dict)
@@ -31,10 +39,8 @@ class Collected:
         self.answers.setdefault(version, {}).setdefault(channel, []).append(answer.answer)
         if self.keeps_scores:  # all are kept: what they are compared with is known only after the last photo
             self.scores.setdefault(version, {}).setdefault(channel, []).append(answer.scores)
-
-    def add_objects(self, version: str, channel: str, found: Detections | None) -> None:
-        """Append what a detector found in the next photo; None where it failed."""
-        self.found.setdefault(version, {}).setdefault(channel, []).append(found)
+        if self.keeps_objects:
+            self.found.setdefault(version, {}).setdefault(channel, []).append(answer.found)
 
 
 def make_row(

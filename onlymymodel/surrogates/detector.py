@@ -51,6 +51,10 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def answer(self, nothing: int) -> int:
+        """Return the class of the most certain object, or the class `nothing` where none is found."""
+        return int(self.classes[0]) if len(self) else nothing
+
 
 @runtime_checkable
 class Detects(Protocol):

@@ -101,8 +101,7 @@ def answer_of_objects(objects: Detections, found: Detections, nothing: int) -> i
     """Return the answer of `kept_answer` from the objects of the original and what is found now."""
     if count_found(objects, found) < len(objects):
         return nothing
-    first = objects if len(objects) else found
-    return int(first.classes[0]) if len(first) else nothing
+    return (objects if len(objects) else found).answer(nothing)
 
 
 def _detect(model: Classifier, pixels: Tensor) -> Detections:

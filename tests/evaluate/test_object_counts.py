@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from detectors import corners, quarters
+from detectors import Corners, corners, decode, quarters
 from toys import linear
 
 from onlymymodel.evaluate.csv_table import to_csv
@@ -21,10 +21,11 @@ from onlymymodel.evaluate.report import render_report
 from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, ObjectCounts, Results
 from onlymymodel.evaluate.results_file import read_results, results_to_json
 from onlymymodel.evaluate.terminal_table import to_text
+from onlymymodel.surrogates.answer_cache import AnswerCache
 from onlymymodel.surrogates.black_box import ClassifierBlackBox
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.deployments import get_deployments
-from onlymymodel.surrogates.detector import Detections, as_judge
+from onlymymodel.surrogates.detector import Detections, Detector, as_judge
 from onlymymodel.surrogates.object_matches import count_found
 
 
@@ -116,3 +117,39 @@ def test_a_deployed_detector_has_to_find_its_objects(
     assert row.objects is not None
     assert other.objects is not None
     assert (row.objects["run"]["mirror"].found, other.objects["run"]["mirror"].objects) == (found, 0)
+
+
+class Fragile(torch.nn.Module):
+    """The network of `corners`, which counts the photos that it sees, and fails on black ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network, self.seen = Corners(), 0
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        self.seen += 1
+        if not pixels.any():
+            raise RuntimeError("it is dark")
+        found: torch.Tensor = self.network(pixels)
+        return found
+
+
+@pytest.mark.parametrize("with_cache", [False, True])
+def test_a_detector_is_asked_once_and_costs_an_answer_where_it_fails(with_cache: bool, tmp_path: Path) -> None:
+    network, model = Fragile(), corners()
+    detector = Classifier(Detector(network, decode, 0.5, None), model.card)
+    judges = [Judge("authorized", ClassifierBlackBox(linear(0))), Judge("held-out", as_judge(detector))]
+    cache = AnswerCache(tmp_path / "answers.sqlite3") if with_cache else None
+    results = evaluate_models(judges, pairs(), cache=cache, progress=False)
+    assert network.seen == 6  # three photos, clean and protected
+    row, whole = results.rows[1], evaluate().rows[1]
+    for version in (CLEAN, "run"):
+        failed = {failure.photo for failure in results.failures if failure.version == version}
+        assert failed == ({"c.png"} if version == CLEAN else {"b.png", "c.png"})
+        assert row.answers[version]["png"] == tuple(
+            None if photo in failed else answer
+            for photo, answer in zip(results.photos, whole.answers[version]["png"], strict=True)
+        )
+    assert {failure.reason for failure in results.failures} == {"it is dark"}
+    assert row.objects is not None
+    assert row.objects["run"]["png"] == ObjectCounts(objects=3, found=2, photos=2, photos_without=0)
