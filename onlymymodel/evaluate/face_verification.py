@@ -165,11 +165,14 @@ def threshold_at_far(impostors: NDArray[np.floating[Any]], far: float) -> float 
     Returns:
         The threshold; None with fewer than 1/far scores.
     """
-    allowed = int(far * len(impostors) + FLOAT_SLACK)
-    if allowed < 1:
-        return None
-    rank = len(impostors) - 1 - allowed
-    return float(np.partition(impostors, rank)[rank])
+    rank = rank_at_far(len(impostors), far)
+    return None if rank is None else float(np.partition(impostors, rank)[rank])
+
+
+def rank_at_far(count: int, far: float) -> int | None:
+    """Return the index of the threshold of `threshold_at_far` among `count` ascending scores; None with too few."""
+    allowed = int(far * count + FLOAT_SLACK)
+    return None if allowed < 1 else count - 1 - allowed
 
 
 def count_accepted(genuine: Sequence[float | None], threshold: float) -> int:

@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 from toys import PLAIN, linear
 
 from onlymymodel.errors import UserError
+from onlymymodel.evaluate import original_matches
+from onlymymodel.evaluate.face_verification import FARS, threshold_at_far
 from onlymymodel.evaluate.harness import Pair, evaluate_models
 from onlymymodel.evaluate.judges import Judge
 from onlymymodel.evaluate.markdown_tables import to_markdown
+from onlymymodel.evaluate.order_statistics import order_statistics
 from onlymymodel.evaluate.original_matches import match_originals
 from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN, Results
 from onlymymodel.evaluate.results_file import read_results, results_to_json
@@ -67,6 +70,38 @@ def test_missing_answers() -> None:
     none = match_originals({CLEAN: {AS_WRITTEN: [None]}, "run": {AS_WRITTEN: [None]}}, 0.5)
     assert none[0].persons == (None,)
     assert none[1]["run"][AS_WRITTEN] == (None,)
+
+
+def test_blocks_give_what_all_cosines_at_once_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embeddings are of small whole numbers, whose products are exact in any order."""
+    rng = np.random.default_rng(1)
+    clean, after = (rng.integers(-3, 4, (90, 6)).astype(np.float32) for _ in range(2))
+    clean[7] = clean[3]
+    whole, limits = clean @ clean.T, []
+    unlike = np.array([(clean[row] != clean).any(1) for row in range(90)])
+    first = np.array([unlike[row].argmin() for row in range(90)])
+    impostors = whole[first == np.arange(90)][:, first == np.arange(90)][~np.eye(len(set(first)), dtype=bool)]
+    for block in (1, 7, 256):
+        monkeypatch.setattr(original_matches, "BLOCK", block)
+        matches, answers = match_originals(versions(clean, after), 4.0)
+        cosines = after @ clean.T
+        assert matches.impostors == len(impostors)
+        limits.append([limit.cosine for limit in matches.limits])
+        assert limits[-1] == [threshold_at_far(impostors, far) for far in FARS]
+        assert matches.nearest["run"][AS_WRITTEN] == tuple(first[row.argmax()] for row in cosines)
+        assert matches.genuine["run"][AS_WRITTEN] == tuple(float(value) for value in np.diag(cosines))
+        assert answers["run"][AS_WRITTEN] == tuple(first[row.argmax()] if row.max() >= 4.0 else 90 for row in cosines)
+    assert None not in limits[0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 999])
+def test_order_statistics_are_those_of_all_values_sorted(count: int) -> None:
+    values = np.random.default_rng(count).normal(size=count).round(2).astype(np.float32)
+    values[: count // 3] = [0.0, -0.0, 1e-30] * (count // 9)
+    blocks = np.array_split(values, min(count, 5))
+    ranks = sorted({0, count // 2, count // 3, count - 1})
+    assert order_statistics(lambda: blocks, ranks) == [float(value) for value in np.sort(values)[ranks]]
+    assert order_statistics(lambda: blocks, []) == []
 
 
 CARD = ModelCard("colors", sha256="colors", classes=3, preprocess=PLAIN, task="embedding", threshold=0.95)
