@@ -51,6 +51,7 @@ def evaluate_models(
     channels: Sequence[AnyChannel] = (CHANNELS[AS_WRITTEN],),
     took_part: Sequence[ModelCard] = (),
     cache: AnswerCache | None = None,
+    distances: bool = True,
     perceptual: Callable[[Pixels, Pixels], float] | None = None,
     attributes: AttributeLabels | None = None,
     progress: bool = True,
@@ -66,6 +67,7 @@ def evaluate_models(
             the authorized model is a detector, which has to find its objects at their places.
         took_part: cards of models that the photos were made with, in addition to those of the judges.
         cache: cache of answers; known answers are taken from it, new ones are written to it.
+        distances: measure the distortion of every photo, which takes seconds a megapixel; without it runs have none.
         perceptual: LPIPS of an original and a protected photo; not measured if None.
         attributes: labels of the photos' attributes, for models of attributes; None where there are none.
         progress: show progress.
@@ -93,10 +95,13 @@ def evaluate_models(
     readers = {channel.name: [_reader(judge.model, channel, cache) for judge in judges] for channel in channels}
     names: list[str] = []
     labels: list[int] = []
-    distortion: dict[str, list[Distortion]] = {}
+    distortion: dict[str, list[Distortion]] = {}  # of every run, empty where it is not measured
     for pair in track(pairs, "judging", total=total, progress=progress):
         for run, pixels in pair.protected.items():
-            distortion.setdefault(run, []).append(_distortion(pair, pixels, perceptual))
+            _check_size(pair, pixels)
+            measured = distortion.setdefault(run, [])
+            if distances:
+                measured.append(_distortion(pair.original, pixels, perceptual))
         names.append(pair.name)
         labels.append(pair.label)
         for version, pixels in {CLEAN: pair.original, **pair.protected}.items():
@@ -113,7 +118,7 @@ def evaluate_models(
     return Results(
         photos=tuple(names),
         labels=tuple(labels),
-        runs=tuple(Run(run, tuple(distances)) for run, distances in distortion.items()),
+        runs=tuple(Run(run, tuple(measured)) for run, measured in distortion.items()),
         channels=tuple(channel.name for channel in channels),
         rows=tuple(
             make_row(judge, answers, names, labels, authorized, used, attributes)
@@ -138,11 +143,16 @@ def _reader(model: BlackBox, channel: AnyChannel, cache: AnswerCache | None) -> 
     return model if cache is None or isinstance(model, Detects) else CachedBlackBox(model, cache)
 
 
-def _distortion(pair: Pair, protected: Pixels, perceptual: Callable[[Pixels, Pixels], float] | None) -> Distortion:
+def _check_size(pair: Pair, protected: Pixels) -> None:
     if pair.original.shape[:2] != protected.shape[:2]:
         sizes = [f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (protected, pair.original)]
         raise UserError(f"{pair.name}: the protected photo is {sizes[0]} pixels, its original {sizes[1]}")
+
+
+def _distortion(
+    original: Pixels, protected: Pixels, perceptual: Callable[[Pixels, Pixels], float] | None
+) -> Distortion:
     # WebP stores a gray photo as three equal channels, and another tool may write a color photo as gray
-    original, protected = np.broadcast_arrays(pair.original, protected)
+    original, protected = np.broadcast_arrays(original, protected)
     distortion = measure(to_tensor(protected), to_tensor(original))
     return distortion if perceptual is None else replace(distortion, lpips=perceptual(original, protected))

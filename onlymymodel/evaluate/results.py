@@ -27,7 +27,7 @@ class Run:
 
     Attributes:
         name: unique name, such as that of the folder; not `clean`.
-        distortion: distortion of each photo against its original.
+        distortion: distortion of each photo against its original; empty where it was not measured.
         statuses: number of photos that ended as protected, unchanged, ...; a photo that was not written is
             represented by its original. Empty where there is no manifest.
         epsilon: the budget in 1/255; None where unknown.

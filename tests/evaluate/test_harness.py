@@ -266,6 +266,16 @@ def test_an_evaluation_of_nothing_is_refused() -> None:
         evaluate_models([authorized()], [odd], progress=False)
 
 
+def test_distances_that_nobody_needs_are_not_measured() -> None:
+    results, measured = (evaluate_models([authorized()], PAIRS, distances=on, progress=False) for on in (False, True))
+    assert [run.name for run in results.runs] == ["run"]
+    assert [run.distortion for run in results.runs] == [()]
+    assert results.rows == measured.rows
+    odd = Pair("odd.png", flat(0), {"run": np.zeros((17, 16, 3), np.uint8)}, 0)
+    with pytest.raises(UserError, match=r"odd\.png.*16x17.*16x16"):
+        evaluate_models([authorized()], [odd], distances=False, progress=False)
+
+
 def test_a_gray_photo_and_its_three_channel_copy_are_compared() -> None:
     gray, colored = np.full((16, 16, 1), 9, np.uint8), flat(9)
     results = evaluate_models([authorized()], [Pair("g.png", gray, {"run": colored}, 9)], progress=False)

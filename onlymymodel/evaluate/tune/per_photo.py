@@ -201,7 +201,7 @@ def _search_all(
     beside = dict.fromkeys(readable, highest) if compare else {}
     while round_levels := {photo: level for photo in photos if (level := searches[photo].next_level) is not None}:
         levels.protect(round_levels)
-        results = evaluate_models(judges, _pairs(levels, round_levels, beside), progress=False)
+        results = evaluate_models(judges, _pairs(levels, round_levels, beside), distances=False, progress=False)
         through = ask_through(tuning, _pairs(levels, round_levels))
         for index, (photo, level) in enumerate(round_levels.items()):
             reading = clean.reading(photo, results, CANDIDATE, index)

@@ -20,6 +20,7 @@ def ask_through(tuning: Tuning, pairs: Iterable[Pair]) -> Results | None:
         pairs,
         channels=get_deployments(tuning.target.through),
         cache=open_answer_cache(tuning.out),
+        distances=False,
         progress=False,
     )
 

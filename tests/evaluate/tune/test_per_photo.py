@@ -7,16 +7,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 from toys import PLAIN, linear
 from tuning import TOYS, content_of, omm
 
 from onlymymodel.errors import UserError
+from onlymymodel.evaluate import harness
 from onlymymodel.evaluate.harness import Pair, evaluate_models
 from onlymymodel.evaluate.judges import Judge
 from onlymymodel.evaluate.results import Results
 from onlymymodel.evaluate.tune.per_photo import CANDIDATE, CleanAnswers
 from onlymymodel.evaluate.verify import verify_folder
 from onlymymodel.protect import batches as batches_module
+from onlymymodel.protect.budget.distortion import Distortion
+from onlymymodel.protect.budget.measure import measure
 from onlymymodel.surrogates.black_box import CallableBlackBox, ClassifierBlackBox
 from onlymymodel.surrogates.classifier import ModelCard
 
@@ -76,9 +80,16 @@ def test_a_judge_that_compares_with_the_originals_reads_a_photo_also_when_others
 
 @pytest.mark.slow
 def test_a_photo_that_every_level_loses_through_a_deployment_has_no_least_budget(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The authorized model reads the files as written, by a pattern that JPEG removes."""
+    measured: list[Distortion] = []
+
+    def noted(protected: Tensor, original: Tensor) -> Distortion:
+        measured.append(measure(protected, original))
+        return measured[-1]
+
+    monkeypatch.setattr(harness, "measure", noted)
     photo = np.full((16, 16, 3), 120, np.uint8)
     photo[:, :8] = 124
     (tmp_path / "photos").mkdir()
@@ -90,6 +101,9 @@ def test_a_photo_that_every_level_loses_through_a_deployment_has_no_least_budget
     for through, state, code in ((["--through", "jpeg-75"], "not enough", 1), ([], "least", 0)):
         out = tmp_path / state
         assert omm(*words, "--out", str(out), *through) == code
-        assert [photo["state"] for photo in content_of(out)["per_photo"]] == [state]
+        content = content_of(out)
+        assert [photo["state"] for photo in content["per_photo"]] == [state]
+        assert len(measured) == len(content["asked"]) + 1  # the written files: each level of the sample, and the result
+        measured.clear()
         described = "Not enough (no level suffices; it has the largest one that could be written): 1 of 1, 0.png."
         assert (described in capsys.readouterr().out) is (state == "not enough")
