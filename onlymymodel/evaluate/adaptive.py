@@ -5,9 +5,9 @@ other photos only.
 """
 
 import copy
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final, TypedDict
 
 import numpy as np
@@ -19,17 +19,17 @@ from torch import Generator, Tensor, nn
 from onlymymodel.errors import UserError, number_of
 from onlymymodel.evaluate.channels import CHANNELS, AnyChannel
 from onlymymodel.evaluate.harness import Pair
-from onlymymodel.evaluate.judges import Judge
 from onlymymodel.evaluate.results import CLEAN, Answer, Results, Row
 from onlymymodel.evaluate.rows import occurring
+from onlymymodel.evaluate.students import Student
 from onlymymodel.progress import track
-from onlymymodel.surrogates.black_box import BlackBox, ClassifierBlackBox, to_pixels
+from onlymymodel.surrogates.black_box import to_pixels
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.deployments import DEPLOYMENTS
-from onlymymodel.surrogates.load import load_model
-from onlymymodel.surrogates.uri import ModelUri
 
 Images = Sequence[NDArray[np.uint8]]
+
+log = logging.getLogger(__name__)
 
 
 class Adaptation(TypedDict):
@@ -50,6 +50,10 @@ EXCLUSION = (
 )
 
 
+class Diverged(UserError):
+    """Training that ended in a network whose outputs are not finite."""
+
+
 @dataclass(frozen=True)
 class AdaptedModel:
     """Copies of a model, each fine-tuned without one fold of the photos.
@@ -66,7 +70,7 @@ class AdaptedModel:
         """Return class indices for versions of the photos, in their order, each by the copy that never saw its photo.
 
         Raises:
-            UserError: training diverged.
+            Diverged: training diverged.
         """
         return [_answer(self.copies[fold], image) for fold, image in zip(self.fold_of, images, strict=True)]
 
@@ -104,7 +108,7 @@ def adapt(
 
     Raises:
         UserError: labels are out of range, counts differ, there are too few photos or folds, a setting is out of its
-            range, the model has no parameters, or training diverged.
+            range, or the model has no parameters.
     """
     _check_photos(model, images, labels, folds, also_clean)
     _check_settings(epochs, learning_rate, batch)
@@ -129,12 +133,12 @@ def adapt(
 
 def adapted_rows(
     results: Results,
-    judges: Sequence[Judge],
+    students: Sequence[Student],
     pairs: Sequence[Pair],
     *,
     progress: bool = True,
 ) -> list[Row]:
-    """Return one more row for every held-out model that has gradients and the authorized model's classes.
+    """Return one more row for every student, see `find_students`, but those whose training diverges.
 
     The model is fine-tuned on the protected photos of each run as they were written, and on their originals, at the
     learning rate of `LEARNING_RATES` at which most of the protected photos left out are read. Its answers to the clean
@@ -142,62 +146,63 @@ def adapted_rows(
     training has broken the model, and its answers to the protected photos show nothing.
 
     Args:
-        results, judges: an evaluation and its judges.
+        results: an evaluation.
+        students: of its judges; they have a class for every label.
         pairs: all photos of the evaluation.
         progress: show a progress bar.
-
-    Raises:
-        UserError: no held-out model can be fine-tuned; see `adapt`.
     """
-    candidates = [(row, _trainable(judge.model)) for row, judge in zip(results.rows, judges, strict=True)]
-    students = [
-        (row, model)
-        for row, model in candidates
-        if model and row.role == "held-out" and row.truth == "label" and not row.unmapped
-    ]
-    if not students:
-        raise UserError("no judge can be fine-tuned: name one that has gradients and the authorized model's classes")
-    # the adversary reads what a deployment makes of a photo by its own preprocessing
-    ways: dict[str, AnyChannel] = {**CHANNELS, **DEPLOYMENTS}
     rows = []
-    for row, model in track(students, "adapting", unit="model", progress=progress):
-        answers: dict[str, dict[str, tuple[Answer, ...]]] = {}
-        labels = [truth for truth in row.truths if truth is not None]  # all, since nothing is unmapped
-        originals = [pair.original for pair in pairs]
-        for run in results.runs:
-            photos = [pair.protected[run.name] for pair in pairs]
-            adapted = _strongest(model, photos, labels, originals)
-            versions = {run.name: photos} if answers else {CLEAN: originals, run.name: photos}
-            for version, images in versions.items():
-                answers[version] = {
-                    name: tuple(adapted.answers([ways[name].apply(image) for image in images]))
-                    for name in results.channels
-                }
+    for student in track(students, "adapting", unit="model", progress=progress):
+        row = results.rows[student.index]
+        try:
+            answers = _adapted_answers(results, student.model, row.truths, pairs)
+        except Diverged as error:
+            log.warning("%s at each learning rate that was tried, so that it has no row as fine-tuned", error)
+            continue
         row = replace(row, model=f"{row.model} (adapted)", answers=answers, exclusion=EXCLUSION)
-        rows.append(replace(row, names={index: model.card.name_of(index) for index in occurring(row)}))
+        rows.append(replace(row, names={index: student.model.card.name_of(index) for index in occurring(row)}))
     return rows
 
 
+def _adapted_answers(
+    results: Results, model: Classifier, truths: Sequence[Answer], pairs: Sequence[Pair]
+) -> dict[str, dict[str, tuple[Answer, ...]]]:
+    """Return the answers of a row of `adapted_rows`. Raises Diverged."""
+    # the adversary reads what a deployment makes of a photo by its own preprocessing
+    ways: dict[str, AnyChannel] = {**CHANNELS, **DEPLOYMENTS}
+    answers: dict[str, dict[str, tuple[Answer, ...]]] = {}
+    labels = [truth for truth in truths if truth is not None]  # all, since the model knows every label
+    originals = [pair.original for pair in pairs]
+    for run in results.runs:
+        photos = [pair.protected[run.name] for pair in pairs]
+        adapted = _strongest(model, photos, labels, originals)
+        versions = {run.name: photos} if answers else {CLEAN: originals, run.name: photos}
+        for version, images in versions.items():
+            answers[version] = {
+                name: tuple(adapted.answers([ways[name].apply(image) for image in images])) for name in results.channels
+            }
+    return answers
+
+
 def _strongest(model: Classifier, photos: Images, labels: Sequence[int], originals: Images) -> AdaptedModel:
-    """Return the copies whose learning rate reads most of the protected photos that each left out."""
+    """Return the copies whose learning rate reads most of the protected photos that each left out.
 
-    def read(adapted: AdaptedModel) -> int:
-        return sum(answer == label for answer, label in zip(adapted.answers(photos), labels, strict=True))
-
-    tried = (
-        adapt(model, photos, labels, **ADAPTATION, learning_rate=rate, also_clean=originals) for rate in LEARNING_RATES
-    )
-    return max(tried, key=read)
-
-
-def _trainable(model: BlackBox) -> Classifier | None:
-    """Return the network of a judge, where it is available: an adversary has the weights of its own model."""
-    if model.card.kind in ("attributes", "embedder", "detector"):
-        return None  # it has no classes that whole photos could be labelled with
-    if isinstance(model, ClassifierBlackBox):
-        return model.classifier
-    uri = getattr(model, "uri", None)
-    return load_model(uri.relative_to(Path())) if isinstance(uri, ModelUri) and uri.scheme == "onnx" else None
+    Raises:
+        Diverged: training diverged at every learning rate.
+    """
+    read: list[tuple[int, AdaptedModel]] = []
+    for rate in LEARNING_RATES:
+        adapted = adapt(model, photos, labels, **ADAPTATION, learning_rate=rate, also_clean=originals)
+        try:
+            answers = adapted.answers(photos)
+        except Diverged as error:
+            diverged = error
+        else:
+            right = sum(answer == label for answer, label in zip(answers, labels, strict=True))
+            read.append((right, adapted))
+    if not read:
+        raise diverged
+    return max(read, key=lambda one: one[0])[1]
 
 
 def _check_photos(
@@ -257,5 +262,5 @@ def _answer(student: Classifier, image: NDArray[np.uint8]) -> int:
     with torch.inference_mode():
         logits = student(to_pixels(image, student.mean.device))
     if not logits.isfinite().all():
-        raise UserError(f"{student.card.uri} diverged in training: choose a smaller learning rate")
+        raise Diverged(f"{student.card.uri} diverged in training")
     return int(logits.argmax(1))

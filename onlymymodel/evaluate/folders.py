@@ -21,6 +21,7 @@ from onlymymodel.evaluate.protected_folder import ProtectedFolder, open_folders,
 from onlymymodel.evaluate.report_aside import Aside
 from onlymymodel.evaluate.results import AS_WRITTEN, Results
 from onlymymodel.evaluate.results_file import results_to_json
+from onlymymodel.evaluate.students import find_students, that_know
 from onlymymodel.runtime import environment
 from onlymymodel.surrogates.answer_cache import EXPORT, open_answer_cache
 from onlymymodel.surrogates.assumed import assumed_by_uri
@@ -70,14 +71,17 @@ def evaluate_folders(
     queries no model twice; at the end they are written as `answers.jsonl`, which `recorded:` reads.
 
     Raises:
-        UserError: see `open_folders` and `evaluate_models`; photos have no label; a folder was made for another
-            authorized model.
+        UserError: see `open_folders`, `find_students` and `evaluate_models`; photos have no label; a folder was made
+            for another authorized model.
     """
     photos, folders = open_folders(evaluation.source, evaluation.protected)
     authorized = next(judge.model for judge in evaluation.judges if judge.role == "authorized")
     _check_authorized(authorized, folders)
+    students = find_students(evaluation.judges, len(photos), ADAPTATION["folds"]) if evaluation.adapt else ()
     cache = open_answer_cache(target)
     labels = _labels(evaluation, photos, folders, CachedBlackBox(authorized, cache))
+    if evaluation.adapt:
+        students = that_know(students, labels.values())
     results = evaluate_models(
         evaluation.judges,
         read_pairs(photos, folders, labels),
@@ -89,9 +93,9 @@ def evaluate_folders(
         progress=progress,
         total=len(photos),
     )
-    if evaluation.adapt:
+    if students:
         pairs = list(read_pairs(photos, folders, labels))
-        adapted = adapted_rows(results, evaluation.judges, pairs, progress=progress)
+        adapted = adapted_rows(results, students, pairs, progress=progress)
         rows = [replace(row, matches=None) for row in adapted]  # they are of the model before this training
         results = replace(results, rows=(*results.rows, *rows))
     assumed = assumed_by_uri(judge.model for judge in evaluation.judges)

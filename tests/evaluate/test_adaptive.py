@@ -15,10 +15,11 @@ from toys import SIZE, classifier, small_cnn
 from onlymymodel.data.portraits import render
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate import adaptive
-from onlymymodel.evaluate.adaptive import adapt
+from onlymymodel.evaluate.adaptive import ADAPTATION, Diverged, adapt
 from onlymymodel.evaluate.harness import Pair, evaluate_models
 from onlymymodel.evaluate.judges import Judge
-from onlymymodel.surrogates.black_box import ClassifierBlackBox, to_pixels
+from onlymymodel.evaluate.students import Student, find_students, that_know
+from onlymymodel.surrogates.black_box import CallableBlackBox, ClassifierBlackBox, to_pixels
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.load import load_model
 
@@ -217,18 +218,69 @@ def test_model_without_parameters_cannot_adapt() -> None:
         answers_after(classifier(net, 3, "fixed"), images, labels)
 
 
+class Logarithm(nn.Module):
+    """Diverges where the first steps are larger than its weights."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((3, CLASSES), weight))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels.mean((2, 3)) @ self.weight.log()
+
+
 def test_diverged_training_is_an_error() -> None:
-    class Logarithm(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = nn.Parameter(torch.full((3, CLASSES), 0.5))
-
-        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            return pixels.mean((2, 3)) @ self.weight.log()
-
     images, labels = photos(4, seed=15)
-    with pytest.raises(UserError, match=r"log diverged in training: choose a smaller learning rate"):
-        answers_after(classifier(Logarithm(), CLASSES, "log"), images, labels, learning_rate=1.0)
+    with pytest.raises(Diverged, match=r"^log diverged in training$"):
+        answers_after(classifier(Logarithm(0.5), CLASSES, "log"), images, labels, learning_rate=1.0)
+
+
+def test_a_learning_rate_that_diverges_leaves_the_other_and_the_other_judges(caplog: pytest.LogCaptureFixture) -> None:
+    """Adam's first step is the learning rate: 3e-4 is too large for weights of 2e-4, 3e-5 for those of 1e-5 too."""
+    images, labels = photos(6, seed=16)
+    pairs = [
+        Pair(f"{index}.png", image, {"run": image}, label)
+        for index, (image, label) in enumerate(zip(images, labels, strict=True))
+    ]
+    one = classifier(Logarithm(2e-4), CLASSES, "one")
+    heldout = [classifier(Logarithm(1e-5), CLASSES, "both"), one, small_cnn(0, CLASSES, "none")]
+    judges = [Judge("authorized", ClassifierBlackBox(matched()))]
+    judges += [Judge("held-out", ClassifierBlackBox(model)) for model in heldout]
+    results = evaluate_models(judges, pairs, progress=False)
+    rows = adaptive.adapted_rows(results, find_students(judges, 6, 2), pairs, progress=False)
+    assert [row.model for row in rows] == ["one (adapted)", "none (adapted)"]
+    assert caplog.messages == [
+        "both diverged in training at each learning rate that was tried, so that it has no row as fine-tuned"
+    ]
+    slow = adapt(one, images, labels, **ADAPTATION, learning_rate=3e-5, also_clean=images)
+    assert rows[0].answers["run"]["png"] == tuple(slow.answers(images))
+
+
+def test_judges_that_cannot_be_fine_tuned_are_refused_before_they_are_asked() -> None:
+    def judges(*heldout: Classifier | CallableBlackBox) -> list[Judge]:
+        boxes = [ClassifierBlackBox(one) if isinstance(one, Classifier) else one for one in heldout]
+        return [Judge("authorized", ClassifierBlackBox(matched())), *(Judge("held-out", box) for box in boxes)]
+
+    def never(_: Pixels) -> int:
+        raise AssertionError("it was asked")
+
+    served = CallableBlackBox(never, matched().card)
+    fixed = classifier(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), CLASSES, "fixed")
+    four = small_cnn(0, 4)
+    for unfit in ([], [served], [fixed], [four]):
+        with pytest.raises(UserError, match=r"^no judge can be fine-tuned: "):
+            find_students(judges(*unfit), 6, 2)
+    (student,) = find_students(judges(served, four, small_cnn(1, CLASSES)), 6, 2)
+    assert student.index == 3
+    with pytest.raises(UserError, match=r"^--adapt needs 2 photos or more: "):
+        find_students(judges(small_cnn(1, CLASSES)), 1, 2)
+
+
+def test_a_judge_without_a_class_of_a_label_is_no_student() -> None:
+    student = Student(1, small_cnn(0, CLASSES), (0, None, 2))
+    assert that_know([student], [2, 0]) == (student,)
+    with pytest.raises(UserError, match=r"^no judge can be fine-tuned: "):
+        that_know([student], [0, 1])
 
 
 def test_answers_after_training_have_the_names_of_their_classes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,5 +295,5 @@ def test_answers_after_training_have_the_names_of_their_classes(monkeypatch: pyt
             return [14] * len(images)
 
     monkeypatch.setattr(adaptive, "_strongest", lambda *_: Fourteen())
-    (row,) = adaptive.adapted_rows(results, judges, pairs, progress=False)
+    (row,) = adaptive.adapted_rows(results, find_students(judges, 3, 2), pairs, progress=False)
     assert row.name_of(14) == judge.card.name_of(14) != "14"
