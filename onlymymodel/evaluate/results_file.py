@@ -1,17 +1,19 @@
 """The JSON form of an evaluation: `results.json`."""
 
 import json
+from collections.abc import Mapping, Sized
 from dataclasses import asdict, fields
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from onlymymodel.errors import UserError
+from onlymymodel.errors import UserError, number_of
 from onlymymodel.evaluate import attribute_tables
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
 from onlymymodel.evaluate.face_verification import DEFINITION
-from onlymymodel.evaluate.results import Results, Row
+from onlymymodel.evaluate.results import AS_WRITTEN, Results, Row
 from onlymymodel.protect.budget import flip, ms_ssim
 from onlymymodel.protect.budget.distortion import SSIM_DEFINITION
 
@@ -55,7 +57,7 @@ def read_results(path: Path) -> Results:
     """Read a `results.json`.
 
     Raises:
-        UserError: the file is missing, broken, or of another schema.
+        UserError: the file is missing, broken, inconsistent, or of another schema.
     """
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -65,7 +67,9 @@ def read_results(path: Path) -> Results:
         body: dict[str, Any] = {name: content[name] for name in names}
         body["rows"] = [_row_fields(row) for row in body["rows"]]
         body["header"] = {key: value for key, value in content.items() if key not in names | DERIVED}
-        return msgspec.convert(body, Results, str_keys=True)
+        results = msgspec.convert(body, Results, str_keys=True)
+        _check(results)
+        return results
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except (
@@ -76,6 +80,55 @@ def read_results(path: Path) -> Results:
         RecursionError,
     ) as error:  # ValidationError is a ValueError
         raise UserError(f"{path} is not a results file: {error}") from error
+
+
+def _check(results: Results) -> None:
+    """Check that results are complete, as the tables and the page need them.
+
+    Raises:
+        ValueError: they are not.
+    """
+    authorized = len(results.rows_of("authorized"))
+    if authorized != 1:
+        raise ValueError(f"it has {authorized} authorized models instead of one")
+    for name, values in (("photos", results.photos), ("runs", results.runs)):
+        if not values:
+            raise ValueError(f"it has no {name}")
+    if AS_WRITTEN not in results.channels:
+        raise ValueError(f"it has no channel {AS_WRITTEN}")
+    if len(set(results.versions)) != len(results.versions):
+        raise ValueError("two versions of the photos have the same name")
+    photos = len(results.photos)
+    _check_count(results.labels, photos, "labels")
+    for run in results.runs:
+        _check_count(run.distortion, photos, f"distortions of {run.name}")
+    for row in results.rows:
+        _check_row(row, results)
+
+
+def _check_row(row: Row, results: Results) -> None:
+    photos = len(results.photos)
+    _check_count(row.truths, photos, f"truths of {row.model}")
+    if row.truth == "label" and not any(truth is not None for truth in row.truths):
+        raise ValueError(f"{row.model} has no class for any label")
+    tables: dict[str, Mapping[str, Mapping[str, Any]]] = {"answers to": row.answers}
+    if row.objects is not None:
+        tables["objects in"] = row.objects
+    if row.matches is not None:
+        _check_count(row.matches.persons, photos, f"persons of {row.model}")
+        tables |= {"nearest persons of": row.matches.nearest, "genuine scores of": row.matches.genuine}
+    for name, table in tables.items():
+        for version, channel in product(results.versions, results.channels):
+            values = table.get(version, {}).get(channel)
+            if values is None:
+                raise ValueError(f"{row.model} has no {name} {version!r} through {channel!r}")
+            if isinstance(values, tuple):
+                _check_count(values, photos, f"{name.split()[0]} of {row.model}")
+
+
+def _check_count(values: Sized, photos: int, what: str) -> None:
+    if len(values) != photos:
+        raise ValueError(f"{len(values)} {what}, where there are {number_of(photos, 'photo')}")
 
 
 def _score_to_json(row: Row, version: str, channel: str) -> dict[str, Any]:

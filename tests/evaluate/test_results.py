@@ -1,5 +1,6 @@
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,43 @@ def test_broken_row_is_refused(tmp_path: Path, change: dict[str, Any], message: 
     path = written(tmp_path)
     content = json.loads(path.read_text(encoding="utf-8"))
     content["rows"][0] |= change
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(UserError, match=re.escape(message)):
+        read_results(path)
+
+
+def _without(key: str) -> Callable[[dict[str, Any]], object]:
+    return lambda content: [row["answers"].pop(key) for row in content["rows"]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content.update(rows=[]), "it has 0 authorized models instead of one"),
+        (lambda content: content["rows"][1].update(role="authorized"), "it has 2 authorized models instead of one"),
+        (lambda content: content["rows"][0].update(role="surrogate"), "it has 0 authorized models instead of one"),
+        (lambda content: content["rows"][2]["answers"]["eps8"].update(png=[0, 1]), "2 answers of zoo:second-helper"),
+        (lambda content: content["rows"][2].update(truths=[0]), "1 truths of zoo:second-helper"),
+        (lambda content: content["rows"][2].update(truths=[None] * 4), "zoo:second-helper has no class for any label"),
+        (_without("clean"), "zoo:mine has no answers to 'clean' through 'png'"),
+        (_without("eps16"), "zoo:mine has no answers to 'eps16' through 'png'"),
+        (lambda content: content["rows"][0]["answers"]["eps8"].pop("jpeg75"), "to 'eps8' through 'jpeg75'"),
+        (lambda content: content.update(photos=[], labels=[]), "it has no photos"),
+        (lambda content: content["labels"].pop(), "3 labels"),
+        (lambda content: content.update(runs=[]), "it has no runs"),
+        (lambda content: content["runs"][0].update(name="clean"), "two versions of the photos have the same name"),
+        (lambda content: content["runs"][0]["distortion"].pop(), "3 distortions of eps8"),
+        (lambda content: content.update(channels=["jpeg75"]), "it has no channel png"),
+        (lambda content: content["rows"][0].update(objects={}), "zoo:mine has no objects in 'clean' through 'png'"),
+    ],
+)
+def test_inconsistent_results_are_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    """Tables and pages would end in an error of the program."""
+    path = written(tmp_path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
     path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(UserError, match=re.escape(message)):
         read_results(path)
