@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from onlymymodel.errors import number_of
 from onlymymodel.evaluate import attribute_tables, face_tables, language_tables, object_tables
+from onlymymodel.evaluate.adversaries import adversary_sentences
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
 from onlymymodel.evaluate.distortion_table import QUANTILES, UNCHANGED_NOTE, definitions, distortion_rows
 from onlymymodel.evaluate.heldout_effect import unmoved_runs
@@ -37,6 +38,7 @@ def to_markdown(results: Results) -> str:
         *footnotes(results, OWN_MARK, EXCLUDED_MARK, markdown_code),
         MEAN_NOTE,
         *(f"**{markdown_code(run)}: {sentence}.**" for run, sentence in unmoved_runs(results)),
+        *(f"{markdown_code(run)}: {sentence}." for run, sentence in adversary_sentences(results)),
         *_recognition(results),
         *_objects(results),
         *_language(results),

@@ -7,6 +7,7 @@ from pathlib import Path
 import jinja2
 
 from onlymymodel.data.atomic import write_atomic
+from onlymymodel.errors import number_of
 from onlymymodel.evaluate import (
     attribute_tables,
     distortion_table,
@@ -101,6 +102,7 @@ def render_report(
         margins=[(run, summarize_margins(run.margins)) for run in results.runs],
         unmoved=unmoved_runs(results),
         adversaries=adversary_sentences(results),
+        footnotes=tables.footnotes(results, "*", "†", str),
         missing=tables.count_missing(results),
         reasons=tables.failure_reasons(results, str),
         gallery_notes=face_tables.notes(results, str),
@@ -146,7 +148,7 @@ def _template() -> jinja2.Template:
     jinja.globals |= {"tables": tables, "face_tables": face_tables, "distortion_table": distortion_table}
     jinja.globals |= {"object_tables": object_tables, "language_tables": language_tables}
     jinja.globals |= {"attribute_tables": attribute_tables}
-    jinja.globals |= {"heat_steps": heat_steps, "open": OPEN, "words": ROLE_WORDS}
+    jinja.globals |= {"heat_steps": heat_steps, "number_of": number_of, "open": OPEN, "words": ROLE_WORDS}
     jinja.globals["meanings"] = {name: deployment.meaning for name, deployment in DEPLOYMENTS.items()}
     jinja.filters |= {
         "percent": percent,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from onlymymodel.data.attributes import agreeing
 from onlymymodel.evaluate.harness import Pair
@@ -72,15 +72,38 @@ class PhotoCard:
         """The authorized model's answers to the original and then to every version."""
         return next(answers for row, answers in self.answers if row.role == "authorized")
 
-    def reading(self, role: Role, version: int) -> tuple[int, int]:
-        """Return how many models of a role read a version right, and how many there are.
+    def reading(self, role: Role, version: int) -> "Reading":
+        """Count the models of a role that read a protected version, as `Results.heldout_mean` does over all photos.
+
+        Models that are in no mean are left out, and those that have no class for the label.
 
         Args:
             role: of the models.
-            version: 0 for the original, from 1 for the protected versions.
+            version: number of the version, from 1.
         """
-        verdicts = [answers[version].verdict for row, answers in self.answers if row.role == role]
-        return verdicts.count("right"), len(verdicts)
+        counted = [
+            (row, answers[version].verdict)
+            for row, answers in self.answers
+            if row.role == role and row.counts_photos and not row.exclusion
+        ]
+        # without an answer to the original, an answer to the protected photo has nothing to be compared with
+        verdicts = ["missing" if verdict == "reference" else verdict for row, verdict in counted if row.truth == "own"]
+        verdicts += [verdict for row, verdict in counted if row.truth == "label" and verdict != "reference"]
+        return Reading(verdicts.count("right"), verdicts.count("missing"), len(verdicts))
+
+
+class Reading(NamedTuple):
+    """How many models read a photo.
+
+    Attributes:
+        right: models that read it.
+        missing: models without an answer, or without one to the original that it could be compared with.
+        models: all of them.
+    """
+
+    right: int
+    missing: int
+    models: int
 
 
 def photo_cards(results: Results, pairs: Iterable[Pair], rows: Iterable[Row], amplify: int) -> list[PhotoCard]:

@@ -12,7 +12,7 @@ from onlymymodel.evaluate import report_photos
 from onlymymodel.evaluate.distortion_table import QUANTILES, distortion_rows
 from onlymymodel.evaluate.images import amplify_difference
 from onlymymodel.evaluate.recorded_margins import RecordedMargins
-from onlymymodel.evaluate.tables import EXCLUDED_NOTE
+from onlymymodel.evaluate.tables import EXCLUDED_NOTE, KINDS, OWN_NOTE, footnotes
 from onlymymodel.protect.budget.distortion import Distortion
 
 
@@ -177,11 +177,41 @@ def test_headline_reports_clean_errors_of_the_authorized_model() -> None:
 
 def test_excluded_and_own_reference_models_are_marked_and_explained(page: Page) -> None:
     assert f"† zoo:cousin is {EXCLUDED_NOTE}: {EXCLUSION}" in page.prose()
-    assert "* This model has other classes than the authorized one" in page.prose()
-    assert "Where it gave no answer to the original, later ones count as missing." in page.prose()
+    assert f"* {OWN_NOTE}" in page.prose()
     plain = toy_page(replace(toy_results(), rows=toy_results().rows[:4])).text
-    assert 'id="own"' not in plain
-    assert 'id="exclusions"' not in plain
+    assert 'href="#notes"' not in plain
+    assert 'id="notes"' not in plain
+
+
+def test_the_page_has_the_footnotes_of_the_other_tables() -> None:
+    """An embedder has no classes, so that the note on models with other classes is not about it."""
+    toy = toy_results()
+    embedder = replace(toy.rows[3], kind="embedder", truth="own", model="embedder")
+    for row in (embedder, replace(embedder, kind="people", truth="label", unmapped=("Zoe",))):
+        results = replace(toy, rows=(*toy.rows[:3], row))
+        prose = toy_page(results).prose()
+        notes = footnotes(results, "*", "†", str)
+        assert KINDS[row.kind] in notes[0]
+        for note in notes:
+            assert note in prose
+        assert "*" not in prose
+        assert OWN_NOTE not in prose
+
+
+def test_a_card_counts_the_judges_of_the_mean_and_says_which_gave_no_answer() -> None:
+    """Of three judges one is excluded; of the fourth photo, one has no clean answer to compare with."""
+    toy = toy_results()
+    adapted = replace(toy.rows[3], model="zoo:judge (adapted)", exclusion="adapted")
+    html = toy_page(alone(replace(toy, rows=(*toy.rows, adapted)))).text
+    said = [_text(line) for line in re.findall(r"<li>([^<]* judges? reads? it.*?)</li>", html)]
+    assert said == [
+        "2 of 2 judges read it",  # one.png
+        "1 of 2 judges read it",  # three.png: both answer 0, which only far gave to the original
+        "0 of 2 judges read it, 1 without an answer",  # four.png
+    ]
+    results = alone(replace(toy, rows=(*toy.rows[:3], toy.rows[3])))
+    lead_last = replace(results, runs=(replace(results.runs[0], distortion=toy.runs[0].distortion[::-1]),))
+    assert "0 of 1 judge reads it, 1 without an answer" in _text(toy_page(lead_last).text)
 
 
 def test_models_with_a_gallery_have_their_own_table(page: Page) -> None:
@@ -270,6 +300,13 @@ def test_margins_of_the_manifest_are_shown_and_the_headline_names_the_least() ->
         "All 2 0.25 2.50 4.50 7/7",
     ]
     assert "As deployed" not in toy_page(toy).prose()
+
+
+def test_one_deployment_is_in_the_singular() -> None:
+    toy = alone(toy_results())
+    margins = {"mirror": RecordedMargins(photos=4, kept=4, before=5.0, after=3.0, least=0.25, least_photo="a.png")}
+    shown = toy_page(replace(toy, runs=(replace(toy.runs[0], margins=margins),)))
+    assert "Deployed in 1 way, it keeps 100.0% of what it reads when clean" in shown.prose()
 
 
 def test_header_weights_limits_and_data_are_shown(page: Page) -> None:

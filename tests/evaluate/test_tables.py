@@ -9,6 +9,7 @@ import pytest
 from results_toys import EXCLUSION, alone, hostile_results, toy_results, with_gallery
 
 from onlymymodel.evaluate import face_tables
+from onlymymodel.evaluate.adversaries import adversary_sentences
 from onlymymodel.evaluate.csv_table import to_csv
 from onlymymodel.evaluate.distortion_table import distortion_rows
 from onlymymodel.evaluate.markdown_tables import markdown_code, to_markdown
@@ -119,6 +120,13 @@ def test_markdown_explains_its_figures() -> None:
     assert "Every model answered every time." in clean
     assert "†" not in clean
     assert "mean of judges" not in clean
+
+
+def test_markdown_has_the_sentences_on_the_strongest_adversaries() -> None:
+    sentences = adversary_sentences(toy_results())
+    assert len(sentences) == 2
+    for run, sentence in sentences:
+        assert f"`{run}`: {sentence}." in to_markdown(toy_results()).splitlines()
 
 
 def test_markdown_tables_keep_their_columns_for_any_name() -> None:
