@@ -141,6 +141,7 @@ def _report(arguments: argparse.Namespace, outcome: "TuningOutcome", tuned: "Run
         tuned: settings with the budget that was found.
     """
     from onlymymodel.data.atomic import write_atomic
+    from onlymymodel.evaluate.text import replace_unprintable
     from onlymymodel.evaluate.tune.outcome import describe_outcome, outcome_to_text
     from onlymymodel.evaluate.tune.per_photo import PROTECTED, table_name
     from onlymymodel.evaluate.tune.tune_page import PAGE, write_tuning
@@ -148,7 +149,7 @@ def _report(arguments: argparse.Namespace, outcome: "TuningOutcome", tuned: "Run
     output, tuning, frontier = arguments.output, outcome.tuning, outcome.frontier
     write_tuning(outcome, axis=arguments.axis)
     write_atomic(tuning.out / RUN_FILE, to_toml(tuned, tuning.out).encode())
-    output.say(outcome_to_text(frontier), *describe_outcome(outcome))
+    output.say(outcome_to_text(frontier), *map(replace_unprintable, describe_outcome(outcome)))
     command = f"; to protect with these settings: {_command(arguments)}"
     if frontier.choice is None:
         nearest = f"; to protect with the settings that come nearest: {_command(arguments)}"

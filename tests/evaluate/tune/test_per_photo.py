@@ -93,7 +93,7 @@ def test_a_photo_that_every_level_loses_through_a_deployment_has_no_least_budget
     photo = np.full((16, 16, 3), 120, np.uint8)
     photo[:, :8] = 124
     (tmp_path / "photos").mkdir()
-    Image.fromarray(photo).save(tmp_path / "photos" / "0.png")
+    Image.fromarray(photo).save(tmp_path / "photos" / "0\x1b[2J.png")
     words = ["tune", str(tmp_path / "photos"), "--authorized", "python:toys:fragile", "--allow-python", "--quiet"]
     words += ["--surrogate", "python:toys:left_is_brighter", "--heldout", "python:toys:left_is_much_brighter"]
     words += ["--recipe", "exact", "--steps", "10", "--views", "center", "--kappa", "0.1", "--shape", "even"]
@@ -105,5 +105,7 @@ def test_a_photo_that_every_level_loses_through_a_deployment_has_no_least_budget
         assert [photo["state"] for photo in content["per_photo"]] == [state]
         assert len(measured) == len(content["asked"]) + 1  # the written files: each level of the sample, and the result
         measured.clear()
-        described = "Not enough (no level suffices; it has the largest one that could be written): 1 of 1, 0.png."
-        assert (described in capsys.readouterr().out) is (state == "not enough")
+        described = "Not enough (no level suffices; it has the largest one that could be written): 1 of 1, 0?[2J.png."
+        printed = capsys.readouterr().out
+        assert (described in printed) is (state == "not enough")
+        assert "\x1b" not in printed  # it would clear the terminal
