@@ -52,13 +52,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     words = list(known)
     if near := nearest(word, words):
         return "; did you mean " + " or ".join(map(repr, near)) + "?"
-    return "; known are " + ", ".join(words[:12]) + (", ..." if len(words) > 12 else "")
+    return f"; known are {first_of(words, 12)}"
 
 
 def listed(words: Sequence[str]) -> str:
     """Return words in one phrase: `a`, `a and b`, `a, b and c`."""
     *first, last = words
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def first_of(words: Sequence[str], most: int = 5) -> str:
+    """Return the first words of a list, and that there are more: `a, b, ...`."""
+    return ", ".join(words[:most]) + (", ..." if len(words) > most else "")
 
 
 def number_of(count: int, noun: str, plural: str = "") -> str:

@@ -12,7 +12,7 @@ from onlymymodel.data.attributes import AttributeLabels
 from onlymymodel.data.folder import Entry
 from onlymymodel.data.manifest import json_bytes
 from onlymymodel.data.source import Source
-from onlymymodel.errors import UserError
+from onlymymodel.errors import UserError, first_of
 from onlymymodel.evaluate.adaptive import ADAPTATION, LEARNING_RATES, adapted_rows
 from onlymymodel.evaluate.channels import CHANNELS, AnyChannel
 from onlymymodel.evaluate.harness import evaluate_models
@@ -31,7 +31,6 @@ from onlymymodel.surrogates.cached_black_box import CachedBlackBox
 RESULTS, CSV, MARKDOWN, PAGE = "results.json", "results.csv", "results.md", "report.html"
 PHOTOS_SHOWN = 24  # on the page
 HALF_SCALE = 64  # the largest change is shown as a quarter of the range of gray
-MISSING_SHOWN = 5  # photos without a label that an error names
 
 
 @dataclass(frozen=True)
@@ -203,8 +202,7 @@ def _labels(
     if evaluation.labels is not None:
         missing = [path for path in paths if path not in evaluation.labels]
         if missing:
-            named = ", ".join(missing[:MISSING_SHOWN]) + (", ..." if len(missing) > MISSING_SHOWN else "")
-            raise UserError(f"{len(missing)} of {len(paths)} photos have no label: {named}")
+            raise UserError(f"{len(missing)} of {len(paths)} photos have no label: {first_of(missing)}")
         return {path: evaluation.labels[path] for path in paths}
     labels, options = {}, read_options(folders)
     for path, file in paths.items():

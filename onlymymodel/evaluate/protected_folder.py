@@ -13,7 +13,7 @@ from onlymymodel.data.image_io import MAX_PIXELS, PhotoError, decode
 from onlymymodel.data.manifest import sha256, sha256_file
 from onlymymodel.data.regular_file import Readable, max_photo_bytes, read_regular
 from onlymymodel.data.source import Source
-from onlymymodel.errors import UserError, number_of
+from onlymymodel.errors import UserError, first_of, number_of
 from onlymymodel.evaluate.harness import Pair
 from onlymymodel.evaluate.judges import Pixels
 from onlymymodel.evaluate.recorded_margins import RecordedMargins, recorded_margins
@@ -24,7 +24,6 @@ from onlymymodel.protect.photo_record import MANIFEST, PhotoManifest, PhotoRecor
 from onlymymodel.protect.run_record import RunRecord
 from onlymymodel.surrogates.classifier import ModelCard
 
-MAX_NAMED = 5  # files that an error names
 log = logging.getLogger(__name__)
 
 
@@ -163,7 +162,7 @@ def _open(photos: Sequence[Entry], folder: Path, name: str) -> ProtectedFolder:
     missing = [path for path, stem in stems.items() if stem not in files]
     if missing:
         raise UserError(
-            f"{folder}: {number_of(len(missing), 'photo has', 'photos have')} no protected version: {_listed(missing)}"
+            f"{folder}: {number_of(len(missing), 'photo has', 'photos have')} no protected version: {first_of(missing)}"
         )
     expected = set(stems.values())
     unmatched = [path.name for stem, path in files.items() if stem not in expected]
@@ -179,7 +178,7 @@ def _open_ours(photos: Sequence[Entry], folder: Path, name: str) -> ProtectedFol
     missing = [path for path in expected if path not in records]
     if missing:
         raise UserError(
-            f"{folder}: {number_of(len(missing), 'photo is', 'photos are')} not in its manifest: {_listed(missing)}; "
+            f"{folder}: {number_of(len(missing), 'photo is', 'photos are')} not in its manifest: {first_of(missing)}; "
             "finish the run with the command that started it"
         )
     unmatched = [path for path in sorted(set(records).difference(expected)) if records[path].output]
@@ -190,18 +189,18 @@ def _open_ours(photos: Sequence[Entry], folder: Path, name: str) -> ProtectedFol
     absent = [path for path, file in written.items() if not file.is_file() or leads_through_link(file, folder)]
     if absent:
         are = number_of(len(absent), "protected file is", "protected files are")
-        raise UserError(f"{folder}: {are} missing: {_listed(absent)}")
+        raise UserError(f"{folder}: {are} missing: {first_of(absent)}")
     if changed := [path for path, file in written.items() if _digest(file) != records[path].output_sha256]:
         log.warning(
             "%s: %s changed since the run wrote the folder; judged as on the disk now: %s",
-            folder, number_of(len(changed), "protected file"), _listed(changed),
+            folder, number_of(len(changed), "protected file"), first_of(changed),
         )  # fmt: skip
     return ProtectedFolder(name, folder, files, {path: records[path] for path in expected}, run)
 
 
 def _without_original(paths: Sequence[str]) -> str:
     """Say which protected photos have no original."""
-    return f"{number_of(len(paths), 'protected photo has', 'protected photos have')} no original: {_listed(paths)}"
+    return f"{number_of(len(paths), 'protected photo has', 'protected photos have')} no original: {first_of(paths)}"
 
 
 def _check_originals(photos: Sequence[Entry], folders: Sequence[ProtectedFolder]) -> None:
@@ -222,7 +221,7 @@ def _check_originals(photos: Sequence[Entry], folders: Sequence[ProtectedFolder]
         if changed:
             ones = number_of(len(changed), "original is not the one that was", "originals are not those that were")
             raise UserError(
-                f"{folder.path}: {ones} protected: {_listed(changed)}; "
+                f"{folder.path}: {ones} protected: {first_of(changed)}; "
                 "restore what was, or protect what is there now with the command that started the run"
             )
 
@@ -252,7 +251,3 @@ def _names(folders: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names) and CLEAN not in names:
             break
     return names
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:MAX_NAMED]) + (", ..." if len(names) > MAX_NAMED else "")

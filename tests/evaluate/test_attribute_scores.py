@@ -127,7 +127,7 @@ def test_every_table_has_its_figures(tmp_path: Path) -> None:
     assert f"{own.mean:.3f} (3 attributes) | {given.mean:.3f} (2 attributes)" in markdown
     assert attribute_tables.NOTE in markdown
     page = render_report(results, pairs, title="t", summary="s", amplify=8)
-    assert 'id="attributes"' in page
+    assert 'aria-label="Attributes by model and version"' in page
     assert f"{own.mean:.3f} (3 attributes)" in page
     lines = to_csv(results).splitlines()
     line = dict(zip(lines[0].split(","), lines[-1].split(","), strict=True))

@@ -1,13 +1,11 @@
 """The outcome of a tuning in words and as a table."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
-from onlymymodel.errors import number_of
+from onlymymodel.errors import first_of, number_of
 from onlymymodel.evaluate.results import AS_WRITTEN
 from onlymymodel.evaluate.score import ShareEstimate
 from onlymymodel.evaluate.text import percent
@@ -19,7 +17,6 @@ from onlymymodel.evaluate.tune.tune import Frontier
 from onlymymodel.evaluate.tune.tuning import Tuning
 from onlymymodel.protect.budget.strengths import STRENGTHS
 
-NAMED_PHOTOS = 5
 # the columns about visibility, and the quantiles whose median they show
 MEASURES: dict[str, Callable[[FrontierPoint], Mapping[str, float]]] = {
     "SSIM": lambda point: point.ssim,
@@ -159,12 +156,10 @@ def _describe_photos(photos: Sequence[PhotoBudget], knob: Knob) -> Iterator[str]
             f"Photo by photo: {len(least)} of {len(photos)} have their own least budget, "
             f"{knob.show(min(least))} to {knob.show(max(least))}, median {middle}."
         )
-    counts = Counter(photo.state for photo in photos)
     for state, meaning in STATE_MEANINGS.items():
-        if state != "least" and counts[state]:
-            named = islice((photo.photo for photo in photos if photo.state == state), NAMED_PHOTOS)
-            more = ", ..." if counts[state] > NAMED_PHOTOS else ""
-            yield f"{state.capitalize()} ({meaning}): {counts[state]} of {len(photos)}, {', '.join(named)}{more}."
+        named = [photo.photo for photo in photos if photo.state == state]
+        if named and state != "least":
+            yield f"{state.capitalize()} ({meaning}): {len(named)} of {len(photos)}, {first_of(named)}."
 
 
 def _line(point: FrontierPoint, frontier: Frontier, measured: Sequence[str], *, with_through: bool) -> list[str]:
