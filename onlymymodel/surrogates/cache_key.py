@@ -27,13 +27,17 @@ def cache_key(box: BlackBox) -> str:
 
 
 def _source(box: BlackBox) -> str:
-    """Return the sha256 over the files of `_modules`, empty if there are none. Their imports are not followed."""
+    """Return the sha256 over the URI and the files of `_modules`, empty if there are none.
+
+    Imports of these files are not followed. The URI tells models of one file apart, which have equal hashes where they
+    have no weights.
+    """
     lines = []
     for name in sorted(_modules(box)):
         file = getattr(sys.modules.get(name), "__file__", None)
         if file is not None and Path(file).is_file():
             lines.append(f"{name} {sha256_file(Path(file))}\n")
-    return hashlib.sha256("".join(lines).encode()).hexdigest() if lines else ""
+    return hashlib.sha256("".join([f"{box.card.uri}\n", *lines]).encode()).hexdigest() if lines else ""
 
 
 def _modules(box: BlackBox) -> set[str]:

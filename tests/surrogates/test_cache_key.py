@@ -176,6 +176,30 @@ def test_a_model_whose_code_was_changed_is_queried_again(
     assert cache.query_count(box.card) == 16, "all are one model, whose budget is one"
 
 
+WITHOUT_WEIGHTS = """
+from torch import nn
+
+class Brightest(nn.Module):
+    def forward(self, pixels):
+        return pixels.flatten(1)[:, :4]
+
+class Darkest(nn.Module):
+    def forward(self, pixels):
+        return -pixels.flatten(1)[:, :4]
+"""
+
+
+def test_networks_without_weights_in_one_file_do_not_answer_for_one_another(module: Path, tmp_path: Path) -> None:
+    (module / "omm_net.py").write_text(WITHOUT_WEIGHTS)
+    importlib.invalidate_caches()
+    cache = AnswerCache(tmp_path / "answers.sqlite3")
+    boxes = [load_black_box(f"python:omm_net:{name}", allow_python=True) for name in ("Brightest", "Darkest")]
+    first, second = ([CachedBlackBox(box, cache).answer(image) for image in images(8)] for box in boxes)
+    assert boxes[0].card.sha256 == boxes[1].card.sha256
+    assert first == answers(boxes[0], images(8))
+    assert second == answers(boxes[1], images(8)) != first
+
+
 def test_models_without_a_hash_do_not_answer_for_one_another(tmp_path: Path) -> None:
     cache = AnswerCache(tmp_path / "answers.sqlite3")
     card = ModelCard("mine", "", 4, PLAIN)
