@@ -1,65 +1,30 @@
-"""omm audit and omm protect-representation, from the command line to the files they write."""
+"""omm audit, from the command line to the files they write."""
 
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from audit_commands import QUIET, reports, two, write_people
 from PIL import Image
 from toys import small_cnn
 
 from onlymymodel.cli.audit import LAYOUTS as DESCRIPTIONS
-from onlymymodel.cli.audit import QUICK
 from onlymymodel.cli.main import main
-from onlymymodel.data.portraits import IDENTITIES, render
-from onlymymodel.evaluate.audits.columns import meaning
+from onlymymodel.data.portraits import render
 from onlymymodel.evaluate.audits.gradients.matching import Attack
 from onlymymodel.evaluate.audits.gradients.reports import gradient_reports
 from onlymymodel.evaluate.audits.networks import label_by_network
-from onlymymodel.evaluate.audits.options import RepresentationOptions
 from onlymymodel.evaluate.audits.pictures import folder_pictures
-from onlymymodel.evaluate.audits.representation.export import load
 from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.load import load_model
-
-QUIET = ["--quiet", "--seed", "1"]
-
-
-def reports(folder: Path) -> list[dict[str, Any]]:
-    """Return the reports of a written audit, after checks of its files, controls and assumptions."""
-    content = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
-    assert {"audit.html", "audit.md"} <= {path.name for path in folder.iterdir()}
-    assert content["command"].startswith("omm ")
-    assert all(report["controls"] and report["assumptions"] for report in content["reports"])
-    decision = content["decision"]
-    assert decision["verdict"]
-    assert decision["advice"]
-    for line in decision["table"]:
-        assert all(
-            line.get(column) is not None or column in line["notes"] for column in set(decision["columns"]) & {*line}
-        )
-    for report in content["reports"]:
-        rows = [*report["rows"], *report["controls"], report["summary"]]
-        names = {name for row in rows for name in row if name != "name"}
-        assert {name for row in rows for name, value in row.items() if value is None} <= {*report["missing"]}
-        assert not [name for name in names if meaning(name) is None]
-    return list(content["reports"])
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """CLASS/PERSON/photo: two expressions of four people."""
-    source = tmp_path / "photos"
-    for person in range(4):
-        for emotion in range(2):
-            folder = source / f"feeling-{emotion}" / f"person-{person}"
-            folder.mkdir(parents=True)
-            for seed in range(2):
-                Image.fromarray(render(person, emotion, seed, 48)).save(folder / f"{seed}.png")
-    return source
+    return write_people(tmp_path / "photos")
 
 
 @pytest.mark.slow
@@ -117,11 +82,6 @@ def sixteen() -> Classifier:
     return model
 
 
-def two() -> Classifier:
-    """Two classes, as `python:test_audit_commands:two`."""
-    return small_cnn(0, 2)
-
-
 FIRST_FINDINGS = [
     "combination of margin gradients", "the same, of pictures that are answered rightly", "reconstruction: ten best",
     "all classes",
@@ -144,7 +104,7 @@ def test_gradients_of_a_named_model_are_of_its_own_classes(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_gradients_of_a_named_model_with_a_folder_for_each_class_have_the_given_labels(tmp_path: Path) -> None:
     source = photos_of([0, 1], tmp_path / "photos", "person-{0}/{1}.png")
-    model = ["--model", "python:test_audit_commands:two", "--allow-python", "--size", "16"]
+    model = ["--model", "python:audit_commands:two", "--allow-python", "--size", "16"]
     words = [*model, "--limit", "4", "--attacks", "idlg", "--defenses", "none"]
     assert main(["audit", "gradients", str(source), "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
     (report,) = reports(tmp_path / "a")
@@ -226,7 +186,7 @@ def test_weights_of_a_named_model_find_classes_in_its_answers(layout: str, peopl
 
 @pytest.mark.slow
 def test_weights_of_a_named_model_go_by_a_folder_for_each_class(photos: Path, tmp_path: Path) -> None:
-    model = ["--model", "python:test_audit_commands:two", "--allow-python", "--size", "16"]
+    model = ["--model", "python:audit_commands:two", "--allow-python", "--size", "16"]
     words = [*model, "--others", str(photos), "--steps", "1", "--reconstruction-steps", "2"]
     assert main(["audit", "weights", str(photos), "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
     (report,) = reports(tmp_path / "a")
@@ -234,105 +194,6 @@ def test_weights_of_a_named_model_go_by_a_folder_for_each_class(photos: Path, tm
     assert not any("own answers" in sentence for sentence in report["assumptions"])
     right = (two()(folder_pictures(photos, 16).pixels).argmax(1) == torch.arange(16) // 8).double().mean().item()
     assert report["settings"]["training"]["accuracy_training"] == right
-
-
-@pytest.mark.slow
-def test_a_representation_is_trained_exported_and_judged_on_other_people(photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    words = ["--size", "16", "--steps", "4", "--training", "0.25", "--public", "0.25"]
-    assert main(["protect-representation", str(photos), "--out", str(out), *words, *QUIET]) == 0
-    (report,) = reports(out)
-    assert len(report["rows"]) == 8  # two of the four people
-    assert load(out).task.outputs == 2
-    assert report["settings"]["people"] == 2
-
-
-@pytest.fixture
-def celeba(tmp_path: Path) -> Path:
-    """Pictures of eight people in one folder, with CelebA's tables of attributes and of identities."""
-    root = tmp_path / "celeba"
-    (root / "img_align_celeba").mkdir(parents=True)
-    (root / "Anno").mkdir()
-    rows, people = ["16", "Eyeglasses Smiling"], []
-    for index in range(16):
-        person, emotion, name = index % 8, index // 8, f"{index:06}.png"
-        Image.fromarray(render(person, emotion, 0, 48)).save(root / "img_align_celeba" / name)
-        rows.append(f"{name} {1 if IDENTITIES[person].glasses else -1} {1 if emotion else -1}")
-        people.append(f"{name} {100 + person}")
-    (root / "Anno" / "list_attr_celeba.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    (root / "Anno" / "identity_CelebA.txt").write_text("\n".join(people) + "\n", encoding="utf-8")
-    return root
-
-
-@pytest.mark.slow
-def test_a_representation_serves_attributes_of_a_table(
-    celeba: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    few = RepresentationOptions(weights=(1.0,), steps=2, decoder_steps=2)
-    monkeypatch.setitem(QUICK, "representation", few)
-    words = ["--labels", f"celeba:{celeba}", "--size", "16", "--quick", *QUIET]
-    out = tmp_path / "a"
-    assert main(["audit", "representation", str(celeba / "img_align_celeba"), "--out", str(out), *words]) == 0
-    undefended, defended = reports(out)
-    assert defended["settings"]["people"] == 2  # of eight, half are trained on, and two are the judge's
-    assert any("2 attributes (Eyeglasses, Smiling)" in sentence for sentence in defended["assumptions"])
-    assert {row["right"] for row in defended["rows"]} <= {0.0, 0.5, 1.0}
-    mean = sum(row["right"] for row in defended["rows"]) / len(defended["rows"])
-    assert defended["summary"]["accuracy"] == pytest.approx(mean)
-    assert undefended["summary"]["accuracy_undefended"] == undefended["summary"]["accuracy"]
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--labels", "celeba:nowhere"], "nowhere does not exist"),
-        (["--labels", "imagenet:{photos}"], "is not complete"),
-        (["--labels", "folders:{photos}/feeling-0"], "has no attributes: name a table of them, --labels celeba:PATH"),
-    ],
-)
-def test_labels_of_a_representation_are_attributes(
-    words: list[str], message: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    given = [word.format(photos=photos) for word in words]
-    out = ["--out", str(tmp_path / "a"), "--size", "16", *QUIET]
-    assert main(["audit", "representation", str(photos), *out, *given]) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_labels_of_a_representation_need_photos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--labels", f"celeba:{tmp_path}", *QUIET]
-    assert main(["audit", "representation", "--out", str(tmp_path / "a"), *words]) == 2
-    assert "--labels belong to photos: give their folder, too" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_a_representation_begins_with_a_named_model(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    few = RepresentationOptions(weights=(1.0,), steps=2, decoder_steps=2)
-    monkeypatch.setitem(QUICK, "representation", few)
-    model = ["--model", "python:test_audit_commands:two", "--allow-python", "--size", "16"]
-    words = [*model, "--layer", "net.0", "--quick"]
-    assert main(["audit", "representation", str(photos), "--out", str(tmp_path / "a"), *words, *QUIET]) == 0
-    undefended, defended = reports(tmp_path / "a")
-    assert (undefended["settings"]["weight"], defended["settings"]["weight"]) == (0, 1)
-    assert undefended["settings"]["encoder_sha256"] != defended["settings"]["encoder_sha256"]
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--model", "zoo:emotion-plain"], "--model URI --layer NAME"),
-        (["--layer", "net.0"], "--model URI --layer NAME"),
-        (["--model", "zoo:emotion-plain", "--layer", "nett.0"], "has no layer 'nett.0'"),
-    ],
-)
-def test_a_backbone_needs_a_model_and_its_layer(
-    words: list[str], message: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    given = [*words, "--size", "16", *QUIET]
-    assert main(["audit", "representation", str(photos), "--out", str(tmp_path / "a"), *given]) == 2
-    assert message in capsys.readouterr().err
 
 
 def test_a_folder_by_class_and_person_gives_labels_and_groups(photos: Path) -> None:
