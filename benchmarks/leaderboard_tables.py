@@ -8,7 +8,7 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from assets import FIGURES
 from deployment_tables import METHODS, DeploymentCell, all_cells
@@ -101,9 +101,13 @@ def draw(target: Path = FIGURE) -> None:
         return
     with rc_context({"svg.hashsalt": "leaderboard", "svg.fonttype": "path", "font.size": 9.5}):
         figure, panels = pyplot.subplots(1, 2, figsize=(9.2, 3.8), sharey=True)
-        for name, line in sorted(lines.items(), key=lambda item: METHODS.index(item[0].split(",")[0])):
-            _plot(panels[0], [cell.ssim for cell in line], line, name)
-            _plot(panels[1], [fmean(entry.flip or 0.0 for entry in cell.run.distortion) for cell in line], line, name)
+        for number, (name, line) in enumerate(
+            sorted(lines.items(), key=lambda item: METHODS.index(item[0].split(",")[0]))
+        ):
+            style = _style(name, number)
+            _plot(panels[0], [cell.ssim for cell in line], line, name, style)
+            flips = [fmean(entry.flip or 0.0 for entry in cell.run.distortion) for cell in line]
+            _plot(panels[1], flips, line, name, style)
         panels[0].set_xlabel("mean SSIM (less visible to the right)")
         panels[1].set_xlabel("mean FLIP (less visible to the left)")
         panels[0].set_ylabel("judges read, %")
@@ -118,15 +122,17 @@ def draw(target: Path = FIGURE) -> None:
     write_atomic(target, out.getvalue())
 
 
-def _plot(axes: "Axes", xs: list[float], line: list[DeploymentCell], name: str) -> None:
-    ours = name.startswith("default")
-    axes.plot(
-        xs,
-        [100 * (cell.heldout_mean() or 0.0) for cell in line],
-        label=name,
-        marker="o",
-        markersize=4,
-        linewidth=2.2 if ours else 1.0,
-        linestyle="--" if "texture" in name else "-",
-        color="#1a6b45" if ours else None,
-    )
+def _style(name: str, number: int) -> dict[str, Any]:
+    """Return how a method is drawn: `default` thick and green, the others each with a color and a marker of its own."""
+    if name.startswith("default"):
+        return {"color": "#1a6b45", "linewidth": 2.2, "marker": "s" if "texture" in name else "o", "markersize": 5}
+    return {
+        "color": f"C{number % 10}",
+        "linewidth": 1.0,
+        "marker": "ovD^"[number // 10 + number % 2 * 2],
+        "markersize": 4,
+    }
+
+
+def _plot(axes: "Axes", xs: list[float], line: list[DeploymentCell], name: str, style: dict[str, Any]) -> None:
+    axes.plot(xs, [100 * (cell.heldout_mean() or 0.0) for cell in line], label=name, **style)
