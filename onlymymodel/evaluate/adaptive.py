@@ -167,7 +167,11 @@ def adapted_rows(
 def _adapted_answers(
     results: Results, model: Classifier, truths: Sequence[Answer], pairs: Sequence[Pair]
 ) -> dict[str, dict[str, tuple[Answer, ...]]]:
-    """Return the answers of a row of `adapted_rows`. Raises Diverged."""
+    """Return the answers of a row of `adapted_rows`.
+
+    Raises:
+        Diverged: see `_strongest`.
+    """
     # the adversary reads what a deployment makes of a photo by its own preprocessing
     ways: dict[str, AnyChannel] = {**CHANNELS, **DEPLOYMENTS}
     answers: dict[str, dict[str, tuple[Answer, ...]]] = {}

@@ -58,7 +58,11 @@ def find_students(judges: Sequence[Judge], photos: int, folds: int) -> tuple[Stu
 
 
 def that_know(students: Iterable[Student], labels: Iterable[int]) -> tuple[Student, ...]:
-    """Return the students that have a class for every label of the authorized model. Raises UserError if none has."""
+    """Return the students that have a class for every label of the authorized model.
+
+    Raises:
+        UserError: none has.
+    """
     occurring = set(labels)
     return _require([student for student in students if student.knows(occurring)])
 
