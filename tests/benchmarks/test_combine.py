@@ -24,9 +24,11 @@ def combine(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def measured() -> Results:
-    """A measured cell without what is not recorded for each photo."""
+    """A measured cell, as if measured at once, without what is not recorded for each photo."""
     results = read_results(CELL)
-    return replace(results, runs=tuple(replace(run, margins={}, statuses={}) for run in results.runs))
+    header = {name: value for name, value in results.header.items() if name != "parts"}
+    runs = tuple(replace(run, margins={}, statuses={}) for run in results.runs)
+    return replace(results, header=header, runs=runs)
 
 
 def photos(results: Results, chosen: slice) -> Results:
