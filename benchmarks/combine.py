@@ -47,9 +47,8 @@ def _model(row: Row) -> tuple[str, ...]:
 
 
 def _runs(first: Run, second: Run) -> Run:
-    if replace(first, distortion=(), statuses={}, margins={}) != replace(
-        second, distortion=(), statuses={}, margins={}
-    ):
+    settings = [replace(run, distortion=(), statuses={}, margins={}) for run in (first, second)]
+    if settings[0] != settings[1]:
         raise ValueError(f"they differ in the budget or the recipe of {first.name}")
     names = list(dict.fromkeys([*first.margins, *second.margins]))
     return replace(

@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import leaderboard_tables
 import torch
 from assets import RESULTS, WORK, uri
 from combine import combine
 from deployment_tables import HELDOUT, draw_headline
+from leaderboard_tables import draw as draw_leaderboard
 from runs import Team, evaluate, load_judges, protect, public_command, workers, write_json
 from transfer import TEAMS, labels_of, photos
 
@@ -47,10 +47,7 @@ BUDGETS = {
 }
 # methods that are no recipe of their own: FMD as its paper has it, without surrogates and without a margin, and BSR
 # with the steps of `default`
-METHODS = {
-    "fmd_published": ("--recipe", "fmd", "--kappa", "0"),
-    "bsr_gradient": ("--recipe", "bsr", "--step-rule", "gradient"),
-}
+METHODS = {"fmd_published": ("fmd", ("--kappa", "0")), "bsr_gradient": ("bsr", ("--step-rule", "gradient"))}
 WITHOUT_SURROGATES = ("fmd_published",)
 # ten steps of a tenth of the budget do not spend what a bound on SSIM admits, as opposite steps cancel
 MI_FGSM_STEP, SPENDING_STEP = RECIPES["ens"].step_share, "0.15"
@@ -75,7 +72,7 @@ def main() -> None:
                 team = replace(TEAMS[name], heldout=(*TEAMS[name].heldout, JUDGING_ALONE))
                 run_cell(f"nips2017/{name}-{recipe}-{budget}", team, recipe, budget, arguments)
     draw_headline()
-    leaderboard_tables.draw()
+    draw_leaderboard()
 
 
 def run_cell(cell: str, team: Team, recipe: str, budget: str, arguments: argparse.Namespace) -> None:
@@ -89,11 +86,12 @@ def run_cell(cell: str, team: Team, recipe: str, budget: str, arguments: argpars
     images, name = cell.split("/")
     folder = WORK / "deployments" / (f"{images}-from-{start}" if start else images)
     source, out = photos(images, arguments.limit, folder / "originals", start), folder / name
+    base, flags = METHODS.get(recipe, (recipe, ()))
     command = [
         "protect", str(source), "--authorized", uri(team.authorized, FIT),
         *(() if recipe in WITHOUT_SURROGATES else ("--surrogate", *(uri(name, FIT) for name in team.surrogates))),
-        "--labels", str(source / "labels.csv"), *METHODS.get(recipe, ("--recipe", recipe)), *BUDGETS[budget],
-        *larger_steps(recipe, budget),
+        "--labels", str(source / "labels.csv"), "--recipe", base, *flags, *BUDGETS[budget],
+        *larger_steps(base, budget),
         *workers(arguments.workers),
     ]  # fmt: skip
     cost = timed_protect(command, arguments.device, out)
@@ -126,7 +124,7 @@ def judge(source: Path, out: Path, team: Team, command: str, device: torch.devic
 
 def larger_steps(recipe: str, budget: str) -> tuple[str, ...]:
     """Return the flags with which a method that builds on MI-FGSM spends a bound on SSIM."""
-    builds_on_it = RECIPES[METHODS[recipe][1] if recipe in METHODS else recipe].step_share == MI_FGSM_STEP
+    builds_on_it = RECIPES[recipe].step_share == MI_FGSM_STEP
     return ("--step-share", SPENDING_STEP) if builds_on_it and budget.startswith("ssim-") else ()
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FIGURE = FIGURES / "leaderboard.svg"
 TEAM = "mobilenet_v2"
 BOUNDS = ("0.98", "0.95", "0.9")  # of SSIM, from the least visible
+MARKERS = "ovD^"
 
 
 def budgets(bound: str) -> tuple[str, str]:
@@ -129,7 +130,7 @@ def _style(name: str, number: int) -> dict[str, Any]:
     return {
         "color": f"C{number % 10}",
         "linewidth": 1.0,
-        "marker": "ovD^"[number // 10 + number % 2 * 2],
+        "marker": MARKERS[number % len(MARKERS)],
         "markersize": 4,
     }
 

@@ -158,7 +158,7 @@ class LabelledPhoto:
 
 
 class Prepared(NamedTuple):
-    """What all variants of a team share.
+    """Models and images that all variants of a team share.
 
     Attributes:
         authorized, unknown, surrogates: the models.

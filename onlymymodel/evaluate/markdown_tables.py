@@ -33,7 +33,7 @@ def to_markdown(results: Results) -> str:
     blocks = [
         "## What the models read",
         f"{number_of(len(results.photos), 'photo')}: share read right [Wilson 95% interval, in %] (right/photos). "
-        f"{KEPT_NOTE}",
+        f"Kept: {KEPT_NOTE}",
         markdown_grid(["model", "role", *map(markdown_code, results.versions)], _model_lines(results)),
         *footnotes(results, OWN_MARK, EXCLUDED_MARK, markdown_code),
         MEAN_NOTE,

@@ -93,7 +93,7 @@ class PhotoCard:
 
 
 class Reading(NamedTuple):
-    """How many models read a photo.
+    """Counts of the models that read a photo, and of all that are counted.
 
     Attributes:
         right: models that read it.

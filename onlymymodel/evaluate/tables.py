@@ -24,8 +24,8 @@ KINDS: dict[Kind, str] = {
 }
 UNMAPPED_NOTE = "has no class for some labels; their photos are left out of its figures"
 KEPT_NOTE = (
-    "Kept: of the photos that the authorized model reads right when clean, through the same channel, the share that it "
-    "reads right as protected."
+    "of the photos that the authorized model reads right when clean, through the same channel, the share that it reads "
+    "right as protected."
 )
 EXCLUDED_NOTE = "not independent and excluded from every mean"
 MEAN_NOTE = (

@@ -54,7 +54,8 @@ def test_the_commands_of_a_benchmark_give_the_cells_that_are_recorded(
     def record(cell: Any, *_: object) -> None:
         cells.add(getattr(cell, "name", cell))
 
-    for function, result in (("uri", "URI"), ("protect", None), ("photos", tmp_path), ("draw_headline", None)):
+    drawing = (("draw_headline", None), ("draw_leaderboard", None))  # it would write to docs/
+    for function, result in (("uri", "URI"), ("protect", None), ("photos", tmp_path), *drawing):
         monkeypatch.setattr(module, function, lambda *_, result=result: result, raising=False)
     monkeypatch.setattr(module, run_cell, record)
     for flags in bench.BENCHMARKS[name].runs:

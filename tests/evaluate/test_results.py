@@ -89,7 +89,7 @@ def test_model_that_fails_on_originals_only_counts_as_reading() -> None:
 
 
 def test_kept_is_of_what_is_read_when_clean_through_the_same_channel() -> None:
-    """What a channel costs the clean photo, the protection did not; and no figure counts from another channel."""
+    """The share kept through a channel is of the photos read when clean through the same channel, in every table."""
     toy = toy_results()
     answers = {
         "clean": {"png": (0, 1, 2, 0), "jpeg75": (0, 1, 0, 1)},

@@ -68,7 +68,7 @@ class PhotoBudget:
 
 @dataclass(frozen=True)
 class CleanAnswers:
-    """Which models read the originals.
+    """Original photos and the models that read them.
 
     Attributes:
         by_photo: photo -> indices of the independent held-out rows that read the original correctly.
