@@ -15,9 +15,8 @@ from pathlib import Path
 
 from adaptive_tables import FOLDER, PARTIES
 from assets import WORK, uri
-from deployments import FIT, JUDGING_ALONE
+from nips2017 import FIT, TEAMS, labels_of, photos
 from runs import evaluate, load_judges, protect, public_command, write_json
-from transfer import TEAMS, labels_of, photos
 
 from onlymymodel import load_black_box
 from onlymymodel.evaluate.adversaries import adversary_sentences
@@ -26,7 +25,7 @@ from onlymymodel.evaluate.results_file import results_to_json
 from onlymymodel.runtime import configure, pick_device
 
 EPSILON = 8
-TEAM = replace(TEAMS["mobilenet_v2"], heldout=(*TEAMS["mobilenet_v2"].heldout, JUDGING_ALONE))
+TEAM = TEAMS["mobilenet_v2"]
 # flags of each cell
 RECIPES = {"default": (), "against": ("--against", *PARTIES)}
 
@@ -39,7 +38,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     configure()
-    source = photos("nips2017", arguments.limit, WORK / "adaptive" / "originals")
+    source = photos(arguments.limit, WORK / "adaptive" / "originals")
     for recipe in arguments.recipes:
         run_cell(recipe, source, arguments.device)
 

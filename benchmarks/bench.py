@@ -2,7 +2,7 @@
 
     python benchmarks/bench.py                               # every benchmark: what it needs, how long it takes
     python benchmarks/bench.py prepare ASSETS --nips2017 DOWNLOADED
-    python benchmarks/bench.py transfer --assets ASSETS      # resumable; results in ASSETS/results/
+    python benchmarks/bench.py deployments --assets ASSETS   # resumable; results in ASSETS/results/
     python benchmarks/bench.py compare --assets ASSETS       # beside those of the repository
 
 A benchmark can be stopped and continued. Without --assets it uses ../shared/assets, and writes to results/.
@@ -25,7 +25,7 @@ from measured import MeasuredRun, current_name
 from public_assets import INSTRUCTIONS, prepare
 
 WIDTH = 88
-ON_DEVICE = ("transfer", "deployments", "adaptive", "faces", "parties")  # the others run on the CPU
+ON_DEVICE = ("deployments", "adaptive", "faces", "parties")  # the others run on the CPU
 
 
 @dataclass(frozen=True)
@@ -46,26 +46,17 @@ class Benchmark:
 
 
 BENCHMARKS = {
-    "transfer": Benchmark(
-        "which held-out models still read the files, by recipe and epsilon",
-        (
-            "--limit 16 --recipes default bsr di ens fmd nrdm",
-            "--limit 16 --teams resnet50 --recipes default robust --epsilons 16 8 --channels all",
-            "--limit 16 --teams no-transformer --recipes default --epsilons 8",
-        ),
-        folder="transfer/nips2017",
-    ),
     "deployments": Benchmark(
         "what the authorized model keeps through 27 deployments",
         (
             "--limit 48 --recipes default exact bsr ens fmd",
             "--limit 48 --recipes default --budgets 4 ssim-0.95",
             "--limit 144 --teams mobilenet_v2 --recipes default --budgets ssim-0.95-even",
-            "--limit 48 --teams mobilenet_v2 --recipes bsr mef --budgets ssim-0.95-even",
+            "--limit 48 --teams mobilenet_v2 --recipes bsr --budgets ssim-0.95-even",
+            "--limit 48 --teams mobilenet_v2 --recipes mef --budgets ssim-0.98-even ssim-0.95-even ssim-0.9-even",
             "--limit 48 --teams mobilenet_v2 --recipes default --budgets ssim-0.98-even ssim-0.9-even",
             "--limit 16 --teams mobilenet_v2 --recipes exact bsr --budgets ssim-0.98-even ssim-0.9-even",
             "--limit 16 --teams mobilenet_v2 --recipes exact bsr_gradient --budgets ssim-0.95-even",
-            "--limit 16 --teams mobilenet_v2 --recipes mef --budgets ssim-0.98-even ssim-0.9-even",
             "--limit 16 --teams mobilenet_v2 --recipes ens di svre ops decowa nrdm fmd fmd_published "
             "--budgets ssim-0.98-even ssim-0.95-even ssim-0.9-even",
         ),

@@ -6,8 +6,9 @@ from pathlib import Path
 from statistics import fmean
 
 from assets import FIGURES, RESULTS
-from markup import share, table
+from markup import marked_name, share, table
 from measured import MeasuredRun
+from nips2017 import MAIN_TEAMS, SET
 from paired import paired_difference
 from peers import passes
 
@@ -18,7 +19,7 @@ from onlymymodel.evaluate.score import Proportion
 from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.surrogates.deployments import DEPLOYMENTS, KEPT_BY_DEFAULT
 
-FOLDER, SET = RESULTS / "deployments", "nips2017"
+FOLDER = RESULTS / "deployments"
 FIGURE = FIGURES / "headline.svg"
 # cells of the README's table and figure
 HEADLINE = (
@@ -99,7 +100,7 @@ class DeploymentCell(MeasuredRun):
 
 def deployments() -> str:
     """Return what is kept over the promised and the other deployments, and what judges read."""
-    cells = [cell for cell in all_cells() if cell.budget in BUDGETS]
+    cells = [cell for cell in all_cells() if cell.budget in BUDGETS and cell.team in MAIN_TEAMS]
     cells.sort(key=lambda cell: (BUDGETS.index(cell.budget), METHODS.index(cell.method), cell.team))
     head = [
         "budget", "recipe", "authorized", "protected", "promised", "kept, promised: mean, least",
@@ -127,6 +128,20 @@ def paired() -> str:
                 "{1:.2f}, {0:.2f}".format(*differences[0].ssim), str(differences[0].photos),
             ]
         )  # fmt: skip
+    return table(head, rows)
+
+
+def details() -> str:
+    """Return how many photos each judge reads after every cell; `*` marks one that is excluded from the mean."""
+    head = ["authorized", "recipe", "budget", "photos", "protected", "judges read", "their mean", "PSNR", "SSIM"]
+    rows = [
+        [
+            cell.team, f"`{cell.method}`", cell.budget_in_words, str(len(cell.results.photos)), cell.protected,
+            "; ".join(f"{marked_name(row)} {cell.right(row)}" for row in cell.results.rows_of("held-out")),
+            cell.heldout(), f"{cell.psnr:.1f}", f"{cell.ssim:.3f}",
+        ]
+        for cell in all_cells()
+    ]  # fmt: skip
     return table(head, rows)
 
 

@@ -4,10 +4,10 @@
     python benchmarks/deployments.py --teams resnet50 --recipes default exact --budgets 8 ssim-0.95
     python benchmarks/deployments.py --limit 48 --extend  # the images that the JSONs lack, added to them
 
-Images: those of `transfer.py`, cropped as the models' records say. A deployment is a way of reading the file,
-after what may have happened to it; see `onlymymodel/surrogates/deployments.py`. `default` keeps photos through a part
-of them, and the others show what that is worth elsewhere. The authorized model is asked through all, the held-out
-models as written and through one codec, one resize and one platform.
+Images and teams: see `nips2017.py`. A deployment is a way of reading the file, after what may have happened to it; see
+`onlymymodel/surrogates/deployments.py`. `default` keeps photos through a part of them, and the others show what that is
+worth elsewhere. The authorized model is asked through all, the held-out models as written and through one codec, one
+resize and one platform.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from assets import RESULTS, WORK, uri
 from combine import combine
 from deployment_tables import HELDOUT, draw_headline
 from leaderboard_tables import draw as draw_leaderboard
+from nips2017 import FIT, MAIN_TEAMS, SET, TEAMS, labels_of, photos
 from runs import Team, evaluate, load_judges, protect, public_command, workers, write_json
-from transfer import TEAMS, labels_of, photos
 
 from onlymymodel import Judge, load_black_box
 from onlymymodel.evaluate.channels import CHANNELS
@@ -36,8 +36,6 @@ from onlymymodel.protect.photo_record import MANIFEST
 from onlymymodel.runtime import configure, pick_device
 from onlymymodel.surrogates.deployments import Deployment, get_deployments
 
-FIT = "crop"
-JUDGING_ALONE = "efficientnet_lite0"
 BUDGETS = {
     "16": ("--epsilon", "16", "--shape", "even"),
     "8": ("--epsilon", "8", "--shape", "even"),
@@ -56,8 +54,7 @@ MI_FGSM_STEP, SPENDING_STEP = RECIPES["ens"].step_share, "0.15"
 def main() -> None:
     """Run the requested cells."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    teams = ["resnet50", "vit_tiny", "mobilenet_v2"]
-    parser.add_argument("--teams", nargs="+", choices=teams, default=teams)
+    parser.add_argument("--teams", nargs="+", choices=TEAMS, default=MAIN_TEAMS)
     parser.add_argument("--recipes", nargs="+", choices=[*RECIPES, *METHODS], default=["default", "exact"])
     parser.add_argument("--budgets", nargs="+", choices=BUDGETS, default=["8"])
     parser.add_argument("--limit", type=int, default=144, metavar="N", help="the first N images; all by default")
@@ -69,23 +66,21 @@ def main() -> None:
     for recipe in arguments.recipes:
         for budget in arguments.budgets:
             for name in arguments.teams:
-                team = replace(TEAMS[name], heldout=(*TEAMS[name].heldout, JUDGING_ALONE))
-                run_cell(f"nips2017/{name}-{recipe}-{budget}", team, recipe, budget, arguments)
+                run_cell(f"{name}-{recipe}-{budget}", TEAMS[name], recipe, budget, arguments)
     draw_headline()
     draw_leaderboard()
 
 
 def run_cell(cell: str, team: Team, recipe: str, budget: str, arguments: argparse.Namespace) -> None:
     """Measure the images of one cell, and write its JSONs: of all models, and of the authorized one."""
-    targets = [RESULTS / "deployments" / f"{name}.json" for name in (cell, f"authorized/{cell}")]
+    targets = [RESULTS / "deployments" / folder / f"{cell}.json" for folder in (SET, f"authorized/{SET}")]
     earlier = [read_results(path) for path in targets if arguments.extend and path.exists()]
     start = min((len(results.photos) for results in earlier), default=0)
     if start >= arguments.limit:
         print(f"{cell}: has {start} images", flush=True)
         return
-    images, name = cell.split("/")
-    folder = WORK / "deployments" / (f"{images}-from-{start}" if start else images)
-    source, out = photos(images, arguments.limit, folder / "originals", start), folder / name
+    folder = WORK / "deployments" / (f"{SET}-from-{start}" if start else SET)
+    source, out = photos(arguments.limit, folder / "originals", start), folder / cell
     base, flags = METHODS.get(recipe, (recipe, ()))
     command = [
         "protect", str(source), "--authorized", uri(team.authorized, FIT),
@@ -100,7 +95,7 @@ def run_cell(cell: str, team: Team, recipe: str, budget: str, arguments: argpars
         cost = {name: value + earlier[0].header["cost"][name] for name, value in cost.items()}
         measured = tuple(combine(*parts) for parts in zip(earlier, measured, strict=True))
     for target, results in zip(targets, measured, strict=True):
-        write_json(target, {"cell": cell, "cost": cost, **results_to_json(results)})
+        write_json(target, {"cell": f"{SET}/{cell}", "cost": cost, **results_to_json(results)})
     for summary in summarize_deployments(measured[-1]):
         print(f"{cell}: {summary.describe()}", flush=True)
 

@@ -11,7 +11,7 @@ from onlymymodel.evaluate.score import Score
 
 
 class MeasuredRun:
-    """One JSON of results/transfer/, results/deployments/ or results/faces/."""
+    """One JSON of results/deployments/, results/adaptive/ or results/faces/."""
 
     def __init__(self, path: Path) -> None:
         self.results: Results = read_results(path)

@@ -4,7 +4,7 @@
 
 Authorized resnet50; surrogates resnet18 and squeezenet1_1; mobilenet_v2 plays the unknown model. The images are the
 first of rows 128-143 of nips2017, on which settings were chosen; no other table uses them, nor that model as held out.
-This table ranks the methods, and the two strongest peers enter the table of benchmarks/transfer.py. All methods use
+This table says what the constraint costs a method; benchmarks/deployments.py compares them at equal visibility. All use
 epsilon 8; `decowa`, `ops` and `mef` take fewer views a step than their authors: see `recipe.RECIPES` and `passes`.
 """
 

@@ -22,11 +22,8 @@ import party_tables
 import recipe_tables
 import worker_tables
 from assets import RESULTS, ROOT
-from markup import marked_name, share, short_name, table
-from measured import MeasuredRun, current_name
-
-from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN
-from onlymymodel.evaluate.score import wilson
+from markup import table
+from measured import current_name
 
 PAGES = (
     ROOT / "README.md",
@@ -38,8 +35,6 @@ PAGES = (
     ROOT / "docs" / "tutorials" / "cluster.md",
     RESULTS / "README.md",
 )
-RECIPES = ("default", "exact", "robust", "ens", "fmd")  # first in a table; peers follow
-TEAMS = ("resnet50", "vit_tiny", "mobilenet_v2")
 
 
 def main() -> int:
@@ -71,98 +66,6 @@ def rewrite(text: str) -> str:
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         text = pattern.sub(lambda match, make=make: match[1] + make() + match[2], text)  # type: ignore[misc]
     return text
-
-
-class TransferCell(MeasuredRun):
-    """One JSON of benchmarks/transfer.py: a team, a recipe and a budget."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.team = path.stem.rsplit("-", 2)[0]
-
-    def kept(self, channel: str = AS_WRITTEN) -> str:
-        """Return the share of the photos read by the authorized model when clean, after the channel, that it keeps."""
-        score = self.authorized_score(channel)
-        return share(score.still_right, score.readable)
-
-    def heldout(self, version: str | None = None, channel: str = AS_WRITTEN) -> str:
-        """Return the mean share that the independent judges read."""
-        mean = self.heldout_mean(version, channel)
-        return "-" if mean is None else f"{100 * mean:.1f} %"
-
-
-def cells(images: str) -> list[TransferCell]:
-    """Return all cells of a set of images: by team, then from the largest budget, then by recipe."""
-    measured = [TransferCell(path) for path in (RESULTS / "transfer" / images).glob("*.json")]
-    order = [*RECIPES, *sorted({cell.recipe for cell in measured} - set(RECIPES))]
-    return sorted(measured, key=lambda cell: (cell.team, -cell.epsilon, order.index(cell.recipe)))
-
-
-def transfer() -> str:
-    """Return, for each authorized model and budget, the share kept by `exact` and the held-out means by recipe."""
-    main_cells = [cell for cell in cells("nips2017") if cell.team in TEAMS]
-    recipes = list(dict.fromkeys(cell.recipe for cell in main_cells if cell.recipe != "robust"))
-    recipes.sort(key=lambda name: RECIPES.index(name) if name in RECIPES else len(RECIPES))
-    head = ["authorized", "epsilon", "kept by `exact`", "judges: clean", *(f"`{recipe}`" for recipe in recipes)]
-    rows = []
-    for team in TEAMS:
-        for epsilon in sorted({cell.epsilon for cell in main_cells if cell.team == team}, reverse=True):
-            by_recipe = {cell.recipe: cell for cell in main_cells if (cell.team, cell.epsilon) == (team, epsilon)}
-            if "exact" in by_recipe:
-                exact = by_recipe["exact"]
-                shares = [by_recipe[recipe].heldout() if recipe in by_recipe else "-" for recipe in recipes]
-                rows.append([team, f"{epsilon:g}", exact.kept(), exact.heldout(CLEAN), *shares])
-    return table(head, rows)
-
-
-def few() -> str:
-    """Return the uncertainty of so few images, as a sentence."""
-    counts = sorted({len(cell.results.photos) for cell in cells("nips2017")})
-    if not counts:
-        return ""
-    _, high = wilson(0, counts[0])
-    count = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
-    return (
-        f"These figures are from {count} of 144 images: one photo is {100 / counts[0]:.1f} % of a model's share, and a "
-        f"share of 0 % is compatible with up to {100 * high:.1f} % (Wilson, 95 %, for one model).\n"
-    )
-
-
-def details(images: str) -> str:
-    """Return a table of every cell with every model; `*` marks a held-out model that is excluded from the mean."""
-    lines = []
-    for cell in cells(images):
-        heldout = [f"{marked_name(row)} {cell.right(row)}" for row in cell.results.rows_of("held-out")]
-        surrogates = [f"{short_name(row)} {cell.right(row)}" for row in cell.results.rows_of("surrogate")]
-        lines.append(
-            [
-                cell.team, f"{cell.epsilon:g}", f"`{cell.recipe}`", cell.protected, cell.kept(),
-                "; ".join(heldout), cell.heldout(), "; ".join(surrogates), f"{cell.psnr:.1f}", f"{cell.ssim:.3f}",
-            ]
-        )  # fmt: skip
-    head = [
-        "team", "epsilon", "recipe", "protected", "authorized kept", "judges read", "their mean", "stand-ins read",
-        "PSNR", "SSIM",
-    ]  # fmt: skip
-    return table(head, lines)
-
-
-def channels() -> str:
-    """Return the authorized share kept and the held-out mean after each channel, for cells with several channels."""
-    several = [cell for cell in cells("nips2017") if len(cell.results.channels) > 1]
-    if not several:
-        return ""
-    head = ["channel", "judges, clean"]
-    head += [f"`{cell.recipe}` at {cell.epsilon:g}: authorized kept, judges" for cell in several]
-    rows = [
-        [
-            channel,
-            several[0].heldout(CLEAN, channel),
-            *(f"{cell.kept(channel)}, {cell.heldout(None, channel)}" for cell in several),
-        ]
-        for channel in several[0].results.channels
-    ]
-    return table(head, rows)
 
 
 def peers() -> str:
@@ -228,14 +131,11 @@ def memory() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "installation": installation,
     "memory": memory,
-    "transfer": transfer,
-    "few": few,
     "headline": deployment_tables.headline,
     "deployments": deployment_tables.deployments,
     "paired": deployment_tables.paired,
     "leaderboard": leaderboard_tables.leaderboard,
-    "transfer-details": lambda: details("nips2017"),
-    "channels": channels,
+    "deployments-details": deployment_tables.details,
     "peers": peers,
     "overhead": overhead,
     "audit-gradients": audit_tables.gradients,

@@ -19,7 +19,7 @@ from PIL import Image
 from onlymymodel.data.portraits import render
 from onlymymodel.surrogates.uri import parse_uri
 
-MODULES = ("bench", "assets", "public_assets", "transfer", "deployments", "runs", "measured")
+MODULES = ("bench", "assets", "public_assets", "nips2017", "deployments", "runs", "measured")
 IDS = ("0c7ac4a8c9dfa802", "f43fbfe8a9ea876c", "ffff")
 
 
@@ -44,25 +44,22 @@ def downloaded(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["transfer", "deployments"])
 def test_the_commands_of_a_benchmark_give_the_cells_that_are_recorded(
-    name: str, bench: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    bench: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module, cells = importlib.import_module(name), set[str]()
-    run_cell = {"transfer": "judge", "deployments": "run_cell"}[name]
+    module, cells = importlib.import_module("deployments"), dict[str, int]()
 
-    def record(cell: Any, *_: object) -> None:
-        cells.add(getattr(cell, "name", cell))
+    def record(cell: str, *others: Any) -> None:
+        cells[cell] = others[-1].limit
 
-    drawing = (("draw_headline", None), ("draw_leaderboard", None))  # it would write to docs/
-    for function, result in (("uri", "URI"), ("protect", None), ("photos", tmp_path), *drawing):
-        monkeypatch.setattr(module, function, lambda *_, result=result: result, raising=False)
-    monkeypatch.setattr(module, run_cell, record)
-    for flags in bench.BENCHMARKS[name].runs:
-        monkeypatch.setattr(sys, "argv", [name, *flags.split()])
+    for function in ("draw_headline", "draw_leaderboard"):  # they would write to docs/
+        monkeypatch.setattr(module, function, lambda: None)
+    monkeypatch.setattr(module, "run_cell", record)
+    for flags in bench.BENCHMARKS["deployments"].runs:
+        monkeypatch.setattr(sys, "argv", ["deployments", *flags.split()])
         module.main()
-    recorded = ROOT / "results" / name
-    assert cells == {path.relative_to(recorded).with_suffix("").as_posix() for path in recorded.glob("nips2017/*.json")}
+    recorded = (ROOT / "results" / "deployments" / "nips2017").glob("*.json")
+    assert cells == {path.stem: len(json.loads(path.read_text(encoding="utf-8"))["photos"]) for path in recorded}
 
 
 def test_the_list_names_every_script_with_what_it_needs_and_its_time(bench: ModuleType) -> None:
@@ -71,7 +68,7 @@ def test_the_list_names_every_script_with_what_it_needs_and_its_time(bench: Modu
         assert (BENCHMARKS / f"{name}.py").is_file()
         assert benchmark.measures in text
         assert set(benchmark.needs) <= set(bench.INSTRUCTIONS)
-    for name in ("transfer", "deployments", "peers", "recipes", "audits", "train_zoo", "train_purifier"):
+    for name in ("deployments", "peers", "recipes", "audits", "train_zoo", "train_purifier"):
         assert bench.hours(name) > 0
     assert max(len(line) for line in text.splitlines()) <= 88
     readme = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
@@ -91,9 +88,9 @@ def test_public_images_are_laid_out_as_the_benchmarks_read_them(
     ]
     assert (folder / "ffff.png").read_bytes() == (downloaded / "images" / "ffff.png").read_bytes()
     records = json.loads((assets / "models.json").read_text())
-    teams = importlib.import_module("transfer").TEAMS.values()
+    teams = importlib.import_module("nips2017").TEAMS.values()
     used = {name for team in teams for name in (team.authorized, *team.surrogates, *team.heldout)}
-    assert used < {record["id"] for record in records}
+    assert used <= {record["id"] for record in records}
     for record in records:
         assert parse_uri(record["uri"]).scheme in ("timm", "torchvision")
     (downloaded / "images.csv").write_text("ImageId,TrueLabel\nffff,3\n")
@@ -103,9 +100,9 @@ def test_public_images_are_laid_out_as_the_benchmarks_read_them(
 def test_without_models_it_says_what_to_download(
     bench: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bench.run("transfer", tmp_path, "cpu") == 2
+    assert bench.run("deployments", tmp_path, "cpu") == 2
     message = capsys.readouterr().err
-    assert message.startswith("transfer needs images and models, and there is no")
+    assert message.startswith("deployments needs images and models, and there is no")
     assert "google-brain/nips-2017-adversarial-learning-development-set" in message
 
 
@@ -123,10 +120,10 @@ def test_other_models_are_measured_and_set_beside_the_recorded_results(
         safetensors.torch.save_file(timm.create_model("test_vit", num_classes=1000).state_dict(), path)
         record["uri"] = f"checkpoint:{path}?arch=timm:test_vit&size=160"
     (assets / "models.json").write_text(json.dumps(records))
-    flags = ["--limit", "1", "--teams", "resnet50", "--recipes", "ens", "--epsilons", "8", "--device", "cpu"]
+    flags = ["--limit", "1", "--teams", "resnet50", "--recipes", "ens", "--budgets", "8", "--device", "cpu"]
     before = sorted((ROOT / "results").rglob("*"))
     completed = subprocess.run(
-        [sys.executable, "benchmarks/transfer.py", *flags],
+        [sys.executable, "benchmarks/deployments.py", *flags],
         cwd=ROOT,
         env={**os.environ, "OMM_ASSETS": str(assets)},
         capture_output=True,
@@ -136,8 +133,8 @@ def test_other_models_are_measured_and_set_beside_the_recorded_results(
     assert completed.returncode == 0, completed.stderr
     assert sorted((ROOT / "results").rglob("*")) == before
     (line,) = bench.comparison(assets / "results").splitlines()[1:]
-    assert line.startswith("transfer/nips2017/resnet50-ens-8 ")
+    assert line.startswith("deployments/nips2017/resnet50-ens-8 ")
     recorded = importlib.import_module("measured").MeasuredRun(
-        ROOT / "results" / "transfer" / "nips2017" / "resnet50-ens-8.json"
+        ROOT / "results" / "deployments" / "nips2017" / "resnet50-ens-8.json"
     )
     assert line.endswith(f"{recorded.ssim:6.3f}")

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from paths import BENCHMARKS, ROOT
 
-TRANSFER = ROOT / "results" / "transfer" / "nips2017"
 DEPLOYED = ROOT / "results" / "deployments" / "nips2017"
 
 
@@ -20,11 +19,11 @@ def paired(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def cell(paired: ModuleType, name: str) -> Any:
-    return paired.MeasuredRun(TRANSFER / f"{name}.json")
+    return paired.MeasuredRun(DEPLOYED / f"{name}.json")
 
 
 def test_the_mean_is_the_difference_of_the_means_of_the_tables(paired: ModuleType) -> None:
-    ens, exact = cell(paired, "resnet50-ens-4"), cell(paired, "resnet50-default-4")
+    ens, exact = cell(paired, "resnet50-ens-8"), cell(paired, "resnet50-exact-8")
     assert ens.results.photos == exact.results.photos
     shares = paired.read_shares(ens)
     assert sum(shares.values()) / len(shares) == pytest.approx(ens.heldout_mean())
@@ -35,7 +34,7 @@ def test_the_mean_is_the_difference_of_the_means_of_the_tables(paired: ModuleTyp
 
 
 def test_the_other_way_round_the_interval_is_mirrored(paired: ModuleType) -> None:
-    fmd, exact = cell(paired, "resnet50-fmd-8"), cell(paired, "resnet50-default-8")
+    fmd, exact = cell(paired, "resnet50-fmd-8"), cell(paired, "resnet50-exact-8")
     forward, backward = paired.paired_difference(fmd, exact), paired.paired_difference(exact, fmd)
     assert (forward.mean, forward.low, forward.high) == pytest.approx((-backward.mean, -backward.high, -backward.low))
     assert forward.low > 0
