@@ -135,7 +135,8 @@ class PhotoJob:
             budget=self.budget(row, context),
             generator=photo_generator(context.recipe.seed, self.source.data, row),
             mask=self.mask(row),
-            landmarks=self.faces[row].landmarks if self.faces else None,
+            # the first face is the one that models find by themselves, also where it has moved on the written file
+            landmarks=self.faces[row].landmarks if row else None,
             deployments=readable(self.clean_margins[row]),
             objects=self.objects,
         )

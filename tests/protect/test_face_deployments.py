@@ -26,7 +26,9 @@ from torch import Tensor
 from onlymymodel.data.pixels import to_tensor
 from onlymymodel.data.processing import recompress
 from onlymymodel.evaluate.verify import verify_folder
+from onlymymodel.protect.attack.attack import protect_rows
 from onlymymodel.protect.attack.deployed_margins import DeployedMargins
+from onlymymodel.protect.attack.uint8 import to_float
 from onlymymodel.protect.faces import find_same_faces
 from onlymymodel.protect.folder import Job, protect_folder
 from onlymymodel.protect.photo_record import MANIFEST
@@ -115,3 +117,16 @@ def test_verify_names_a_face_that_is_lost_through_a_recorded_deployment(tmp_path
     (out / MANIFEST).write_text(json.dumps(line) + "\n")
     (fault,) = verify_folder(out, allow_python=True, progress=False).faults
     assert fault.reason.startswith("the authorized model misreads the face of bob through mirror (margin -")
+
+
+def test_the_first_face_is_repaired_where_models_find_it_on_the_changed_photo() -> None:
+    settings = context()
+    row = started_job(TWO).attack_row(0, settings)
+    (protected_row,) = protect_rows(
+        [row], (TWO.shape[0], TWO.shape[1]), authorized=settings.authorized, surrogates=settings.surrogates,
+        recipe=settings.recipe,
+    )  # fmt: skip
+    pixels = protected_row.quantized.pixels[None]
+    assert not torch.equal(landmarks(pixels[0])[0], landmarks(row.original)[0])
+    found = float(margin(settings.authorized(to_float(pixels)), torch.tensor([row.label])))
+    assert protected_row.quantized.margin == pytest.approx(found, abs=1e-4)
