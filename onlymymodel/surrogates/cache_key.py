@@ -8,22 +8,33 @@ from pathlib import Path
 
 from onlymymodel.data.manifest import sha256_file
 from onlymymodel.surrogates.black_box import BlackBox, CallableBlackBox, ClassifierBlackBox
+from onlymymodel.surrogates.detector import DetectorBlackBox, detector_of
 from onlymymodel.surrogates.schemes import SCHEMES
 
 
 def cache_key(box: BlackBox) -> str:
     """Return 16 hex digits that change whenever predictions of the same weights may change.
 
-    They cover the preprocessing, the gallery, the words or what is kept, the architecture that a weights file is loaded
-    into, and the source files of a model that the user's own code defines.
+    They cover the preprocessing, the gallery, the words or what is kept, the meaning of the outputs, the architecture
+    that a weights file is loaded into, and the source files of a model that the user's own code defines.
     """
     card = box.card
     arch = card.uri.partition("?arch=")[2]
     variant = getattr(box, "variant", "")  # of a network that is fed in another way than its card says
     kept = json.dumps(card.keep) if card.keep else ""
     references = card.gallery + card.words + kept
-    text = json.dumps(asdict(card.preprocess), sort_keys=True) + references + arch + _source(box) + variant
+    text = (
+        json.dumps(asdict(card.preprocess), sort_keys=True) + references + _meaning(box) + arch + _source(box) + variant
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _meaning(box: BlackBox) -> str:
+    """Return what the outputs of a network are, which its weights do not tell; "" for logits of classes."""
+    if isinstance(box, DetectorBlackBox):
+        detector = detector_of(box.classifier)
+        return json.dumps([getattr(detector.decode, "__qualname__", ""), detector.found, detector.overlap])
+    return box.card.kind if box.card.kind in ("attributes", "embedder") else ""
 
 
 def _source(box: BlackBox) -> str:

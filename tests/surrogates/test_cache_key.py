@@ -13,6 +13,7 @@ import pytest
 import timm
 import torch
 from counting import Counting, images
+from detectors import write_yolo
 from numpy.typing import NDArray
 from oip_server import serving
 from tiny_onnx import write_onnx
@@ -20,6 +21,7 @@ from tiny_timm import save
 from toys import PLAIN, small_cnn
 
 from onlymymodel.surrogates.answer_cache import AnswerCache
+from onlymymodel.surrogates.answers import answer_of
 from onlymymodel.surrogates.black_box import BlackBox, CallableBlackBox, QueryBudgetExhausted, query
 from onlymymodel.surrogates.cache_key import cache_key
 from onlymymodel.surrogates.cached_black_box import CachedBlackBox
@@ -75,6 +77,21 @@ def test_earlier_keys_of_models_that_need_more_are_not_reused(checkpoints: list[
         wrong = (answers(box, images(1))[0] + 1) % 4
         cache.add_answer(box.card, earliest_view(box), image_key(images(1)[0]), wrong)
         assert queries_for(cache, box, images(1)) == 1
+
+
+def test_one_file_of_weights_answers_as_what_its_outputs_are_taken_for(tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("a\nb\nc\nd\ne\n")
+    file, detector = write_onnx(tmp_path / "net.onnx"), write_yolo(tmp_path / "yolo.onnx", "yolov8")
+    readings = ("", f"?task=attributes&labels={names}", "?task=embedding")
+    found = [f"?task=detection&format=yolov8&threshold={threshold}" for threshold in ("0.01", "0.99")]
+    cache = AnswerCache(tmp_path / "answers.sqlite3")
+    for path, options in ((file, readings), (detector, found)):
+        boxes = [load_black_box(f"onnx:{path}{option}") for option in options]
+        assert len({(box.card.sha256, json.dumps(asdict(box.card.preprocess))) for box in boxes}) == 1
+        given = [[CachedBlackBox(box, cache).answer(image) for image in images(8)] for box in boxes]
+        assert given == [[answer_of(box.card, query(box, image)) for image in images(8)] for box in boxes]
+        assert given[0] != given[1]
 
 
 def test_earlier_keys_of_models_that_need_no_more_are_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
