@@ -119,7 +119,7 @@ def _with_head(uri: ModelUri, loaded: Loaded, preprocess: Preprocess) -> tuple[n
     if loaded.record.get("task") == DETECTION:
         return with_kept_classes(uri, loaded.net, loaded.record)
     if uri.options.get("task", loaded.record.get("task")) == ATTRIBUTES:
-        return _with_attributes(uri, loaded)
+        return _with_attributes(uri, loaded, preprocess)
     refuse_keep(uri)
     if "gallery" in uri.options:
         folder, embedder = Path(uri.options["gallery"]).expanduser(), loaded.net.eval()
@@ -142,11 +142,12 @@ def _with_head(uri: ModelUri, loaded: Loaded, preprocess: Preprocess) -> tuple[n
     return loaded.net, loaded.record
 
 
-def _with_attributes(uri: ModelUri, loaded: Loaded) -> tuple[nn.Module, dict[str, Any]]:
+def _with_attributes(uri: ModelUri, loaded: Loaded, preprocess: Preprocess) -> tuple[nn.Module, dict[str, Any]]:
     """Return a network with the logits of the attributes that count, and the fields of its card."""
     from onlymymodel.surrogates.heads import ChosenOutputs
 
-    kept, record = attribute_record(uri, loaded.record.get("labels", ()))
+    outputs = _count_classes(uri.text, loaded.net, preprocess, least_outputs(ATTRIBUTES))
+    kept, record = attribute_record(uri, outputs, loaded.record.get("labels", ()))
     return loaded.net if kept is None else ChosenOutputs(loaded.net, kept), {**loaded.record, **record}
 
 

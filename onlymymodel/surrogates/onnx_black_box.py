@@ -93,11 +93,6 @@ class OnnxBlackBox:
         self.embeds = embeds_photos(uri, names_features(outputs[0].name))
         self.input = inputs[0].name
         self.kept: tuple[int, ...] | None = None
-        record: dict[str, Any] = {}
-        if uri.options.get("task") == ATTRIBUTES:
-            self.kept, record = attribute_record(uri)
-        else:
-            refuse_keep(uri)
         preprocess = override_preprocess(onnx_preprocess(uri, inputs[0].shape[2:4]), uri)
         try:
             scores = self._scores(torch.zeros(1, 3, preprocess.height, preprocess.width))
@@ -105,7 +100,13 @@ class OnnxBlackBox:
             raise UserError(f"model {uri.text!r}: ONNX Runtime fails on a photo: {first_line(error)}") from error
         if scores.ndim != 2 or scores.shape[0] != 1 or scores.shape[1] < least_outputs(uri.options.get("task", "")):
             raise UserError(f"model {uri.text!r} gives {scores.shape} for one photo, where (1, classes) are needed")
-        card = ModelCard(uri.public, onnx_sha256(uri, path), scores.shape[1], preprocess, weights=weights, **record)
+        classes, record = scores.shape[1], dict[str, Any]()
+        if uri.options.get("task") == ATTRIBUTES:
+            self.kept, record = attribute_record(uri, classes)
+            classes = classes if self.kept is None else len(self.kept)
+        else:
+            refuse_keep(uri)
+        card = ModelCard(uri.public, onnx_sha256(uri, path), classes, preprocess, weights=weights, **record)
         if self.embeds:
             card = replace(card, task=EMBEDDING, threshold=read_threshold(uri, SELF_THRESHOLD))
         self.card = override_card(card, uri)

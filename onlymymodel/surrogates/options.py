@@ -108,23 +108,34 @@ def read_keep(uri: ModelUri, names: Sequence[str]) -> tuple[int, ...] | None:
     return tuple(index for index, name in enumerate(names) if name in listed)
 
 
+def check_names(uri: ModelUri, outputs: int, names: Sequence[str]) -> None:
+    """Refuse names that are not one for each output of a model. Raises UserError."""
+    if len(names) != outputs:
+        raise UserError(f"model {uri.text!r} has {outputs} classes but {len(names)} class names")
+
+
 def refuse_keep(uri: ModelUri) -> None:
     """Refuse the option `keep` of a model that has neither attributes nor objects. Raises UserError."""
     if "keep" in uri.options:
         raise UserError(f"model {uri.text!r}: keep= is for detectors, and for models with task=attributes")
 
 
-def attribute_record(uri: ModelUri, names: Sequence[str] = ()) -> tuple[tuple[int, ...] | None, dict[str, Any]]:
+def attribute_record(
+    uri: ModelUri, outputs: int, names: Sequence[str] = ()
+) -> tuple[tuple[int, ...] | None, dict[str, Any]]:
     """Return which outputs of a model of attributes count (None for all), and the fields of its card.
 
     Args:
         uri: of the model, whose option `labels` takes the place of the names.
+        outputs: how many outputs it has.
         names: of its attributes.
 
     Raises:
-        UserError: see `read_names` and `read_keep`.
+        UserError: see `read_names`, `check_names` and `read_keep`.
     """
     names = read_names(uri) if "labels" in uri.options else tuple(names)
+    if names:
+        check_names(uri, outputs, names)
     kept = read_keep(uri, names)
     if kept is None:
         return None, {"task": ATTRIBUTES, "labels": names}
@@ -234,8 +245,8 @@ def override_card(card: ModelCard, uri: ModelUri) -> ModelCard:
         check_attributes(uri, card.classes)
     if "labels" in options and card.kind != "detector" and not card.keep:  # whose names are chosen already
         card = replace(card, labels=_read_names(uri, options["labels"]))
-    if (card.labels or "labels" in options) and len(card.labels) != card.classes:
-        raise UserError(f"model {uri.text!r} has {card.classes} classes but {len(card.labels)} class names")
+    if card.labels or "labels" in options:
+        check_names(uri, card.classes, card.labels)
     return card
 
 

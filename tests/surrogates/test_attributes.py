@@ -110,6 +110,16 @@ def test_options_that_do_not_fit(onnx: str, tmp_path: Path) -> None:
             load(f"onnx:{tmp_path / 'a.onnx'}?task=attributes&keep=a")
 
 
+@pytest.mark.parametrize("count", [CLASSES - 1, CLASSES + 1])
+def test_names_that_are_not_one_for_each_output_are_refused(onnx: str, tmp_path: Path, count: int) -> None:
+    names = [f"name {number}" for number in range(count)]
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    for load in (load_model, load_black_box):
+        for keep in ("", f"&keep={names[0]}", f"&keep={names[-1]}"):
+            with pytest.raises(UserError, match=f"has {CLASSES} classes but {count} class names"):
+                load(onnx + keep)
+
+
 def test_probabilities_are_no_logits() -> None:
     sound = attribute_model(5, tuple("abcdefgh"))
     assert all(result.passed for result in check_model(sound))
