@@ -114,15 +114,20 @@ class OneAtATime(torch.nn.Module):
 
 
 def _one(output: Any) -> Tensor:
-    first: Any = output if isinstance(output, Tensor) else output[0]
-    assert isinstance(first, Tensor)
-    return first
+    return _of_objects(output if isinstance(output, Tensor) else output[0])
 
 
 def _two(output: Any) -> tuple[Tensor, Tensor]:
     """Return logits and boxes: the boxes are the output of four columns, the second one if both have four."""
-    first, second = output
+    first, second = map(_of_objects, output)
     return (first, second) if second.shape[-1] == 4 else (second, first)
+
+
+def _of_objects(output: Tensor) -> Tensor:
+    """Return an output that has numbers for each of several objects. Raises ValueError if it has not."""
+    if output.ndim != 3:
+        raise ValueError(f"an output of the shape {tuple(output.shape)} is not of this format=")
+    return output
 
 
 def _shares(boxes: Tensor, height: int, width: int) -> Tensor:

@@ -1,7 +1,7 @@
 """Hashes that identify weights: of all parameters exactly, and of the filters only, in any file and naming."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,20 @@ from torch import Tensor, nn
 def parameters_sha256(net: nn.Module) -> str:
     """Return the sha256 over parameters and buffers in order of their names, independent of any file format."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(net.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    for name, value in sorted(net.state_dict().items()):
+        for tensor in _tensors(value):
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    """Yield the tensors of a value of a state dict, which of a quantized layer is a tuple of weight and bias."""
+    if isinstance(value, Tensor):
+        yield value.dequantize() if value.is_quantized else value
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from _tensors(part)
 
 
 def fingerprint(tensors: Iterable[Tensor]) -> str:

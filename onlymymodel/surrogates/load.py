@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onlymymodel.errors import UserError
+from onlymymodel.errors import UserError, first_line
 from onlymymodel.surrogates.assumed import still_assumed
 from onlymymodel.surrogates.black_box import BlackBox
 from onlymymodel.surrogates.classifier import Classifier
@@ -157,8 +157,9 @@ def _count_classes(uri: str, net: nn.Module, preprocess: Preprocess, least: int)
     try:
         with torch.no_grad():
             out = net.eval()(constant)
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        raise UserError(f"model {uri!r} fails on a {preprocess.height}x{preprocess.width} input: {error}") from error
+    except Exception as error:  # a network of the user's own code, or of a stranger's graph, may raise anything
+        size, reason = f"{preprocess.height}x{preprocess.width}", f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(f"model {uri!r} fails on a {size} input: {reason}") from error
     if not isinstance(out, Tensor) or out.ndim != 2 or out.shape[0] != 1 or out.shape[1] < least:
         shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
         raise UserError(f"model {uri!r} gives {shape} for one photo, where (1, classes) logits are needed")

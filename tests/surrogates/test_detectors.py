@@ -10,6 +10,7 @@ import torchvision
 from detectors import corners, write_yolo
 from face_scenes import TWO
 from numpy.typing import NDArray
+from tiny_onnx import write_onnx
 from torch import Tensor
 from torchvision.ops import box_convert, nms
 
@@ -109,6 +110,14 @@ def test_an_onnx_detector_finds_the_same_in_both_runtimes(layout: str, tmp_path:
         assert detections.scores.tolist() == pytest.approx([179 / 255] * 2, abs=1e-6)
         expected = torch.tensor([179 / 255, 51 / 255, 0.5]).logit()
         assert query(box, image).tolist() == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("format_", ["yolov5", "yolov8"])
+def test_a_classifier_is_no_detector(format_: str, tmp_path: Path) -> None:
+    uri = f"onnx:{write_onnx(tmp_path / 'net.onnx')}?task=detection&format={format_}"
+    for load in (load_model, load_black_box):
+        with pytest.raises(UserError, match=r"an output of the shape \(1, 5\) is not of this format="):
+            load(uri)
 
 
 def test_presence_is_the_answer_and_nothing_is_a_class() -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,31 @@ def test_the_hash_of_parameters_covers_every_value_name_and_shape() -> None:
     assert parameters_sha256(tiny().to(torch.bfloat16)) != before
 
 
+def quantized(seed: int) -> nn.Module:
+    """A network of eight bits, whose state dict has tuples of tensors."""
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, about its own quantization
+        quantize: Any = torch.ao.quantization.quantize_dynamic
+        made: nn.Module = quantize(network, {nn.Linear}, dtype=torch.qint8)
+    return made
+
+
+def quantized_factory() -> nn.Module:
+    return quantized(1)
+
+
+def test_the_hash_of_parameters_covers_quantized_weights() -> None:
+    assert parameters_sha256(quantized(0)) == parameters_sha256(quantized(0)) != parameters_sha256(quantized(1))
+
+
+def failing_factory() -> nn.Module:
+    network = plain_factory()
+    network.register_forward_pre_hook(lambda _module, args: dict(enumerate(args))[1])
+    return network
+
+
 def factory() -> Classifier:
     """A Classifier with a full card, for `python:test_load:factory`."""
     made = small_cnn(seed=1)
@@ -210,6 +236,10 @@ class TestPython:
         assert (preprocess.mean, preprocess.std, preprocess.height) == ((0, 0, 0), (1, 1, 1), 32)
         torch.testing.assert_close(model.logits(pixels), model.net(pixels))
 
+    def test_a_quantized_network_is_loaded(self) -> None:
+        model = load_model("python:test_load:quantized_factory?size=32", allow_python=True)
+        torch.testing.assert_close(model.logits(crop(32)), quantized(1)(crop(32)))
+
     @pytest.mark.parametrize(
         ("uri", "message"),
         [
@@ -222,6 +252,7 @@ class TestPython:
             ("python:test_load:none_factory", "must return a torch.nn.Module or a Classifier"),
             ("python:test_load:features_factory", "where (1, classes) logits are needed"),
             ("python:test_load:plain_factory?classes=3", "gives 2 classes, not 3"),
+            ("python:test_load:failing_factory", "fails on a 224x224 input: KeyError: 1"),
         ],
     )
     def test_mistakes_are_named(self, uri: str, message: str) -> None:
