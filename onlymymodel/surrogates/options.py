@@ -38,7 +38,7 @@ def numeric_option(
         UserError: it is not a number from `low` to `high`.
     """
     value = number(uri, key, uri.options[key], kind) if key in uri.options else default
-    if not (math.isfinite(value) and low <= value <= high):
+    if not low <= value <= high:
         raise UserError(f"model {uri.public!r}: {key} must lie in [{low:g}, {high:g}]")
     return value
 

@@ -99,6 +99,8 @@ def parse_uri(text: str, base: Path | None = None) -> ModelUri:
     if kind.is_remote and "@" in rest.partition("//")[2].partition("/")[0]:
         raise UserError("a model's URL may not hold a user or a password: put a token into OMM_HTTP_TOKEN")
     options = _parse_options(text, query, kind)
+    for name in [*([rest] if kind.is_file else []), *(options.get(key, "") for key in PATH_OPTIONS)]:
+        _check_home(text, name)
     if base is not None and kind.is_file:
         rest = str(base / Path(rest).expanduser())
     if base is not None:
@@ -142,6 +144,16 @@ def _redacted_part(part: str) -> str:
     if not part or (key in {*SCHEMES["http"].options, *SCHEMES["openai"].options} and not re.search(r"[\s?]", value)):
         return part
     return f"{key}={LEFT_OUT}" if equals else LEFT_OUT
+
+
+def _check_home(text: str, name: str) -> None:
+    """Refuse a file in the home folder of a user who does not exist. Raises UserError."""
+    try:
+        Path(name).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"model {text!r}: there is no home folder of {Path(name).parts[0]!r}; write the whole path"
+        ) from error
 
 
 def _server_query(text: str, kind: Scheme) -> str:

@@ -94,6 +94,7 @@ def test_of_several_inputs_and_outputs_the_named_ones_are_taken(server: OipServe
         ("outputs", {}, "?classes=5", "gives 4 classes, not 5"),
         ("outputs", {}, "?timeout=0", "timeout must lie in [0.001, 3600]"),
         ("outputs", {}, "?timeout=nan", "timeout must lie in"),
+        ("outputs", {}, f"?retries=1{'0' * 400}", "retries must lie in [0, 10]"),
         ("outputs", {}, "?retries=-1", "retries must lie in [0, 10]"),
         ("outputs", {}, "?budget=many", "budget must be a number"),
     ],

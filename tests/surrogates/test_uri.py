@@ -77,6 +77,8 @@ def test_colons_after_the_first_belong_to_the_rest() -> None:
         ("Timm:resnet50", "did you mean 'timm'"),
         ("checkpiont:a.pt", "did you mean 'checkpoint'"),
         ("ftp://example.org/net", "unknown scheme 'ftp'; did you mean 'http'"),
+        ("onnx:~no-such-user/net.onnx", "there is no home folder of '~no-such-user'"),
+        ("zoo:identity-vit?labels=~no-such-user/names.txt", "there is no home folder of '~no-such-user'"),
         ("xyz:net", "unknown scheme 'xyz'; known are timm, "),
         ("HTTP://example.org/v2/models/net", "unknown scheme 'HTTP'"),
         ("http:?timeout=1", "names nothing after 'http'"),
