@@ -3,10 +3,12 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import huggingface_hub.constants as hub
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # of the HTTP library that this version uses
 
 from onlymymodel.errors import UserError
 from onlymymodel.surrogates import zoo
@@ -32,7 +34,7 @@ def download_errors(uri: str, offline_advice: str) -> Iterator[None]:
     hub.HF_HUB_OFFLINE = was_offline or not _hub_is_reachable()
     try:
         yield
-    except OSError as error:  # URLError, ConnectionError, the hub client's LocalEntryNotFoundError: all are OSError
+    except (OSError, HTTPException, HTTPError) as error:  # also URLError, and the hub client's LocalEntryNotFoundError
         raise UserError(
             f"model {uri!r}: its weights are not in the cache and could not be downloaded "
             f"({type(error).__name__}); to continue offline, {offline_advice}; or try the commands with a zoo: model "

@@ -118,11 +118,14 @@ class WeightFiles:
             return self._on_hub(self.optional) if name == self.names[0] and name != self.optional else None
 
     def download(self, *, progress: bool = True) -> None:
-        """Download what is missing, with a progress bar. Raises OSError, or what the hub's client raises."""
+        """Download what is missing, with a progress bar.
+
+        Raises:
+            RuntimeError: a file is not complete, or has another hash than its name says.
+            OSError: no network, or what else the hub's client raises.
+        """
         if not self.repository:
-            path = self.folder / self.names[0]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(self.key, str(path), self.hash_prefix or None, progress=progress)
+            self._download_from_address(progress)
             return
         for name in self.names:
             try:
@@ -133,6 +136,16 @@ class WeightFiles:
                 if name != self.names[0] or not self.optional:
                     raise
                 self._download_from_hub(self.optional)
+
+    def _download_from_address(self, progress: bool) -> None:
+        path = self.folder / self.names[0]
+        size = None if self.hash_prefix else self.size()  # torch notices a lost connection by the hash alone
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(self.key, str(path), self.hash_prefix or None, progress=progress)
+        written = path.stat().st_size
+        if size is not None and written != size:
+            path.unlink()
+            raise RuntimeError(f"the connection was lost after {written} of {size} bytes; run the command again")
 
     def _download_from_hub(self, name: str) -> None:
         hf_hub_download(self.repository, name, revision=self.revision or None, cache_dir=self.folder)

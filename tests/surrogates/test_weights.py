@@ -6,12 +6,16 @@ A small server on this machine plays the download servers.
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import BaseRequestHandler
 from threading import Thread
+from typing import Any
 
+import huggingface_hub.constants as hub
 import pytest
 import safetensors.torch
 import torch
@@ -21,6 +25,7 @@ from tiny_timm import TINY, crop, error_of, fill_cache, tiny
 from torch import nn
 
 from onlymymodel.cli.main import main
+from onlymymodel.errors import UserError
 from onlymymodel.surrogates.fetch import fetch_weights
 from onlymymodel.surrogates.load import load_model
 from onlymymodel.surrogates.schemes import VARIABLE
@@ -39,17 +44,27 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+def serve() -> Iterator[Callable[[Any], str]]:
+    """Start a server with a handler of requests; return its address."""
+    with ExitStack() as stack:
+
+        def start(handler: Any) -> str:
+            server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            thread = Thread(target=server.serve_forever, daemon=True)
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(server.shutdown)
+            return f"http://127.0.0.1:{server.server_port}"
+
+        yield start
+
+
+@pytest.fixture
+def served(tmp_path: Path, serve: Callable[[Any], str]) -> tuple[Path, str]:
     """A folder, and the address at which it is served."""
     folder = tmp_path / "served"
     folder.mkdir()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield folder, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    return folder, serve(partial(Quiet, directory=str(folder)))
 
 
 @pytest.fixture
@@ -132,6 +147,43 @@ def test_a_download_is_checked_by_the_hash_in_its_name(tmp_path: Path, served: t
         other.download(progress=False)
     assert other.find() is None
     assert [path.name for path in (tmp_path / "to").iterdir()] == [f"net-{good}.pth"]
+
+
+class Interrupted(Quiet):
+    """A server whose connection is lost in the middle of a file."""
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        outputfile.write(source.read()[:-1])
+
+
+def test_half_a_file_is_not_kept(
+    tmp_path: Path, served: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, serve: Callable[[Any], str]
+) -> None:
+    folder, _ = served
+    (folder / "net.pt").write_bytes(weights(1))
+    address = serve(partial(Interrupted, directory=str(folder)))
+    monkeypatch.setattr("onlymymodel.surrogates.weight_files.ADDRESSES", {"vggface2": f"{address}/net.pt"})
+    caches, count = Caches.below(tmp_path / "to", fixed=False), len(weights(1))
+    with pytest.raises(UserError, match=f"the connection was lost after {count - 1} of {count} bytes"):
+        weight_paths(parse_uri("facenet:vggface2"), caches, progress=False)
+    assert missing_weights(["facenet:vggface2"], caches)
+    assert [path for path in caches.torch.rglob("*") if path.is_file()] == []
+
+
+class Closing(BaseRequestHandler):
+    """A server that ends every connection without a word."""
+
+
+def test_a_lost_connection_to_the_hub_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serve: Callable[[Any], str]
+) -> None:
+    address, place = serve(Closing), hub.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(hub.ENDPOINT)
+    monkeypatch.setattr(hub, "ENDPOINT", address)
+    monkeypatch.setattr(hub, "HUGGINGFACE_CO_URL_TEMPLATE", address + place)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    for fetch in (weight_paths, lambda uri, caches: fetch_weights([uri.text], caches)):
+        with pytest.raises(UserError, match=r"could not be downloaded \(.*; to continue offline, run omm models fetch"):
+            fetch(parse_uri(f"timm:{TINY}"), Caches.below(tmp_path, fixed=False))
 
 
 def test_a_lock_that_is_broken_or_cannot_be_written(tmp_path: Path) -> None:
