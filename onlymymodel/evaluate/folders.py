@@ -1,5 +1,6 @@
 """Evaluation of protected folders: every model's answers before and after, as results, tables and a page."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -27,6 +28,9 @@ from onlymymodel.surrogates.answer_cache import EXPORT, open_answer_cache
 from onlymymodel.surrogates.assumed import assumed_by_uri
 from onlymymodel.surrogates.black_box import BlackBox
 from onlymymodel.surrogates.cached_black_box import CachedBlackBox
+from onlymymodel.surrogates.classifier import ModelCard
+
+log = logging.getLogger(__name__)
 
 RESULTS, CSV, MARKDOWN, PAGE = "results.json", "results.csv", "results.md", "report.html"
 PHOTOS_SHOWN = 24  # on the page
@@ -71,11 +75,13 @@ def evaluate_folders(
 
     Raises:
         UserError: see `open_folders`, `find_students` and `evaluate_models`; photos have no label; a folder was made
-            for another authorized model.
+            for another authorized model, or its labels are of other people, words or attributes.
     """
     photos, folders = open_folders(evaluation.source, evaluation.protected)
     authorized = next(judge.model for judge in evaluation.judges if judge.role == "authorized")
     _check_authorized(authorized, folders)
+    if evaluation.labels is None:
+        _check_recorded_labels(authorized.card, folders)
     students = find_students(evaluation.judges, len(photos), ADAPTATION["folds"]) if evaluation.adapt else ()
     cache = open_answer_cache(target)
     labels = _labels(evaluation, photos, folders, CachedBlackBox(authorized, cache))
@@ -187,6 +193,30 @@ def _check_authorized(authorized: BlackBox, folders: Sequence[ProtectedFolder]) 
             raise UserError(
                 f"{folder.path} was made for {made_for.uri}, whose weights are not those of the authorized model "
                 f"{authorized.card.uri}"
+            )
+
+
+def _check_recorded_labels(card: ModelCard, folders: Sequence[ProtectedFolder]) -> None:
+    """Refuse folders whose labels mean other classes of the same weights, and warn of those that may.
+
+    Labels are places among the people of a gallery, the words or the attributes that are kept.
+
+    Raises:
+        UserError: the authorized model has another number of classes now, or keeps other attributes.
+    """
+    for folder in folders:
+        made_for = card if folder.run is None else folder.run.authorized
+        if (made_for.classes, made_for.keep) != (card.classes, card.keep):
+            raise UserError(
+                f"{folder.path} was made with {made_for.classes} classes of {made_for.uri}, which has others now: give "
+                "its gallery, words or keep= as they were, or the labels by --labels"
+            )
+        if (made_for.gallery, made_for.words) != (card.gallery, card.words):
+            log.warning(
+                "%s was made with another gallery, threshold or words of %s: its labels hold only if people or words "
+                "have the same names in the same order",
+                folder.path,
+                made_for.uri,
             )
 
 

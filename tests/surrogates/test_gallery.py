@@ -146,6 +146,37 @@ def test_protected_for_one_recognizer_and_judged_by_others(gallery: Path, tmp_pa
     assert set(results.authorized.names.values()) <= {*(p.name for p in gallery.iterdir()), "stranger"}
 
 
+@pytest.mark.slow
+def test_recorded_labels_of_another_gallery_are_refused_or_warned_of(
+    gallery: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, photos, out = tmp_path / "gallery", tmp_path / "photos", tmp_path / "out"
+    shutil.copytree(gallery, mine)
+    photos.mkdir()
+    Image.fromarray(portrait(PEOPLE - 1, 30)).save(photos / "photo.png")
+    words = ["--authorized", f"zoo:identity-residual?gallery={mine}", "--surrogate", "zoo:identity-plain"]
+    quick = ["--steps", "1", "--keep-through", "exact", "--quiet", "--device", "cpu"]
+    assert main(["protect", str(photos), "--out", str(out), *words, *quick]) in (0, 1)
+
+    def evaluate(*flags: str) -> tuple[int, str]:
+        capsys.readouterr()
+        command = ["evaluate", "--original", str(photos), "--protected", str(out), "--out", str(tmp_path / "e"), *flags]
+        return main([*command, "--quiet", "--device", "cpu"]), capsys.readouterr().err
+
+    assert evaluate() == (0, "")
+    first, *_, last = sorted(mine.iterdir())
+    last.rename(mine / "0-first")
+    code, error = evaluate()
+    assert code == 0
+    assert "its labels hold only if people or words have the same names in the same order" in error
+    shutil.rmtree(first)
+    code, error = evaluate()
+    assert code == 2
+    assert f"was made with {PEOPLE + 1} classes of zoo:identity-residual, which has others now" in error
+    (tmp_path / "labels.csv").write_text("file,label\nphoto.png,0-first\n")
+    assert evaluate("--labels", str(tmp_path / "labels.csv")) == (0, "")
+
+
 @pytest.mark.parametrize("name", ["edgeface_xs", "mobilefacenet_casia"])
 def test_a_real_embedder_recognizes_people_on_whole_photos(
     assets: Path, real_records: dict[str, dict[str, Any]], tmp_path: Path, name: str
