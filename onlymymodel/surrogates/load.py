@@ -25,7 +25,7 @@ from onlymymodel.surrogates.options import (
     read_names,
     read_template,
     read_threshold,
-    refuse_keep,
+    refuse_unused,
     require_gallery,
 )
 from onlymymodel.surrogates.schemes import import_loader
@@ -117,28 +117,29 @@ def _with_head(uri: ModelUri, loaded: Loaded, preprocess: Preprocess) -> tuple[n
     from onlymymodel.surrogates.heads import EMBEDDING, SELF_THRESHOLD, SelfHead, WordsHead, words_sha256
 
     if loaded.record.get("task") == DETECTION:
+        refuse_unused(uri, "detector")
         return with_kept_classes(uri, loaded.net, loaded.record)
     if uri.options.get("task", loaded.record.get("task")) == ATTRIBUTES:
+        refuse_unused(uri, "attributes")
         return _with_attributes(uri, loaded, preprocess)
-    refuse_keep(uri)
     if "gallery" in uri.options:
+        refuse_unused(uri, "people")
         folder, embedder = Path(uri.options["gallery"]).expanduser(), loaded.net.eval()
         enrolled = enroll(repr(uri.text), embedder, preprocess, folder, read_threshold(uri, None))
         people = {"task": "identity", "labels": enrolled.names, "gallery": enrolled.sha256}
         return enrolled.head, {**loaded.record, **people}
     if loaded.embed_texts is not None and "labels" in uri.options:
+        refuse_unused(uri, "words")
         names, template = read_names(uri), read_template(uri)
         with torch.no_grad():
             texts = loaded.embed_texts([template.replace("{}", name) for name in names])
         words = {"labels": names, "words": words_sha256(names, template)}
         return WordsHead(loaded.net, texts, loaded.text_scale), {**loaded.record, **words}
-    if "template" in uri.options:
-        raise UserError(f"model {uri.text!r}: a template is for the labels=FILE of a model that embeds text (clip:)")
     if embeds_photos(uri, loaded.features):
+        refuse_unused(uri, "embedder")
         threshold = read_threshold(uri, SELF_THRESHOLD)
         return SelfHead(loaded.net), {**loaded.record, "task": EMBEDDING, "labels": (), "threshold": threshold}
-    if "threshold" in uri.options:
-        raise UserError(f"model {uri.text!r}: a threshold is for an embedder with a gallery=FOLDER or task=embedding")
+    refuse_unused(uri, "classes")
     return loaded.net, loaded.record
 
 

@@ -35,7 +35,7 @@ from onlymymodel.surrogates.options import (
     override_card,
     override_preprocess,
     read_threshold,
-    refuse_keep,
+    refuse_unused,
     require_gallery,
 )
 from onlymymodel.surrogates.schemes import READING_OPTIONS
@@ -92,6 +92,8 @@ class OnnxBlackBox:
         require_one_each(uri, len(inputs), len(outputs))
         self.embeds = embeds_photos(uri, names_features(outputs[0].name))
         self.input = inputs[0].name
+        attributes = uri.options.get("task") == ATTRIBUTES
+        refuse_unused(uri, "attributes" if attributes else "embedder" if self.embeds else "classes")
         self.kept: tuple[int, ...] | None = None
         preprocess = override_preprocess(onnx_preprocess(uri, inputs[0].shape[2:4]), uri)
         try:
@@ -101,11 +103,9 @@ class OnnxBlackBox:
         if scores.ndim != 2 or scores.shape[0] != 1 or scores.shape[1] < least_outputs(uri.options.get("task", "")):
             raise UserError(f"model {uri.text!r} gives {scores.shape} for one photo, where (1, classes) are needed")
         classes, record = scores.shape[1], dict[str, Any]()
-        if uri.options.get("task") == ATTRIBUTES:
+        if attributes:
             self.kept, record = attribute_record(uri, classes)
             classes = classes if self.kept is None else len(self.kept)
-        else:
-            refuse_keep(uri)
         card = ModelCard(uri.public, onnx_sha256(uri, path), classes, preprocess, weights=weights, **record)
         if self.embeds:
             card = replace(card, task=EMBEDDING, threshold=read_threshold(uri, SELF_THRESHOLD))

@@ -9,11 +9,21 @@ from typing import Any, get_args
 from onlymymodel.data.attributes import MAX_ATTRIBUTES
 from onlymymodel.data.regular_file import is_file
 from onlymymodel.errors import UserError, did_you_mean
-from onlymymodel.surrogates.model_card import ATTRIBUTES, Fit, Interpolation, ModelCard, Preprocess
+from onlymymodel.surrogates.model_card import ATTRIBUTES, Fit, Interpolation, Kind, ModelCard, Preprocess
 from onlymymodel.surrogates.uri import ModelUri
 
 MAX_SIDE = 4096  # of a model's input: a larger one would take all memory
 MAX_CLASSES = 1_000_000
+_PURPOSES: dict[str, tuple[tuple[Kind, ...], str]] = {  # options that some kinds of models have, and what they are for
+    "keep": (("attributes", "detector"), "keep= is for detectors, and for models with task=attributes"),
+    "format": (("detector",), "format= is for detectors: add task=detection if this is one"),
+    "gallery": (("people",), "a gallery is for an embedder, not for a detector or a model of attributes"),
+    "threshold": (
+        ("people", "embedder", "detector"),
+        "a threshold is for an embedder with a gallery=FOLDER or task=embedding, and for detectors",
+    ),
+    "template": (("words",), "a template is for the labels=FILE of a model that embeds text (clip:)"),
+}
 READ_IN_ANOTHER_WAY = {"embedding", "detection"}  # tasks of models whose outputs are no classes
 
 
@@ -114,10 +124,11 @@ def check_names(uri: ModelUri, outputs: int, names: Sequence[str]) -> None:
         raise UserError(f"model {uri.text!r} has {outputs} classes but {len(names)} class names")
 
 
-def refuse_keep(uri: ModelUri) -> None:
-    """Refuse the option `keep` of a model that has neither attributes nor objects. Raises UserError."""
-    if "keep" in uri.options:
-        raise UserError(f"model {uri.text!r}: keep= is for detectors, and for models with task=attributes")
+def refuse_unused(uri: ModelUri, kind: Kind) -> None:
+    """Refuse the options that have no effect on a model of a kind. Raises UserError."""
+    for option, (kinds, purpose) in _PURPOSES.items():
+        if option in uri.options and kind not in kinds:
+            raise UserError(f"model {uri.text!r}: {purpose}")
 
 
 def attribute_record(

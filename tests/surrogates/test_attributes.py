@@ -108,6 +108,10 @@ def test_options_that_do_not_fit(onnx: str, tmp_path: Path) -> None:
             load(f"onnx:{tmp_path / 'a.onnx'}?keep=a")
         with pytest.raises(UserError, match="keep= needs the names of labels=FILE"):
             load(f"onnx:{tmp_path / 'a.onnx'}?task=attributes&keep=a")
+        with pytest.raises(UserError, match="a threshold is for an embedder"):
+            load(f"{onnx}&threshold=0.3")
+        with pytest.raises(UserError, match="a gallery is for an embedder, not for"):
+            load(f"{onnx}&gallery={tmp_path}")
 
 
 @pytest.mark.parametrize("count", [CLASSES - 1, CLASSES + 1])

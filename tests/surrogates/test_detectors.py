@@ -120,6 +120,17 @@ def test_a_classifier_is_no_detector(format_: str, tmp_path: Path) -> None:
             load(uri)
 
 
+def test_options_that_have_no_effect_are_refused(tmp_path: Path) -> None:
+    detector, classifier = write_yolo(tmp_path / "yolo.onnx", "yolov8"), write_onnx(tmp_path / "net.onnx")
+    for load in (load_model, load_black_box):
+        with pytest.raises(UserError, match="a gallery is for an embedder, not for"):
+            load(f"onnx:{detector}?task=detection&format=yolov8&gallery={tmp_path}")
+        with pytest.raises(UserError, match="format= is for detectors: add task=detection"):
+            load(f"onnx:{detector}?format=yolov8")
+        with pytest.raises(UserError, match="a threshold is for an embedder"):
+            load(f"onnx:{classifier}?threshold=0.3")
+
+
 def test_presence_is_the_answer_and_nothing_is_a_class() -> None:
     model = corners()
     photo = torch.zeros(1, 3, 16, 16)
