@@ -131,7 +131,9 @@ def _output_bytes(model: Classifier) -> int:
         if isinstance(output, torch.Tensor):
             total += output.numel() * output.element_size()
 
-    layers = [module for module in model.net.modules() if not any(True for _ in module.children())]
+    # TorchScript has no hooks: its layers are not counted
+    modules = [module for module in model.net.modules() if not isinstance(module, torch.jit.ScriptModule)]
+    layers = [module for module in modules if not any(True for _ in module.children())]
     hooks = [layer.register_forward_hook(count) for layer in layers]
     try:
         preprocess = model.card.preprocess

@@ -24,7 +24,9 @@ class Classifier(nn.Module):
 
     def __init__(self, net: nn.Module, card: ModelCard, assumed: tuple[str, ...] = ()) -> None:
         super().__init__()
-        self.net = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        for parameter in net.parameters():  # TorchScript has no `requires_grad_` of a whole network
+            parameter.requires_grad_(False)
+        self.net = net.eval().to(memory_format=torch.channels_last)
         self.card, self.assumed = card, assumed
         self.register_buffer("mean", torch.tensor(card.preprocess.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(card.preprocess.std).view(1, 3, 1, 1))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from copy import deepcopy
 
+import torch
 from torch import nn
 
 from onlymymodel.surrogates.classifier import Classifier
@@ -62,7 +63,8 @@ def wrap_network(
         **({"parent": parent} if parent else {}),
         **({"classes": str(len(labels))} if labels else {}),
     }
-    copied, sha256 = deepcopy(net).cpu(), parameters_sha256(net)
+    with torch.no_grad():  # copies of TorchScript would lead back to the original
+        copied, sha256 = deepcopy(net).cpu(), parameters_sha256(net)
     # of its weights, too: two networks of one class are two models
     name = f"{type(net).__module__}:{type(net).__qualname__}#{sha256[:8]}"
     uri = ModelUri(f"python:{name}", "python", name, given)
