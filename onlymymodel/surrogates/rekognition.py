@@ -55,7 +55,8 @@ class RekognitionBlackBox(QueryCount):
 
     def __init__(self, uri: ModelUri) -> None:
         self.operation, (names, words) = uri.rest, _names_of(uri)
-        self.threshold = numeric_option(uri, "threshold", 0.55, float, 0, 1)
+        # at 0 a photo without any of the names would have the first one
+        self.threshold = numeric_option(uri, "threshold", 0.55, float, 1e-3, 1)
         super().__init__(uri)
         self.client = _client(uri)
         self.client.meta.events.register("before-send", self._before_send)

@@ -151,6 +151,7 @@ def test_a_photo_that_is_too_large_is_not_sent() -> None:
         ("rekognition:faces?labels=NAMES&region=eu-west-1", "labels and synonyms belong to rekognition:labels"),
         ("rekognition:faces?region=eu-west-1&colour=blue", "unknown option 'colour'"),
         ("rekognition:faces?region=eu-west-1&threshold=2", "threshold must lie in"),
+        ("rekognition:labels?labels=NAMES&region=eu-west-1&threshold=0", r"threshold must lie in \[0.001, 1\]"),
         ("rekognition:faces", "add region=, such as region=eu-west-1"),
         ("rekognition:labels?labels=NAMES&synonyms=MISSING&region=eu-west-1", "synonyms 'missing.txt' cannot be used"),
     ],
