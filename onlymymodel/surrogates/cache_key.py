@@ -9,6 +9,7 @@ from pathlib import Path
 from onlymymodel.data.manifest import sha256_file
 from onlymymodel.surrogates.black_box import BlackBox, CallableBlackBox, ClassifierBlackBox
 from onlymymodel.surrogates.detector import DetectorBlackBox, detector_of
+from onlymymodel.surrogates.readings import DeployedClassifier
 from onlymymodel.surrogates.schemes import SCHEMES
 
 
@@ -59,7 +60,7 @@ def _modules(box: BlackBox) -> set[str]:
     """
     if isinstance(box, CallableBlackBox):
         return {getattr(box.function, "__module__", None) or ""}
-    if isinstance(box, ClassifierBlackBox):
+    if isinstance(box, (ClassifierBlackBox, DeployedClassifier)):
         scheme, _, rest = box.card.uri.partition(":")
         if scheme in SCHEMES and not SCHEMES[scheme].runs_code:
             return set()

@@ -26,7 +26,9 @@ from onlymymodel.surrogates.black_box import BlackBox, CallableBlackBox, QueryBu
 from onlymymodel.surrogates.cache_key import cache_key
 from onlymymodel.surrogates.cached_black_box import CachedBlackBox
 from onlymymodel.surrogates.classifier import ModelCard
+from onlymymodel.surrogates.deployments import Reading
 from onlymymodel.surrogates.load import load_black_box
+from onlymymodel.surrogates.readings import deployed
 from onlymymodel.surrogates.recorded_answers import image_key
 
 ARCHITECTURES = ("mobilenetv3_small_075", "tf_mobilenetv3_small_075")  # weights fit both; they pad in different ways
@@ -191,6 +193,13 @@ def test_a_model_whose_code_was_changed_is_queried_again(
         assert queries_for(cache, box, images(8)) == queries
     assert predictions[0] == predictions[2] != predictions[1] == predictions[3]
     assert cache.query_count(box.card) == 16, "all are one model, whose budget is one"
+
+
+def test_changed_code_is_queried_again_as_it_is_deployed(module: Path, tmp_path: Path) -> None:
+    cache, written = AnswerCache(tmp_path / "answers.sqlite3"), {"omm_own": FACTORY, "omm_net": NETWORK}
+    for code, queries in ((".flip(1)", 8), ("", 8), (".flip(1)", 0)):
+        box = deployed(own(module, written, code), Reading(mirror=True))
+        assert queries_for(cache, box, images(8)) == queries
 
 
 WITHOUT_WEIGHTS = """
