@@ -8,9 +8,15 @@ from torch import Tensor, nn
 
 
 def parameters_sha256(net: nn.Module) -> str:
-    """Return the sha256 over parameters and buffers in order of their names, independent of any file format."""
+    """Return the sha256 over parameters and buffers in order of their names, independent of any file format.
+
+    Of frozen TorchScript, whose weights are constants of its code, it is that of its file.
+    """
+    state = net.state_dict()
+    if isinstance(net, torch.jit.ScriptModule) and not state:
+        return hashlib.sha256(net.save_to_buffer()).hexdigest()
     digest = hashlib.sha256()
-    for name, value in sorted(net.state_dict().items()):
+    for name, value in sorted(state.items()):
         for tensor in _tensors(value):
             digest.update(f"{name} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)

@@ -20,19 +20,19 @@ from onlymymodel.surrogates.wrap import wrap_network
 URI = "python:test_torchscript:scripted?size=32"
 
 
-def network() -> nn.Module:
-    torch.manual_seed(0)
+def network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
     layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
     return nn.Sequential(*layers).eval()
 
 
-def scripted() -> nn.Module:
+def scripted(seed: int = 0, *, frozen: bool = False) -> nn.Module:
     """The factory of `URI`."""
-    script: Any = torch.jit.script
+    jit: Any = torch.jit
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's, that there are newer formats
-        made: nn.Module = script(network())
-    return made
+        made: nn.Module = jit.script(network(seed))
+        return jit.freeze(made) if frozen else made
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +53,20 @@ def test_a_script_of_a_program_is_left_as_it_is() -> None:
     torch.testing.assert_close(model.logits(crop(32)), network()(crop(32)))
     assert all(parameter.requires_grad for parameter in mine.parameters())
     assert model.card.sha256 == parameters_sha256(network())
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.load.* is deprecated")
+def test_scripts_with_other_weights_have_other_hashes(tmp_path: Path) -> None:
+    jit: Any = torch.jit
+    hashes = set()
+    for frozen in (False, True):
+        for seed in (0, 1):
+            path = tmp_path / f"{seed}-{frozen}.pt"
+            scripted(seed, frozen=frozen).save(path)  # type: ignore[operator]
+            first, second = (parameters_sha256(jit.load(path)) for _ in range(2))
+            assert first == second
+            hashes.add(first)
+    assert len(hashes) == 4
 
 
 @pytest.mark.slow
