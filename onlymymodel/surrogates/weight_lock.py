@@ -81,10 +81,9 @@ class WeightLock:
                     f"model {model!r}: {paths[name]} is damaged, or another file: its SHA-256 does not begin with "
                     f"{files.hash_prefix}, as its name says; remove it, so that it is downloaded again"
                 )
-        entry = self.entries.get(files.key)
-        if entry is None:
-            self._record(files, paths, found)
-            return
+        entry = self.entries.get(
+            files.key, LockEntry({}, datetime.now(UTC).date().isoformat(), _revision(files, paths))
+        )
         for name, file in found.items():
             known = entry.files.get(name)
             if known is not None and known.sha256 != file.sha256:
@@ -93,14 +92,11 @@ class WeightLock:
                     f"was {known.sha256[:12]}... and is {file.sha256[:12]}...); remove the file, or, if it was "
                     f"replaced on purpose, its entry in {self.path}"
                 )
+        if found.keys() - entry.files.keys():  # models of one repository may need other files of it
+            self._record(files.key, msgspec.structs.replace(entry, files={**found, **entry.files}))
 
-    def _record(self, files: WeightFiles, paths: Mapping[str, Path], found: Mapping[str, LockedFile]) -> None:
-        revision = ""
-        if files.repository:
-            name, path = next(iter(paths.items()))
-            revision = path.parents[len(Path(name).parts) - 1].name  # snapshots/REVISION/name
-        entry = LockEntry(dict(found), datetime.now(UTC).date().isoformat(), revision)
-        self.entries = {**self._read(), files.key: entry}  # another run may have added some
+    def _record(self, key: str, entry: LockEntry) -> None:
+        self.entries = {**self._read(), key: entry}  # another run may have added some
         content = {key: msgspec.to_builtins(value) for key, value in sorted(self.entries.items())}
         with suppress(OSError):  # a cache that others look after cannot be written
             write_atomic(self.path, (json.dumps(content, indent=1) + "\n").encode())
@@ -113,3 +109,11 @@ class WeightLock:
             return {}
         except (OSError, ValueError, msgspec.ValidationError) as error:
             raise UserError(f"{self.path} cannot be read: {error}; remove it to pin the weights anew") from error
+
+
+def _revision(files: WeightFiles, paths: Mapping[str, Path]) -> str:
+    """Return the revision of a repository of which the cache has these files; "" for a file at an address."""
+    if not files.repository:
+        return ""
+    name, path = next(iter(paths.items()))
+    return path.parents[len(Path(name).parts) - 1].name  # snapshots/REVISION/name

@@ -93,6 +93,17 @@ def test_files_are_pinned_at_their_first_use(offline_folder: Path) -> None:
     assert "is not the file that was first used on" in error_of(f"timm:{TINY}")
 
 
+@pytest.mark.usefixtures("offline_folder")
+def test_a_file_that_only_another_model_needs_is_pinned_too(offline_folder: Path) -> None:
+    (weights_file,) = (offline_folder / "hub").rglob("model.safetensors")
+    config = weights_file.with_name("config.json")
+    config.write_text('{"architecture": "test_vit", "num_classes": 1000}')
+    load_model(f"timm:{TINY}")
+    load_model(f"hf-hub:timm/{TINY}")  # of the same repository
+    config.write_text('{"architecture": "test_vit", "num_classes": 1000, "global_pool": "avg"}')
+    assert "config.json is not the file that was first used on" in error_of(f"hf-hub:timm/{TINY}")
+
+
 def test_a_repository_stays_at_the_revision_that_was_used_first(offline_folder: Path) -> None:
     before = load_model(f"timm:{TINY}").card.sha256
     repository = offline_folder / "hub" / f"models--timm--{TINY}"
