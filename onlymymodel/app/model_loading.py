@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from onlymymodel.evaluate.results import Role
 from onlymymodel.settings import RunSettings
@@ -59,4 +59,5 @@ def parameter_bytes(model: BlackBox | Classifier) -> int | None:
     network = model.classifier if isinstance(model, ClassifierBlackBox) else model
     if not isinstance(network, nn.Module):
         return None
-    return sum(int(value.numel() * value.element_size()) for value in network.state_dict().values())
+    values = (value for value in network.state_dict().values() if isinstance(value, Tensor))  # not of quantized layers
+    return sum(int(value.numel() * value.element_size()) for value in values)

@@ -16,6 +16,8 @@ import pytest
 import torch
 from app_client import FORM, LOCAL, PHOTO, Client, coded, page
 from PIL import ExifTags, Image
+from torch import nn
+from toys import PLAIN
 
 from onlymymodel.app.form import read_form
 from onlymymodel.app.model_answers import LeastMargin, _verdict, least_margin
@@ -33,6 +35,7 @@ from onlymymodel.protect.answer_records import DeploymentMargins
 from onlymymodel.protect.memory_limit import MemorySize, resident_bytes
 from onlymymodel.protect.photo_record import WRITTEN, PhotoRecord
 from onlymymodel.surrogates import zoo
+from onlymymodel.surrogates.classifier import Classifier, ModelCard
 
 
 @pytest.fixture(scope="module")
@@ -311,3 +314,16 @@ def test_stop_ends_the_run_that_is_at_work_and_the_one_that_waits(client: Client
     assert [photo["status"] for photo in state["photos"]] == ["ready", "ready"]
     client.run(first, FORM)
     assert [photo["status"] for photo in client.wait(first)["photos"]] == ["protected", "protected"]
+
+
+class WithState(nn.Linear):
+    """A layer whose state has more than tensors, as that of a quantized one."""
+
+    def get_extra_state(self) -> tuple[str]:
+        return ("state",)
+
+
+def test_the_size_of_a_network_is_that_of_its_tensors() -> None:
+    assert parameter_bytes(Classifier(WithState(12, 2), ModelCard("m", "m", 2, PLAIN))) == 4 * (12 * 2 + 2 + 6), (
+        "mean and std, too"
+    )
