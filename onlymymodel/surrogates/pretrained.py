@@ -22,6 +22,7 @@ from onlymymodel.surrogates.weight_files import CONFIG, Caches, torch_reads_from
 from onlymymodel.surrogates.weights import readable, weight_paths
 
 TIMM_KEYS = {"fit": "crop_mode"}  # timm's names of our options, where they differ
+OTHER_RECORD = (AttributeError, KeyError, TypeError)  # what timm raises on a config.json that is none of its own
 # numbers of classes of the sets that timm's classifiers are trained on: ImageNet's subsets, and Bamboo
 CLASS_COUNTS = {1000, 11221, 11821, 19168, 21841, 21842, 21843, 115217}
 
@@ -48,9 +49,9 @@ def load_hf_hub(uri: ModelUri) -> Loaded:
     paths = weight_paths(uri)
     try:
         recorded = json.loads(paths[CONFIG].read_bytes())
-        with readable(uri):
+        with readable(uri, OTHER_RECORD):
             net = timm.create_model(f"local-dir:{paths[CONFIG].parent}", pretrained=True)
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (*OTHER_RECORD, RuntimeError, ValueError) as error:
         raise UserError(f"model {uri.text!r}: the repository holds no timm model ({error})") from error
     # timm fills what config.json lacks with its defaults
     recorded = recorded.get("pretrained_cfg", recorded)

@@ -4,9 +4,6 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
-
-from safetensors import SafetensorError
 
 from onlymymodel.errors import UserError, first_line
 from onlymymodel.surrogates.hub import download_errors
@@ -76,15 +73,21 @@ def download(uri: ModelUri, files: WeightFiles, *, progress: bool = True) -> Non
 
 
 @contextmanager
-def readable(uri: ModelUri) -> Iterator[None]:
+def readable(uri: ModelUri, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Run a loader of a model's files; what it raises on other files becomes one clear error.
+
+    Args:
+        uri: of the model, for the error.
+        passing: errors that the caller reports itself.
 
     Raises:
         UserError: the files are not those of the model, or hold more than plain tensors.
     """
     try:
         yield
-    except (RuntimeError, ValueError, UnpicklingError, SafetensorError) as error:
+    except Exception as error:  # whatever the libraries raise on a file that is damaged, or another one
+        if isinstance(error, (UserError, OSError, MemoryError, *passing)):
+            raise
         raise UserError(
             f"model {uri.public!r}: its files hold other weights, or more than plain tensors: {first_line(error)}"
         ) from error

@@ -30,7 +30,7 @@ from onlymymodel.surrogates.fetch import fetch_weights
 from onlymymodel.surrogates.load import load_model
 from onlymymodel.surrogates.schemes import VARIABLE
 from onlymymodel.surrogates.uri import parse_uri
-from onlymymodel.surrogates.weight_files import Caches, WeightFiles
+from onlymymodel.surrogates.weight_files import PICKLED, Caches, WeightFiles, files_of
 from onlymymodel.surrogates.weight_lock import NAME, WeightLock
 from onlymymodel.surrogates.weights import missing_weights, weight_paths
 
@@ -136,6 +136,24 @@ def test_torchvision_reads_plain_tensors_from_the_folder(offline_folder: Path, m
     torch.save(Pickled(), path)
     (path.parent / NAME).unlink()
     assert "hold other weights, or more than plain tensors" in error_of(SQUEEZENET)
+
+
+@pytest.mark.usefixtures("offline_folder")
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x02]q\x00."])
+@pytest.mark.parametrize("uri", [SQUEEZENET, "facenet:vggface2", f"timm:{TINY}"])
+def test_damaged_files_end_in_one_sentence(
+    offline_folder: Path, monkeypatch: pytest.MonkeyPatch, uri: str, content: bytes
+) -> None:
+    monkeypatch.setattr(WeightFiles, "hash_prefix", "")
+    files = files_of(parse_uri(uri), Caches.below(offline_folder))
+    assert files is not None
+    found = files.find()
+    path = files.folder / files.names[0] if found is None else next(iter(found.values())).with_name(PICKLED)
+    if found is not None:
+        path.with_name(files.names[0]).unlink()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    assert "its files hold other weights, or more than plain tensors" in error_of(uri)
 
 
 class Pickled:
