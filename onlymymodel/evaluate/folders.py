@@ -206,7 +206,7 @@ def _check_recorded_labels(card: ModelCard, folders: Sequence[ProtectedFolder]) 
     """
     for folder in folders:
         made_for = card if folder.run is None else folder.run.authorized
-        if (made_for.classes, made_for.keep) != (card.classes, card.keep):
+        if not made_for.same_classes(card):
             raise UserError(
                 f"{folder.path} was made with {made_for.classes} classes of {made_for.uri}, which has others now: give "
                 "its gallery, words or keep= as they were, or the labels by --labels"

@@ -186,4 +186,8 @@ def _context(out: Path, run: RunRecord, uri: str | None, allow_python: bool, dev
     model = load_model(uri or run.authorized_uri, base=base, allow_python=allow_python, device=device)
     if model.card.sha256 != run.authorized.sha256:
         raise UserError(f"{model.card.uri} has other weights than the authorized model that this folder was made for")
+    if not model.card.same_classes(run.authorized):
+        raise UserError(
+            f"{model.card.uri} has other classes than in the run: give its gallery, words or keep= as they were"
+        )
     return Context(model, (), run.budget, run.recipe, max_pixels=run.max_pixels, first_frame=run.first_frame)

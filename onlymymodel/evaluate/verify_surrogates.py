@@ -61,10 +61,12 @@ def load_surrogates(out: Path, run: RunRecord, *, allow_python: bool, device: st
         except UserError as error:
             missing.append(f"stand-in {card.uri}: {error}")
             continue
-        if model.card.sha256 == card.sha256:
-            models[index] = model
-        else:
+        if model.card.sha256 != card.sha256:
             missing.append(f"stand-in {card.uri}: it has other weights than that of the run")
+        elif not model.card.same_classes(card):
+            missing.append(f"stand-in {card.uri}: it has other classes than that of the run")
+        else:
+            models[index] = model
     return AskedSurrogates(models, len(cards), tuple(missing))
 
 

@@ -193,6 +193,10 @@ class ModelCard:
         """Return whether both models are known to have the same weights."""
         return bool({self.sha256, self.weights} & {other.sha256, other.weights} - NO_WEIGHTS)
 
+    def same_classes(self, other: ModelCard) -> bool:
+        """Return whether both have as many classes and keep the same ones, which their weights do not tell."""
+        return (self.classes, self.keep) == (other.classes, other.keep)
+
     def to_json(self) -> dict[str, Any]:
         """Return all fields but the class names (the hash implies them); the last ones only where they are known."""
         fields = asdict(self)

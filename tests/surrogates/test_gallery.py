@@ -16,6 +16,8 @@ from onlymymodel.cli.main import main
 from onlymymodel.data.portraits import IDENTITY_NAMES, render
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.results_file import read_results
+from onlymymodel.evaluate.verify_surrogates import load_surrogates
+from onlymymodel.protect import run_record
 from onlymymodel.surrogates.answer_cache import AnswerCache
 from onlymymodel.surrogates.black_box import ClassifierBlackBox
 from onlymymodel.surrogates.cached_black_box import CachedBlackBox
@@ -154,7 +156,8 @@ def test_recorded_labels_of_another_gallery_are_refused_or_warned_of(
     shutil.copytree(gallery, mine)
     photos.mkdir()
     Image.fromarray(portrait(PEOPLE - 1, 30)).save(photos / "photo.png")
-    words = ["--authorized", f"zoo:identity-residual?gallery={mine}", "--surrogate", "zoo:identity-plain"]
+    authorized, surrogate = (f"zoo:identity-{kind}?gallery={mine}" for kind in ("residual", "plain"))
+    words = ["--authorized", authorized, "--surrogate", surrogate]
     quick = ["--steps", "1", "--keep-through", "exact", "--quiet", "--device", "cpu"]
     assert main(["protect", str(photos), "--out", str(out), *words, *quick]) in (0, 1)
 
@@ -172,6 +175,13 @@ def test_recorded_labels_of_another_gallery_are_refused_or_warned_of(
     shutil.rmtree(first)
     code, error = evaluate()
     assert code == 2
+    assert main(["verify", str(out), "--device", "cpu"]) == 2
+    assert "has other classes than in the run: give its gallery" in capsys.readouterr().err
+    asked = load_surrogates(out, run_record.read(out), allow_python=False, device="cpu")
+    assert (asked.models, asked.missing[0]) == (
+        {},
+        "stand-in zoo:identity-plain: it has other classes than that of the run",
+    )
     assert f"was made with {PEOPLE + 1} classes of zoo:identity-residual, which has others now" in error
     (tmp_path / "labels.csv").write_text("file,label\nphoto.png,0-first\n")
     assert evaluate("--labels", str(tmp_path / "labels.csv")) == (0, "")
