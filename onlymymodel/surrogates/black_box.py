@@ -127,7 +127,10 @@ class ClassifierBlackBox:
         """See `BlackBox.predict`. Images go through one at a time, so that no answer depends on its neighbors."""
         device = self.classifier.mean.device
         with torch.inference_mode():
-            rows = [self.classifier(to_device(to_tensor(image)[None], device))[0].cpu().numpy() for image in images]
+            # NumPy has no bfloat16
+            rows = [
+                self.classifier(to_device(to_tensor(image)[None], device))[0].float().cpu().numpy() for image in images
+            ]
         return np.stack(rows) if rows else np.zeros((0, self.card.classes), np.float32)
 
 

@@ -110,6 +110,14 @@ def test_a_classifier_as_a_judge_gives_its_logits() -> None:
         assert torch.equal(torch.from_numpy(row), model(to_pixels(image))[0])
 
 
+def test_logits_of_half_precision_are_read() -> None:
+    model = small_cnn(seed=1)
+    image = np.full((16, 16, 3), 90, np.uint8)
+    expected = query(ClassifierBlackBox(model), image)
+    model.net.register_forward_hook(lambda _module, _args, output: output.bfloat16())
+    np.testing.assert_allclose(query(ClassifierBlackBox(model), image), expected, rtol=1e-2)
+
+
 def test_other_kinds_are_judged_with_as_classifiers() -> None:
     judge = load_black_box("zoo:identity-plain")
     assert isinstance(judge, ClassifierBlackBox)

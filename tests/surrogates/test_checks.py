@@ -55,6 +55,11 @@ def test_attention_with_a_faster_kernel_without_gradients_passes() -> None:
     assert failed(Classifier(net, ModelCard("vit", "vit", 3, preprocess))) == set()
 
 
+@pytest.mark.parametrize("function", [lambda logits: (logits,), lambda logits: {0: logits}[len(logits) - 1]])
+def test_whatever_a_network_does_with_a_batch_is_reported(function: Callable[[Tensor], Tensor]) -> None:
+    assert failed(ill(function)) == {"batch of two"}
+
+
 def test_broken_weights_are_reported() -> None:
     model = small_cnn(seed=1)
     with torch.no_grad():
