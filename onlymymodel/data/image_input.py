@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from onlymymodel.data.image_io import MAX_PIXELS
+from onlymymodel.data.photo_metadata import DECODER_ERRORS
 from onlymymodel.data.regular_file import max_photo_bytes, read_regular
 from onlymymodel.errors import UserError
 
@@ -58,7 +59,9 @@ def picture_bytes(picture: Picture, max_pixels: int = MAX_PIXELS) -> bytes:
         )
     if picture.ndim != 3:
         raise UserError(f"a picture as a tensor has the shape (3,H,W) or (1,H,W), not {tuple(picture.shape)}")
-    return _png(Image.fromarray(_pixels(picture.detach().cpu().permute(1, 2, 0).numpy())))
+    tensor = picture.detach().cpu().permute(1, 2, 0)
+    # NumPy has no bfloat16
+    return _png(Image.fromarray(_pixels((tensor.double() if tensor.is_floating_point() else tensor).numpy())))
 
 
 def _pixels(array: NDArray[np.generic]) -> NDArray[np.uint8]:
@@ -85,6 +88,10 @@ def _pixels(array: NDArray[np.generic]) -> NDArray[np.uint8]:
 def _png(image: Image.Image) -> bytes:
     if image.mode not in _PNG_MODES:
         raise UserError(f"a Pillow image of mode {image.mode} has to be converted first: image.convert('RGB')")
+    try:
+        image.load()  # before its EXIF is read: Pillow turns the pixels of a TIFF now, and then forgets the orientation
+    except DECODER_ERRORS as error:
+        raise UserError(f"the Pillow image cannot be read: {error}") from error
     exif = image.getexif()
     file = io.BytesIO()
     # uncompressed: the random numbers of a photo come from its bytes, which compression libraries do not agree on

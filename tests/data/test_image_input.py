@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from onlymymodel.data.image_input import picture_bytes
 from onlymymodel.data.image_io import decode
@@ -51,6 +51,27 @@ def test_equal_pixels_are_equal_bytes_so_that_they_get_equal_random_numbers() ->
     assert picture_bytes(PIXELS) == picture_bytes(tensor) == picture_bytes(Image.fromarray(PIXELS))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_tensor_of_short_floats_is_rounded_to_8_bits(dtype: torch.dtype) -> None:
+    tensor = (torch.from_numpy(PIXELS).permute(2, 0, 1) / 255).to(dtype)
+    expected = (tensor.double() * 255).round().to(torch.uint8)
+    assert np.array_equal(pixels_of(tensor), expected.permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("loaded", [False, True])
+@pytest.mark.parametrize("name", ["TIFF", "PNG"])
+def test_an_image_is_turned_upright_once(name: str, loaded: bool, orientation: int) -> None:
+    """Pillow turns the pixels of a TIFF when it loads them."""
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(PIXELS).save(file, name, exif=exif)
+    image = Image.open(file)
+    if loaded:
+        image.load()
+    assert np.array_equal(pixels_of(image), decode(file.getvalue()).pixels)
+
+
 def test_floats_are_rounded_not_truncated() -> None:
     assert (pixels_of(np.full((16, 16, 3), 0.999)) == 255).all()
 
@@ -74,9 +95,16 @@ def test_transparency_exif_and_color_profile_are_kept() -> None:
     assert from_image.exif == from_file.exif is not None
 
 
+def cut_short() -> Image.Image:
+    file = io.BytesIO()
+    Image.fromarray(PIXELS).save(file, "BMP")
+    return Image.open(io.BytesIO(file.getvalue()[:500]))
+
+
 @pytest.mark.parametrize(
     ("picture", "message"),
     [
+        (cut_short(), "the Pillow image cannot be read: image file is truncated"),
         (np.zeros((3, 20, 30), np.uint8), r"\(3, 20, 30\): one picture, with its channels last"),
         (np.zeros((2, 20, 30, 3), np.uint8), "one picture, with its channels last"),
         (torch.zeros(2, 3, 20, 30), r"has the shape \(3,H,W\) or \(1,H,W\), not \(2, 3, 20, 30\)"),
