@@ -160,10 +160,13 @@ def _check_gallery(settings: PartialSettings, gallery: str | None, local: bool) 
 
 
 def run_file(settings: RunSettings) -> str:
-    """Return the run file from which `omm protect --run` makes the same files, wherever it is saved."""
+    """Return a run file whose first lines say by which command it makes the same files, wherever it is saved.
+
+    The page protects photos one by one; in a batch, rounding errors give other bytes.
+    """
     return (
         f"# onlymymodel {__version__}; the same files are made by\n"
-        f"#   omm protect PHOTOS --out PROTECTED --run {RUN_FILE}\n{settings.to_toml(None)}"
+        f"#   omm protect PHOTOS --out PROTECTED --run {RUN_FILE} --batch-size 1\n{settings.to_toml(None)}"
     )
 
 

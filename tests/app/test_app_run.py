@@ -76,15 +76,39 @@ def test_what_the_page_saves_is_what_the_run_file_makes(client: Client, tmp_path
     run_file.write_bytes(client("GET", f"{session}/run.toml"))
     (tmp_path / "PHOTOS").mkdir()
     (tmp_path / "PHOTOS" / name).write_bytes(photo)
-    command = shlex.split(run_file.read_text(encoding="utf-8").splitlines()[1].removeprefix("#"))[1:]
-    assert command == ["protect", "PHOTOS", "--out", "PROTECTED", "--run", "omm-run.toml"]
-    places = {"PHOTOS": str(tmp_path / "PHOTOS"), "PROTECTED": str(tmp_path / "out"), "omm-run.toml": str(run_file)}
-    assert main([*(places.get(word, word) for word in command), "--quiet", "--device", "cpu"]) == 0
+    assert main(command_in(run_file)) == 0
     assert (tmp_path / "out" / name).read_bytes() == saved
     with zipfile.ZipFile(io.BytesIO(client("GET", f"{session}/all.zip"))) as archive:
         assert archive.namelist() == [name, "omm-run.toml"]
         assert archive.read(name) == saved
         assert archive.read("omm-run.toml") == run_file.read_bytes()
+
+
+def command_in(run_file: Path) -> list[str]:
+    """The command that a saved run file names, for the folders PHOTOS and out beside it."""
+    command = shlex.split(run_file.read_text(encoding="utf-8").splitlines()[1].removeprefix("#"))[1:]
+    assert command == ["protect", "PHOTOS", "--out", "PROTECTED", "--run", "omm-run.toml", "--batch-size", "1"]
+    beside = run_file.parent
+    places = {"PHOTOS": str(beside / "PHOTOS"), "PROTECTED": str(beside / "out"), "omm-run.toml": str(run_file)}
+    return [*(places.get(word, word) for word in command), "--quiet", "--device", "cpu"]
+
+
+@pytest.mark.slow
+def test_the_command_in_the_run_file_makes_the_same_files_of_several_photos(client: Client, tmp_path: Path) -> None:
+    """The page protects them one by one: in a batch, rounding errors give other bytes."""
+    photos = [coded(render(person, 0, person, 96)) for person in range(3)]
+    (tmp_path / "PHOTOS").mkdir()
+    for index, photo in enumerate(photos):
+        (tmp_path / "PHOTOS" / f"{index}.png").write_bytes(photo)
+    session = client.session(*photos)
+    client.run(session, {"choice": "portraits", "visibility": 10, "steps": 30})
+    states = client.wait(session)["photos"]
+    (tmp_path / "omm-run.toml").write_bytes(client("GET", f"{session}/run.toml"))
+    main(command_in(tmp_path / "omm-run.toml"))
+    written = [state for state in states if state["status"] in WRITTEN]
+    saved = {state["name"]: client("GET", f"{session}/photos/{state['number']}/file") for state in written}
+    assert len(saved) > 1
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.png")} == saved
 
 
 def test_a_photo_that_stand_ins_misread_already_can_be_saved_and_is_called_so(client: Client) -> None:
