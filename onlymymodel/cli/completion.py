@@ -3,10 +3,14 @@
 import argparse
 from pathlib import Path
 
+from onlymymodel.cli.flags import folder_here
 from onlymymodel.cli.parser import Parser, leaves
+from onlymymodel.data.stores.address import parse_place
 from onlymymodel.errors import UserError
 
 SHELLS = ("bash", "zsh", "fish", "tcsh")
+_PATHS = (Path, folder_here, parse_place)  # types of flags that take a file or a folder
+_OR_PATHS = ("labels", "gallery", "region")  # flags that take one as well as other texts
 
 
 def add_flags(parser: Parser) -> None:
@@ -46,7 +50,7 @@ def completion(shell: str) -> str:
         leaf.complete()
     for leaf in leaves(parser):  # those of audit are there now
         for action in leaf._actions:
-            if action.type is Path:
+            if action.type in _PATHS or action.dest in _OR_PATHS:
                 action.complete = shtab.FILE
     script: str = shtab.complete(parser, shell=shell)
     return script

@@ -32,12 +32,47 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_words_are_completed(script: Path, words: str, completed: set[str]) -> None:
+    assert completions(script, words) == completed
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "omm protect",
+        "omm protect photos --out",
+        "omm protect photos --labels",
+        "omm protect photos --gallery",
+        "omm protect photos --region",
+        "omm protect photos --run",
+        "omm merge",
+        "omm status",
+        "omm verify",
+        "omm verify protected --source",
+        "omm evaluate --original",
+        "omm evaluate --protected",
+        "omm evaluate --protected ours",
+        "omm evaluate --out",
+        "omm tune",
+        "omm models fetch --to",
+        "omm demo --out",
+        "omm audit gradients",
+        "omm audit representation --labels",
+        "omm protect-representation --out",
+    ],
+)
+def test_files_and_folders_are_completed(script: Path, words: str, tmp_path: Path) -> None:
+    (tmp_path / "my-photos").mkdir()
+    assert completions(script, f"{words} my-", tmp_path) == {"my-photos"}
+
+
+def completions(script: Path, words: str, folder: Path | None = None) -> set[str]:
     bash = shutil.which("bash")
     if bash is None:
         pytest.skip("NO BASH: completion was not tried in a shell")
-    done = subprocess.run([bash, "-c", ASK, "bash", str(script), *words.split()], capture_output=True, text=True)
+    command = [bash, "-c", ASK, "bash", str(script), *words.split()]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     assert done.stderr == ""
-    assert set(done.stdout.split()) == completed
+    return set(done.stdout.split())
 
 
 @pytest.mark.parametrize("shell", SHELLS)
