@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from onlymymodel.cli.commands import COMMANDS
-from onlymymodel.cli.flags import add_allow_python, device_name, natural, positive, share
+from onlymymodel.cli.flags import add_allow_python, device_name, folder_here, natural, positive, share
 from onlymymodel.cli.interrupt import exit_on_interrupt
 from onlymymodel.cli.parser import Parser
 from onlymymodel.evaluate.audits.options import (
@@ -123,8 +123,10 @@ def _fill_defaults(name: str, arguments: argparse.Namespace) -> None:
 def add_pictures(parser: argparse.ArgumentParser, task: Task = "emotion", tasks: Sequence[Task] = TASKS) -> None:
     """Add the flags of the pictures, the output and the models of every audit; `task` labels rendered portraits."""
     usual = PictureOptions()
-    parser.add_argument("photos", nargs="?", type=Path, metavar="PHOTOS", help="a folder, sorted as described above")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument(
+        "photos", nargs="?", type=folder_here, metavar="PHOTOS", help="a folder, sorted as described above"
+    )
+    parser.add_argument("--out", type=folder_here, required=True, metavar="DIR", help="folder for the results")
     drawn = "pictures without PHOTOS: rendered portraits (default), or scikit-learn's digits"
     parser.add_argument("--pictures", choices=PICTURE_SOURCES, default=usual.source, help=drawn)
     parser.add_argument("--task", choices=tasks, default=task, help=f"labels of the portraits ({task})")
@@ -180,7 +182,7 @@ def _add_gradients(parser: argparse.ArgumentParser) -> None:
     restarts = f"random initializations of each attack beyond the first ({usual.restarts})"
     parser.add_argument("--restarts", type=natural, metavar="N", help=restarts)
     protected = "protected versions of PHOTOS: do their gradients give the originals away?"
-    parser.add_argument("--protected", type=Path, metavar="DST", help=protected)
+    parser.add_argument("--protected", type=folder_here, metavar="DST", help=protected)
     parser.add_argument("--lpips", action="store_true", help="measure LPIPS too (pip install 'onlymymodel[lpips]')")
 
 
@@ -188,7 +190,7 @@ def _add_intermediate(parser: argparse.ArgumentParser) -> None:
     usual = LayerOptions()
     _add_network(parser, usual.network, usual.epochs)
     members = "with --model: pictures that it was trained on; PHOTOS are pictures that it was not trained on"
-    parser.add_argument("--members", type=Path, metavar="FOLDER", help=members)
+    parser.add_argument("--members", type=folder_here, metavar="FOLDER", help=members)
     parser.add_argument(
         "--layers", nargs="+", default=[], metavar="NAME", help="layers, by the names of their modules; all by default"
     )
@@ -211,7 +213,7 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
     usual = WeightOptions()
     _add_network(parser, usual.network, usual.epochs)
     nonmembers = "with --model: pictures that it was not trained on; PHOTOS are pictures that it was trained on"
-    parser.add_argument("--others", type=Path, metavar="FOLDER", help=nonmembers)
+    parser.add_argument("--others", type=folder_here, metavar="FOLDER", help=nonmembers)
     parser.add_argument(
         "--limit",
         type=positive,

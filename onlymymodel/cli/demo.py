@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from onlymymodel.cli.flags import add_device, positive
+from onlymymodel.cli.flags import add_device, folder_here, positive
 from onlymymodel.cli.interrupt import exit_on_interrupt
 from onlymymodel.cli.parser import Parser
 from onlymymodel.protect.budget.strengths import STRENGTHS
@@ -17,7 +17,7 @@ def add_flags(parser: Parser) -> None:
         "Render portraits, protect them for one bundled model, evaluate them with others and write a report."
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("omm-demo"), metavar="DIR", help="new folder; omm-demo by default"
+        "--out", type=folder_here, default=Path("omm-demo"), metavar="DIR", help="new folder; omm-demo by default"
     )
     parser.add_argument("--photos", type=positive, default=12, metavar="N", help="number of portraits; 12 by default")
     parser.add_argument(

@@ -2,10 +2,9 @@
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onlymymodel.cli.flags import add_machine
+from onlymymodel.cli.flags import add_machine, folder_here
 from onlymymodel.cli.interrupt import exit_on_interrupt
 from onlymymodel.cli.output import Output
 from onlymymodel.cli.parser import Parser
@@ -30,7 +29,7 @@ def add_flags(parser: Parser) -> None:
     fetched = parser.add_argument_group("omm models fetch")
     fetched.add_argument("--preset", metavar="NAME", help="fetch the models of a preset (omm preset list)")
     to = "folder for the weights; without it they go to the caches that runs on this machine use"
-    fetched.add_argument("--to", type=Path, metavar="DIR", help=to)
+    fetched.add_argument("--to", type=folder_here, metavar="DIR", help=to)
     add_machine(parser)
     parser.set_defaults(run=run)
 
