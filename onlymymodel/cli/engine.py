@@ -94,4 +94,7 @@ def number_of_workers(given: int | str | tuple[int, int], device: "torch.device"
         return given[0]
     if given != AUTO:
         return int(given)
-    return torch.cuda.device_count() if device.type == "cuda" else len(os.sched_getaffinity(0))
+    if device.type != "cpu":  # of other accelerators than CUDA's one is used
+        return torch.cuda.device_count() if device.type == "cuda" else 1
+    # macOS and Windows do not say which cores a process may use
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
