@@ -7,7 +7,9 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from itertools import pairwise
+from pathlib import Path
 from typing import NoReturn, cast
 
 from onlymymodel.cli.commands import COMMANDS
@@ -42,7 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         try:
             code = _run(words, output)
-            output.finish(_command(words), code)
+            try:
+                output.finish(_command(words), code)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                return _report_unusable(error, output)
             return code
         finally:
             sys.stdout.flush()
@@ -66,12 +73,7 @@ def _run(words: list[str], output: Output) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        unwritable = error.errno in UNWRITABLE
-        if error.filename is None and not unwritable and error.errno not in REFUSED:
-            raise
-        cannot = " cannot be written" if unwritable else ""
-        name = os.fsdecode(error.filename or "the output")
-        return _report(f"{name}{cannot}: {error.strerror}; finished work is kept", USAGE, output)
+        return _report_unusable(error, output)
     except KeyboardInterrupt:
         if not output.json_lines:
             print(file=sys.stderr)  # the terminal shows ^C
@@ -81,6 +83,16 @@ def _run(words: list[str], output: Output) -> int:
         output.add(error=f"{type(error).__name__}: {error}")
         output.finish(_command(words), UNEXPECTED)
         raise
+
+
+def _report_unusable(error: OSError, output: Output) -> int:
+    """Report a file that cannot be read or written; raise any other error of the system again."""
+    unwritable = error.errno in UNWRITABLE
+    if error.filename is None and not unwritable and error.errno not in REFUSED:
+        raise error
+    cannot = " cannot be written" if unwritable else ""
+    name = os.fsdecode(error.filename or "the output")
+    return _report(f"{name}{cannot}: {error.strerror}; finished work is kept", USAGE, output)
 
 
 def _report(message: str, code: int, output: Output) -> int:
@@ -152,4 +164,16 @@ def build_parser() -> Parser:
 
 def entry() -> NoReturn:
     """Run the `omm` script."""
+    _prepare_streams()
     sys.exit(main())
+
+
+def _prepare_streams() -> None:
+    """Let standard output and error take all that is printed: any character, and anything where they are closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            # it also takes the number of the closed stream, which a file of the run would get otherwise
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
