@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn, cast
 
 from onlymymodel.cli.commands import COMMANDS
-from onlymymodel.cli.interrupt import INTERRUPTED, exit_on_interrupt, set_last_words
+from onlymymodel.cli.interrupt import INTERRUPTED, exit_on_interrupt, interrupts_noted, set_last_words
 from onlymymodel.cli.output import Output
 from onlymymodel.cli.parser import Parser
 from onlymymodel.errors import UserError
@@ -65,7 +65,7 @@ def _run(words: list[str], output: Output) -> int:
         with exit_on_interrupt():
             arguments = build_parser().parse_args(words)
         arguments.words, arguments.output = words, output
-        with _shown(arguments), output.reserved():
+        with interrupts_noted(), _shown(arguments), output.reserved():
             code: int = arguments.run(arguments)
             return code
     except UserError as error:
