@@ -138,8 +138,10 @@ def check_protected_folder(arguments: argparse.Namespace, out: Path) -> None:
         out: the folder with the records.
 
     Raises:
-        UserError: a folder or key does not exist, or a model cannot be named so.
+        UserError: a folder or key does not exist, a model cannot be named so, or flags contradict each other.
     """
+    if arguments.authorized_only and arguments.surrogate:
+        raise UserError("stand-ins are named, and are not to be asked: give one of --surrogate and --authorized-only")
     if not (out / RUN_RECORD).exists():
         raise UserError(f"{arguments.out} was not made by omm protect: it has no {RUN_RECORD}; name a folder that was")
     if isinstance(arguments.source, Path) and not arguments.source.exists():

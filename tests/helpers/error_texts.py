@@ -90,6 +90,7 @@ MISTAKES = [
     f"{PROTECT} --sign key.pem",
     f"{EVALUATE} --protected missing",
     "verify photos",
+    "verify photos --surrogate zoo:identity-plain --authorized-only",
     "audit gradients missing --out out",
 ]
 
