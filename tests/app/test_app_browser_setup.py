@@ -128,6 +128,19 @@ def test_photos_can_be_dropped_anywhere(visit: Visit) -> None:
     assert visit.errors == []
 
 
+def test_a_folder_that_is_dropped_is_named_and_the_photo_beside_it_is_added(visit: Visit, tmp_path: Path) -> None:
+    (tmp_path / "holiday").mkdir()
+    (tmp_path / "one.png").write_bytes(PHOTO)
+    files = [str(tmp_path / name) for name in ("holiday", "one.png")]
+    devtools = visit.context.new_cdp_session(visit.page)  # a script cannot drop a folder
+    for event in ("dragEnter", "dragOver", "drop"):
+        data = {"items": [], "files": files, "dragOperationsMask": 1}
+        devtools.send("Input.dispatchDragEvent", {"type": event, "x": 200, "y": 200, "data": data})
+    told = "holiday: it cannot be read; of a folder, drop the photos in it"
+    expect(visit.page.locator(".alert p")).to_have_text([told])
+    expect(visit.page.locator("#photos h3")).to_have_text(["one.png"])
+
+
 def test_visibility_is_described_in_words_and_moved_by_keys(visit: Visit) -> None:
     slider, words = visit.page.get_by_role("slider", name="Visibility"), visit.page.locator("#meaning")
     expect(words).to_have_text(sentence(STRENGTHS["medium"].meaning))

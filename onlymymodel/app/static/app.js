@@ -60,6 +60,10 @@ async function add(files) {
       // the server refuses them too; here it costs no upload
       if (file.size > limits.bytes) throw new Error(`${file.name}: too large; the page takes files up to ${limits.bytes / 1e6} MB`);
       if (cards.size >= limits.photos) throw new Error(`${file.name}: there are ${limits.photos} photos already, and no more fit`);
+      // a folder, or a file that is gone: its upload fails as if there were no server
+      await file.slice(0, 1).arrayBuffer().catch(() => {
+        throw new Error(`${file.name}: it cannot be read; of a folder, drop the photos in it`);
+      });
       await ask(`${session}/photos?name=${encodeURIComponent(file.name)}`, { body: file });
       await refresh();
     }, (error) => complain(error, error.message)); // it begins with a file's name, as it is written
