@@ -12,6 +12,7 @@ from onlymymodel.data.regular_file import NO_LINK
 OWN = ".omm-"  # begins the name of every file that is not a result: they may be removed, and are never a stranger's
 PARTIAL = ".partial"
 
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP)  # from file systems that sync no folders, such as VirtualBox's shared ones
 # O_BINARY exists on Windows only
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -82,7 +83,9 @@ def _first_link(path: Path | str, root: Path) -> Path | None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Sync the names in `folder` to the disk, so that new files survive a power failure. Does nothing on Windows.
+    """Sync the names in `folder` to the disk, so that new files survive a power failure.
+
+    Does nothing on Windows, and on file systems that cannot.
 
     Raises:
         OSError: the folder cannot be opened or synced.
@@ -92,6 +95,9 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
     finally:
         os.close(descriptor)
 

@@ -1,6 +1,7 @@
 """Atomic writes under real errors: a full disk, Ctrl-C and kill -9."""
 
 import contextlib
+import errno
 import os
 import resource
 import signal
@@ -37,6 +38,23 @@ def test_write_and_replace(tmp_path: Path) -> None:
         write_atomic(path, data)
         assert path.read_bytes() == data
     assert names(tmp_path) == ["a.png", "deep", "er"]
+
+
+@pytest.mark.parametrize("reason", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_syncs_no_folders_takes_files(
+    reason: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As folders that VirtualBox shares, which only that can mount."""
+    fsync = os.fsync
+
+    def of_files_only(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(reason, os.strerror(reason))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", of_files_only)
+    write_atomic(tmp_path / "a.png", b"new")
+    assert (tmp_path / "a.png").read_bytes() == b"new"
 
 
 def test_full_disk_loses_nothing(tmp_path: Path) -> None:
