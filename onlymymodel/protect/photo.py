@@ -117,7 +117,13 @@ def protect_photos(
                 first_frame=context.first_frame,
             )
             check_size(photo, context)
-            area = find_area(photo.pixels, source.mask, context.region, reads_faces=context.reads_faces)
+            area = find_area(
+                photo.pixels,
+                source.mask,
+                context.region,
+                reads_faces=context.reads_faces,
+                max_pixels=context.max_pixels,
+            )
         except PhotoError as error:
             results[index] = None, _refused_record(source, error, context)
             continue

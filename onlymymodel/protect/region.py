@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from onlymymodel.data.image_io import PhotoError, decode
+from onlymymodel.data.image_io import MAX_PIXELS, PhotoError, decode
 from onlymymodel.data.manifest import sha256
 from onlymymodel.errors import UserError
 from onlymymodel.protect.choices import FACES, NO_FACE, REGION_KINDS, WITHOUT_MASKS, Faces, NoFace, RegionKind
@@ -98,7 +98,14 @@ class Area:
         return torch.from_numpy(self.mask)[None].float().to(photo.device)
 
 
-def find_area(pixels: NDArray[np.uint8], mask: bytes | None, region: Region, *, reads_faces: bool = False) -> Area:
+def find_area(
+    pixels: NDArray[np.uint8],
+    mask: bytes | None,
+    region: Region,
+    *,
+    reads_faces: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> Area:
     """Find the region of a photo.
 
     Args:
@@ -107,6 +114,7 @@ def find_area(pixels: NDArray[np.uint8], mask: bytes | None, region: Region, *, 
             used only for the kind `mask`.
         region: the setting of the run.
         reads_faces: whether the authorized model reads aligned faces, so that it cannot read a photo without a face.
+        max_pixels: largest number of pixels of the mask.
 
     Raises:
         PhotoError: skipped, because no face was found or the mask is dark everywhere; failed, because the mask is
@@ -115,14 +123,14 @@ def find_area(pixels: NDArray[np.uint8], mask: bytes | None, region: Region, *, 
     if region.kind == "image" and not reads_faces:
         return Area()
     if region.kind == "mask" and not reads_faces:
-        return _area_of_mask(pixels, mask)
+        return _area_of_mask(pixels, mask, max_pixels)
     from onlymymodel.surrogates.face_detector import find_faces  # the detector takes seconds to import
 
     faces = find_faces(pixels)
     if not faces and region.no_face == "skip":
         raise PhotoError("skipped", NO_FACE_FOUND)
     if region.kind == "mask":
-        return _area_of_mask(pixels, mask)
+        return _area_of_mask(pixels, mask, max_pixels)
     if not faces:
         return Area(record=RegionRecord("image", reason=NO_FACE_FOUND))
     return _area_of_faces(pixels, faces) if region.kind == "face" else Area()
@@ -164,11 +172,11 @@ def _mask_of_boxes(pixels: NDArray[np.uint8], boxes: Sequence[Box]) -> Mask:
     return mask
 
 
-def _area_of_mask(pixels: NDArray[np.uint8], data: bytes | None) -> Area:
+def _area_of_mask(pixels: NDArray[np.uint8], data: bytes | None, max_pixels: int) -> Area:
     if data is None:
         raise PhotoError("failed", "it has no mask")
     try:
-        picture = decode(data).pixels
+        picture = decode(data, max_pixels=max_pixels).pixels
     except PhotoError as error:
         raise PhotoError("failed", f"its mask cannot be read: {error}") from error
     if picture.shape[:2] != pixels.shape[:2]:

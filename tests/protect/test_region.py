@@ -79,6 +79,16 @@ def test_outside_a_mask_nothing_changes(channels: int) -> None:
     assert record.region == RegionRecord("mask", sha256=sha256(png(mask)))
 
 
+def test_a_mask_may_have_as_many_pixels_as_a_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    for function in (decode, find_area):  # a usual limit below a small photo, which `--max-pixels` raises
+        assert function.__kwdefaults__ is not None
+        monkeypatch.setitem(function.__kwdefaults__, "max_pixels", 1000)
+    photo = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    source = PhotoSource(png(photo), mask=png(np.full((40, 40, 1), 255, np.uint8)))
+    ((_, record),) = protect_photos([source], replace(CONTEXT, region=Region("mask"), max_pixels=1600))
+    assert record.status in WRITTEN, record.reason
+
+
 def test_outside_faces_nothing_changes_and_every_face_does() -> None:
     photo = scene((20, 60), (220, 30))
     after, record = protected(png(photo), Region("face"))
