@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from onlymymodel.data.file_signatures import SUFFIXES
 from onlymymodel.data.folder import Entry
 from onlymymodel.data.manifest import sha256
 from onlymymodel.data.regular_file import max_photo_bytes, read_regular
@@ -22,6 +21,7 @@ from onlymymodel.protect.folder_summary import Outcome, Summary
 from onlymymodel.protect.known_sources import KnownSources
 from onlymymodel.protect.limits import TOO_MUCH_MEMORY, TOO_MUCH_TIME
 from onlymymodel.protect.machines import add_machine
+from onlymymodel.protect.masks import Masks
 from onlymymodel.protect.own_outputs import own_outputs
 from onlymymodel.protect.photo_outcome import blank_record
 from onlymymodel.protect.photo_record import PhotoManifest, PhotoRecord
@@ -85,6 +85,7 @@ class FolderRun:
         self.earlier = EarlierRecords(self.store)
         self.merged = None if merged is None else EarlierRecords(merged)
         self.known = KnownSources(self.store.sources)
+        self.masks = Masks(job.masks)
         self.own: Mapping[str, str] = {}
         self.own_found = 0
 
@@ -173,8 +174,7 @@ class FolderRun:
                 batch.readable.append((entry, source))
                 digests.append(digest)
                 if isinstance(self.job.workers, RaySettings):
-                    mask = _path_of_mask(entry, self.job.masks)
-                    batch.names.append(PhotoName.of(entry, digest, label, mask))
+                    batch.names.append(PhotoName.of(entry, digest, label, self.masks.of(entry.relative)))
         for (entry, source), digest in zip(batch.readable, digests, strict=True):
             for record, store in self._earlier_records(entry):
                 if self._holds(record, digest, source, store):
@@ -233,7 +233,7 @@ class FolderRun:
     def _read(self, entry: Entry, label: int | None) -> PhotoSource:
         """Return the input of a photo. Raises OSError or MemoryError."""
         limit = max_photo_bytes(self.job.context.max_pixels)
-        mask = _path_of_mask(entry, self.job.masks)
+        mask = self.masks.of(entry.relative)
         return PhotoSource(read_regular(entry.file, limit), label, None if mask is None else read_regular(mask, limit))
 
     def _holds(self, record: PhotoRecord, digest: str, source: PhotoSource, store: Store) -> bool:
@@ -276,15 +276,3 @@ class FolderRun:
     def _record_refused(self, entry: Entry) -> None:
         record = blank_record(PhotoSource(b""), self.job.context, "skipped", entry.reason or "")
         self._finish(entry, None, replace(record, source_sha256=None))
-
-
-def _path_of_mask(entry: Entry, masks: Path | None) -> Path | None:
-    """Return the file of a photo's mask; None if it has none. Raises OSError."""
-    if masks is None or masks.is_file():
-        return masks
-    folder = masks / entry.relative.parent
-    present = {path.suffix for path in folder.iterdir()} if folder.is_dir() else set()
-    # as in `scan`, suffixes may have any case; lower case first
-    suffixes = sorted((suffix for suffix in present if suffix.lower() in SUFFIXES), key=str.swapcase)
-    candidates = (folder / f"{entry.relative.stem}{suffix}" for suffix in suffixes)
-    return next((path for path in candidates if path.is_file()), None)
