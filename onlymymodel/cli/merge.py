@@ -1,6 +1,7 @@
 """`omm merge`."""
 
 import argparse
+import logging
 from pathlib import Path
 
 from onlymymodel.cli.flags import folder_here
@@ -10,6 +11,8 @@ from onlymymodel.errors import number_of
 from onlymymodel.evaluate.text import replace_unprintable
 
 MISSING_SHOWN = 10
+
+log = logging.getLogger(__name__)
 
 
 def add_flags(parser: Parser) -> None:
@@ -27,19 +30,17 @@ def add_flags(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Merge shards; return 0 if every photo of the source is protected, else 1."""
     with exit_on_interrupt():
-        from onlymymodel.cli.summary import report, summary_fields
-        from onlymymodel.protect.dataset_card import write_card
+        from onlymymodel.cli.summary import SIGNATURE_LOST, report, summary_fields
         from onlymymodel.protect.folder_summary import Outcome, Summary
         from onlymymodel.protect.merge import merge_shards
-        from onlymymodel.protect.seal import seal_folder
         from onlymymodel.protect.signing import read_signer
     output = arguments.output
     signer = None if arguments.sign is None else read_signer(arguments.sign)
-    merged = merge_shards(arguments.out)
+    merged = merge_shards(arguments.out, signer)
+    if merged.signature_lost:
+        log.warning(SIGNATURE_LOST)
     outcomes = (Outcome(record.source, record.status, record.reason) for record in merged.records)
     summary = Summary(tuple(outcomes), 0)
-    write_card(arguments.out, summary.counts)
-    seal_folder(arguments.out, signer)
     report(summary, str(arguments.out), output.say)
     if merged.missing:
         missing_photos = number_of(len(merged.missing), "photo of the source is", "photos of the source are")

@@ -118,7 +118,7 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
             from onlymymodel.cli.dry_run import dry_run
 
             return dry_run(arguments, checked, shard, places)
-        from onlymymodel.cli.summary import report, summary_fields
+        from onlymymodel.cli.summary import SIGNATURE_LOST, report, summary_fields
         from onlymymodel.evaluate.folders import PAGE, Evaluation, evaluate_folders
         from onlymymodel.evaluate.judges import judges_for
         from onlymymodel.evaluate.terminal_table import to_text
@@ -164,7 +164,7 @@ def _protect(arguments: argparse.Namespace, places: "Places") -> int:
         output.add(out=places.shown, shard=str(shard), **summary_fields(summary))
         return 0 if summary.all_protected else 1
     if seal_folder(job.out, signer):
-        log.warning("the folder was signed and has changed: its seal has no signature now (--sign KEY)")
+        log.warning(SIGNATURE_LOST)
     job.store.finish_records()
     report(summary, places.shown, output.say)
     output.add(out=places.shown, **summary_fields(summary))

@@ -10,6 +10,7 @@ from onlymymodel.protect.folder_summary import Outcome, Summary
 from onlymymodel.protect.photo_record import MANIFEST
 
 NAMED = 10  # photos of one status, or else reasons, that are named
+SIGNATURE_LOST = "the folder was signed and has changed: its seal has no signature now (--sign KEY)"
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 ALREADY_MISREAD = (
     "written, but no stand-in reads the original, so nothing shows that the change misleads a model; name stand-ins "

@@ -72,6 +72,19 @@ def test_a_later_run_seals_again_and_says_that_a_signature_is_lost(
     assert "FAULT  seal.json: has no signature, so nothing is proven" in capsys.readouterr().err
 
 
+def test_a_later_merge_says_that_a_signature_is_lost(
+    photos: Path, keys: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    assert protect(photos, "--shard", "1/1") == 0
+    assert main(["merge", out, "--sign", keys[0]]) == 0
+    (photos / "sub" / "2.png").rename(photos / "3.png")
+    assert protect(photos, "--shard", "1/1") == 0
+    assert "no signature" not in capsys.readouterr().err
+    assert main(["merge", out]) == 0
+    assert "the folder was signed and has changed: its seal has no signature now" in capsys.readouterr().err
+
+
 def test_keys_that_cannot_be_used_are_refused_before_the_first_photo(
     photos: Path, keys: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

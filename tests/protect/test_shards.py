@@ -1,5 +1,6 @@
 """Shards on several machines make the folder that one run makes."""
 
+import errno
 import re
 import shutil
 from dataclasses import replace
@@ -16,8 +17,11 @@ from onlymymodel.cli.main import main
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.verify import verify_folder
 from onlymymodel.protect import merge as merge_module
+from onlymymodel.protect import seal as seal_module
 from onlymymodel.protect.attack.recipe import make_recipe
 from onlymymodel.protect.merge import merge_shards
+from onlymymodel.protect.photo_record import MANIFEST
+from onlymymodel.protect.seal import read_seal
 from onlymymodel.protect.shards import Shard, find_shards, parse_shard, shard_of
 from onlymymodel.settings import RunSettings
 
@@ -108,7 +112,7 @@ def test_a_merge_that_is_stopped_goes_on(
     def stopped(*words: Any, **named: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == (3 if stop == "_move" else 2 if stop == "rmtree" else 1):
+        if calls == (3 if stop == "_move" else 1):
             raise KeyboardInterrupt
         return real(*words, **named)
 
@@ -118,6 +122,85 @@ def test_a_merge_that_is_stopped_goes_on(
             merge_shards(out)
     merge_shards(out)
     check_same(photos, out, tmp_path)
+
+
+@pytest.mark.parametrize("kept", ["run.json", "manifest.jsonl"])
+def test_a_merge_that_was_killed_while_it_removed_the_shards_goes_on_without_the_source(
+    kept: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two shards are renamed, and one file is left of them; the third is as it was."""
+    out, real, calls = tmp_path / "out", Path.replace, 0
+    protect_shards(photos, out)
+
+    def stopped(path: Path, target: Path) -> Path:
+        nonlocal calls
+        calls += path.name.startswith(".omm-shard-")
+        if calls > 2:
+            raise KeyboardInterrupt
+        return real(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            merge_shards(out)
+    assert len(find_shards(out)) == 1
+    for path in (out / merge_module.REMOVED).rglob("*"):
+        if path.is_file() and path.name != kept:
+            path.unlink()
+    photos.rename(tmp_path / "elsewhere")
+    assert len(merge_shards(out).records) == 10
+    check_same(tmp_path / "elsewhere", out, tmp_path)
+    assert read_seal(out) is not None
+    with pytest.raises(UserError, match="has no shards"):
+        merge_shards(out)
+
+
+def test_a_merge_that_was_killed_at_its_very_end_goes_on(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    protect_shards(photos, out)
+    merge_shards(out)
+    (out / merge_module.REMOVED / Shard(3, 3).folder_name).mkdir(parents=True)
+    assert len(merge_shards(out).records) == 10
+    check_same(photos, out, tmp_path)
+
+
+def test_shards_are_merged_where_the_source_was_emptied(photos: Path, tmp_path: Path) -> None:
+    protect_shards(photos, tmp_path / "out")
+    photos.rename(tmp_path / "elsewhere")
+    photos.mkdir()
+    assert merge_shards(tmp_path / "out").missing == ()
+    check_same(tmp_path / "elsewhere", tmp_path / "out", tmp_path)
+
+
+def test_the_seal_is_written_before_a_shard_is_removed(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    protect_shards(photos, out)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(seal_module, "write_atomic", full)
+        with pytest.raises(UserError, match=r"seal\.json cannot be written: No space left"):
+            merge_shards(out)
+    merge_shards(out)
+    assert read_seal(out) is not None
+    check_same(photos, out, tmp_path)
+
+
+def test_a_shard_that_was_copied_from_a_store_before_its_end_is_refused(photos: Path, tmp_path: Path) -> None:
+    """Its lines are in parts, so that its photos would be removed without one."""
+    out = tmp_path / "out"
+    protect_shards(photos, out)
+    parts = Shard(2, 3).folder(out) / ".omm-manifest.jsonl.parts"
+    parts.mkdir()
+    (Shard(2, 3).folder(out) / MANIFEST).rename(parts / "0000000001-0123abcd.jsonl")
+    before = files_of(out)
+    with pytest.raises(UserError, match="shard 2/3 was copied from a store in which it has not ended"):
+        merge_shards(out)
+    assert files_of(out) == before
 
 
 def test_what_cannot_be_merged_is_named(photos: Path, tmp_path: Path) -> None:

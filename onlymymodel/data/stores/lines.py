@@ -18,6 +18,11 @@ from onlymymodel.data.stores.remote import RemoteFolder
 JOINED = 200  # small parts that become one larger part, so that a long run leaves few to read
 
 
+def folder_of_parts(name: str) -> str:
+    """Return the folder with the parts of the lines of this name; it is gone once a run has ended."""
+    return f"{OWN}{name.removeprefix(OWN)}.parts"
+
+
 @dataclass
 class RemoteLines:
     """Lines of a store, and their copy on this machine, which is the one that is written.
@@ -42,7 +47,7 @@ class RemoteLines:
     @property
     def prefix(self) -> str:
         """The beginning of the keys of all parts."""
-        return f"{OWN}{self.name.removeprefix(OWN)}.parts/"
+        return f"{folder_of_parts(self.name)}/"
 
     def load(self) -> None:
         """Copy all lines from the store. Raises OSError."""
