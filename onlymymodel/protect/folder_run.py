@@ -92,7 +92,7 @@ class FolderRun:
     def protect(self, entries: Sequence[Entry], progress: bool) -> Summary:
         """Protect the photos among the entries, and record the other files that look like photos as skipped."""
         outcomes: list[Outcome] = []
-        self.own = own_outputs(self.job.source, entries, self.earlier.outputs)
+        self.find_own(entries)
         photos = [entry for entry in entries if entry.status == "photo"]
         with counted("protecting", len(photos), progress=progress) as task:
             for entry in entries:
@@ -111,6 +111,11 @@ class FolderRun:
         self.store.finish_records()
         not_photos = sum(entry.status == "not-a-photo" for entry in entries)
         return Summary(tuple(outcomes), not_photos, self.own_found)
+
+    def find_own(self, entries: Sequence[Entry]) -> None:
+        """Find what earlier runs have written, before the first batch is read."""
+        merged = {} if self.merged is None else self.merged.outputs
+        self.own = own_outputs(self.job.source, entries, {**merged, **self.earlier.outputs})
 
     def _plan(self, photos: Sequence[Entry]) -> Iterator[list[Entry]]:
         return plan_batches(photos, self.job.context, self.job.batch_size, self.job.limits)
@@ -223,10 +228,9 @@ class FolderRun:
         Where it has come into the place of its own original, the record of that original is kept.
         """
         self.own_found += 1
-        earlier = self.earlier.get(str(entry.relative))
-        output = None if earlier is None or earlier.output_sha256 != digest else earlier.output
-        if earlier is not None and output is not None and self.store.holds(output, digest):
-            return earlier
+        for earlier, store in self._earlier_records(entry):
+            if earlier.output is not None and earlier.output_sha256 == digest and store.holds(earlier.output, digest):
+                return earlier
         reason = f"it is a protected photo already: {self.own[digest]}"
         return self._finish(entry, None, blank_record(source, self.job.context, "skipped", reason))
 

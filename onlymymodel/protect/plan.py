@@ -10,7 +10,6 @@ from onlymymodel.protect.batches import header_of, protect_batch
 from onlymymodel.protect.budget.strengths import STRENGTHS
 from onlymymodel.protect.folder import Job
 from onlymymodel.protect.folder_run import FolderRun
-from onlymymodel.protect.own_outputs import own_outputs
 
 STEPS = 4  # of the optimizer, that are measured
 TRIES = 3  # photos that are tried where one cannot be protected
@@ -65,7 +64,7 @@ def plan_folder(job: Job) -> Plan:
         UserError: see `scan`, or the manifest of the output folder cannot be read.
     """
     entries, run = job.entries(), _run(job)
-    run.own = own_outputs(job.source, entries, run.earlier.outputs)
+    run.find_own(entries)
     to_do, finished, own = list[Entry](), 0, 0
     for entry in entries:
         if entry.status == "photo":

@@ -7,7 +7,9 @@ import pytest
 from hostile import files_of, protect, save_photo
 
 from onlymymodel.cli.main import main
+from onlymymodel.protect.merge import merge_shards
 from onlymymodel.protect.photo_record import MANIFEST, PhotoManifest
+from onlymymodel.protect.shards import Shard
 
 
 @pytest.fixture
@@ -73,6 +75,19 @@ def test_a_protected_photo_in_the_place_of_its_original_stays_protected(photos: 
     (out / "0.png").unlink()  # moved, not copied
     assert protect(photos, out).counts == {"protected": 1, "skipped": 1}
     assert "0.png" not in files_of(out)
+
+
+def test_a_shard_knows_what_was_written_before_it_in_the_merged_folder(photos: Path, out: Path) -> None:
+    shutil.copy(out / "0.png", photos / "0.png")
+    shutil.copy(out / "trip" / "1.png", photos / "copy.png")
+    before = files_of(out)
+    summary = protect(photos, out, shard=Shard(1, 1))
+    assert (summary.counts, summary.own_outputs) == ({"protected": 2, "skipped": 1}, 2)
+    merge_shards(out)
+    assert reasons(out)["copy.png"].startswith("it is a protected photo already: 'trip/1.png'")
+    assert {name: files_of(out).get(name) for name in before if name.endswith(".png")} == {
+        name: data for name, data in before.items() if name.endswith(".png")
+    }
 
 
 @pytest.mark.parametrize("content", [b"no lines", b"[1]\n", b'{"output_sha256": 3, "output": []}\n', b"\xff" * 99])
