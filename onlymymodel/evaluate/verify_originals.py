@@ -49,20 +49,24 @@ class Originals:
     def has(self, source: str) -> bool:
         """Return whether an original is there; True for one photo, whatever its name is now."""
         if isinstance(self.place, Path):
-            return not self.place.is_dir() or os.path.lexists(self.place / source)  # a link may lead nowhere
+            return os.path.lexists(_file(self.place, source))  # a link may lead nowhere
         return source in (self.files or {})
 
     def read(self, source: str, max_pixels: int) -> bytes | None:
         """Return the bytes of an original; None if it cannot be read."""
-        file: Readable | None
-        if isinstance(self.place, Path):
-            file = self.place / source if self.place.is_dir() else self.place
-        else:
-            file = (self.files or {}).get(source)
+        file = _file(self.place, source) if isinstance(self.place, Path) else (self.files or {}).get(source)
         try:
             return None if file is None else read_regular(file, max_photo_bytes(max_pixels))
         except OSError:
             return None
+
+
+def _file(place: Path, source: str) -> Path:
+    """Return the path of an original: below a folder, or beside one photo, unless that has another name now."""
+    if place.is_dir():
+        return place / source
+    beside = place.parent / source
+    return beside if os.path.lexists(beside) else place
 
 
 def unlisted_originals(

@@ -92,8 +92,8 @@ def protect_folder(job: Job, *, progress: bool = True) -> Summary:
 
     Raises:
         UserError: before the first photo, see `scan`, `check_destination`, `target_class_of_each`,
-            `Budget.check_available`, `check_shards`, `Store.lock` and `run_record.write`; or later, if the manifest
-            cannot be written, which ends the run.
+            `Budget.check_available`, `check_shards`, `Store.lock`, `run_record.check_source` and `run_record.write`; or
+            later, if the manifest cannot be written, which ends the run.
     """
     configure()
     job = replace(job, results=job.store)  # one store for all of the run: it is held, and remembers files
@@ -118,6 +118,7 @@ def protect_folder(job: Job, *, progress: bool = True) -> Summary:
 
 
 def _write_run_record(job: Job) -> None:
+    run_record.check_source(job.out, job.source, job.store.base)
     source, rows = relative_path(job.source, job.store.base), isinstance(job.source, RowsFolder)
     run_record.write(job.out, job.context, job.batch_size, job.uris, source, rows=rows)
     if not job.store.create_record(run_record.NAME):  # another run was first: it has to have the same settings

@@ -6,6 +6,7 @@ from time import monotonic
 
 from onlymymodel.data.folder import Entry
 from onlymymodel.data.image_io import Header, PhotoError
+from onlymymodel.protect import run_record
 from onlymymodel.protect.batches import header_of, protect_batch
 from onlymymodel.protect.budget.strengths import STRENGTHS
 from onlymymodel.protect.folder import Job
@@ -61,8 +62,9 @@ def plan_folder(job: Job) -> Plan:
     """Return what `protect_folder` would do.
 
     Raises:
-        UserError: see `scan`, or the manifest of the output folder cannot be read.
+        UserError: see `scan` and `run_record.check_source`, or the manifest of the output folder cannot be read.
     """
+    run_record.check_source(job.out, job.source, job.store.base)
     entries, run = job.entries(), _run(job)
     run.find_own(entries)
     to_do, finished, own = list[Entry](), 0, 0

@@ -14,6 +14,8 @@ from onlymymodel.data.atomic import write_atomic
 from onlymymodel.data.image_io import MAX_PIXELS
 from onlymymodel.data.manifest import json_bytes
 from onlymymodel.data.regular_file import read_regular
+from onlymymodel.data.source import Source, local_path
+from onlymymodel.data.stores.address import is_remote
 from onlymymodel.errors import UserError, first_line
 from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.protect.budget.budget import Budget
@@ -148,6 +150,36 @@ def write(
         return
     check_ours(out)
     write_atomic(out / NAME, to_bytes(context, batch_size, uris, source, rows=rows))
+
+
+def check_source(out: Path, source: Source, base: Path) -> None:
+    """Check that a run is about the photos of the earlier runs in its folder, whose results it would replace else.
+
+    Photos that are no longer where they were have been moved. A photo of the same folder is none of others.
+
+    Args:
+        out: the folder with the records; there may be none yet.
+        source: the photos.
+        base: the folder that relative paths in the records start from.
+
+    Raises:
+        UserError: the photos are in another folder, or in other Parquet files, on this machine.
+    """
+    here = local_path(source)
+    if here is None or not (out / NAME).exists() or is_remote(recorded := read(out).source):
+        return
+    there, rows = base / recorded, not isinstance(source, Path)
+    if _is_other(there, here) and (rows or _is_other(_folder(there), _folder(here))):
+        raise UserError(f"{out} was made from other photos ({there.resolve()} there, {here} here); {START_AGAIN}")
+
+
+def _is_other(there: Path, here: Path) -> bool:
+    """Return whether there are two files or folders at two paths."""
+    return there.exists() and not there.samefile(here)
+
+
+def _folder(place: Path) -> Path:
+    return place if place.is_dir() else place.parent
 
 
 def _check_precision(out: Path, there: Mapping[str, Any], here: Mapping[str, Any], reason: str) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hostile import files_of
 from numpy.typing import NDArray
 from PIL import Image
 from toys import choosy, others, theirs
 
 from onlymymodel.data.manifest import Manifest, sha256
 from onlymymodel.data.portraits import render
+from onlymymodel.errors import UserError
 from onlymymodel.evaluate.verify import verify_folder
 from onlymymodel.protect import batches as batches_module
 from onlymymodel.protect.attack.recipe import make_recipe
@@ -22,6 +25,7 @@ from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.folder import Job, protect_folder
 from onlymymodel.protect.photo import Context
 from onlymymodel.protect.photo_record import MANIFEST, PhotoManifest, PhotoRecord
+from onlymymodel.protect.plan import plan_folder
 from onlymymodel.protect.region import Region, RegionRecord
 from onlymymodel.surrogates.load import load_model
 
@@ -161,6 +165,32 @@ def test_a_photo_that_is_no_longer_protected_leaves_no_old_file(photos: Path, tm
     lines = len(Manifest(out / MANIFEST).load())
     run(photos, out, **job)
     assert len(Manifest(out / MANIFEST).load()) == lines
+
+
+def test_other_photos_are_refused(photos: Path, tmp_path: Path) -> None:
+    """Those of the same names would replace the results of the first, whose lines would be lost."""
+    out, others = tmp_path / "out", tmp_path / "others"
+    run(photos, out)
+    before = files_of(out)
+    shutil.copytree(photos / "trip", others)
+    for source in (others, others / "2.png", photos / "trip"):
+        with pytest.raises(UserError, match=r"was made from other photos \(.*photos there, .*\); give another --out"):
+            run(source, out)
+        with pytest.raises(UserError, match="was made from other photos"):
+            plan_folder(Job(source, out, CONTEXT, URIS))
+    assert files_of(out) == before
+    photos.rename(tmp_path / "moved")
+    assert set(statuses(run(tmp_path / "moved", out)).values()) == {"protected"}
+    assert files_of(out) == before
+
+
+def test_photos_of_one_folder_are_protected_one_after_the_other(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    job = {"context": replace(CONTEXT, authorized=load_model(str(URIS["authorized"]), allow_python=True))}
+    for source in (photos / "0.png", photos / "1.png", photos):
+        run(source, out, **job)
+        assert verify_folder(out, allow_python=True, progress=False).faults == ()
+    assert pictures(out) == {"0.png", "1.png", "trip/2.png"}
 
 
 def test_files_outside_the_manifest_are_left_alone(photos: Path, tmp_path: Path) -> None:
