@@ -296,10 +296,11 @@ class Budget:
         max_change = (max_change * 255 + LEVEL_TOLERANCE / 100).floor() / 255 if whole else max_change
         delta = torch.minimum(torch.maximum(delta, -max_change), max_change)
         low, high = torch.maximum(-max_change, -original), torch.minimum(max_change, 1 - original)
-        if self.luma is not None:
-            delta = clamp_luma(delta, self.luma * fraction, low, high)
+        luma_limit = None if self.luma is None else self.luma * fraction
+        if luma_limit is not None:
+            delta = clamp_luma(delta, luma_limit, low, high)
         if self.color is not None:
             # rounding moves the channels of a pixel apart, but by less than one level
             limit = self.color * fraction
-            delta = clamp_color(delta, (limit - 1 / 255).clamp_min(0) if whole else limit, low, high)
+            delta = clamp_color(delta, (limit - 1 / 255).clamp_min(0) if whole else limit, low, high, luma_limit)
         return delta

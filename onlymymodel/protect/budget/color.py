@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from onlymymodel.data.strips import map_rows
+from onlymymodel.protect.budget.luma import luma
 
 FLOAT_ERROR = 1e-6  # of pixels in [0,1]: what the mean of equal channels may differ from them
 DEFINITION = "largest difference of a channel's change from the mean change of the three, of any pixel, in 1/255"
@@ -26,7 +27,7 @@ def largest_color_change(protected: Tensor, original: Tensor) -> float:
     return float(map_rows(of_rows, protected, original).max())
 
 
-def clamp_color(change: Tensor, limit: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def clamp_color(change: Tensor, limit: Tensor, low: Tensor, high: Tensor, luma_limit: Tensor | None = None) -> Tensor:
     """Shrink the color of each pixel's change to a limit, inside [low, high].
 
     Where a channel cannot change as the others do, at black or white, the change of the pixel is shrunk as a whole.
@@ -35,14 +36,21 @@ def clamp_color(change: Tensor, limit: Tensor, low: Tensor, high: Tensor) -> Ten
         change: (B,C,H,W), in [low, high].
         limit: (B,1,H,W), or a shape that broadcasts to it; not negative.
         low, high: (B,C,H,W), low <= 0 <= high.
+        luma_limit: largest magnitude of the change's luma, as `limit`; None for no limit. A change that keeps it may
+            not do so with less color.
     """
     if change.shape[1] == 1:
         return change
     gray = change.mean(1, keepdim=True)
-    change = torch.minimum(torch.maximum(gray + _scale(change - gray, limit) * (change - gray), low), high)
-    return _scale(change - change.mean(1, keepdim=True), limit) * change
+    change = gray + _scale(change - gray, limit) * (change - gray)
+    if luma_limit is not None:  # all channels move by as much, which leaves the color as it is
+        value = luma(change)
+        change = change - (value - torch.minimum(torch.maximum(value, -luma_limit), luma_limit))
+    change = torch.minimum(torch.maximum(change, low), high)
+    change = _scale(change - change.mean(1, keepdim=True), limit) * change
+    return change if luma_limit is None else _scale(luma(change), luma_limit) * change
 
 
-def _scale(color: Tensor, limit: Tensor) -> Tensor:
-    """Return the factor, at most 1, by which (B,C,H,W) colors are inside the limit: (B,1,H,W)."""
-    return ((limit + FLOAT_ERROR) / color.abs().amax(1, keepdim=True).clamp_min(FLOAT_ERROR)).clamp_max(1.0)
+def _scale(values: Tensor, limit: Tensor) -> Tensor:
+    """Return the factor, at most 1, by which all channels of (B,C,H,W) values are inside the limit: (B,1,H,W)."""
+    return ((limit + FLOAT_ERROR) / values.abs().amax(1, keepdim=True).clamp_min(FLOAT_ERROR)).clamp_max(1.0)

@@ -9,6 +9,8 @@ from onlymymodel.protect.attack.quantize import project_to_uint8
 from onlymymodel.protect.attack.recipe import make_recipe
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.budget.color import clamp_color, color_change
+from onlymymodel.protect.budget.kinds import Shape
+from onlymymodel.protect.budget.luma import luma
 
 BUDGETS = [
     Budget(16 / 255, color=0.0),
@@ -67,6 +69,30 @@ def test_uint8_photos_are_inside_the_color_limit(budget: Budget) -> None:
     colorful = pixels.clone()
     colorful[:, 0] = (pixels[:, 0].int() + 30).clamp(0, 255).to(torch.uint8)
     assert any("its color differs by up to" in sentence for sentence in budget.violations(colorful[0], pixels[0]))
+
+
+@pytest.mark.parametrize("shape", ["even", "texture"])
+@pytest.mark.parametrize(("luma_levels", "color_levels"), [(1, 4), (6, 4), (3, 1), (3, 0), (0, 4)])
+def test_less_color_keeps_a_change_inside_its_luma(luma_levels: int, color_levels: int, shape: Shape) -> None:
+    """The optimizer's changes are inside both limits; rounding would else take those beyond one back as a whole."""
+    pixels, limits = portraits(), {"luma": luma_levels / 255, "color": color_levels / 255}
+    originals, budget = pixels.float() / 255, Budget(16 / 255, shape=shape, **limits)
+    delta = budget.project(changes(pixels), originals)
+    fraction = budget.max_change(originals) / budget.linf
+    color = (delta - delta.mean(1, keepdim=True)).abs().amax(1, keepdim=True)
+    assert (luma(delta).abs() <= fraction * limits["luma"] + 2e-6).all()
+    assert (color <= fraction * limits["color"] + 2e-6).all()
+    assert (delta.abs() <= budget.max_change(originals) + 1e-6).all()
+    made = project_to_uint8(pixels, changes(pixels), budget)
+    assert budget.admits(made, pixels).all()
+
+
+def test_rounding_keeps_most_of_a_change_of_both_luma_and_color() -> None:
+    pixels, budget = portraits(), Budget(16 / 255, luma=1 / 255, color=4 / 255)
+    made = project_to_uint8(pixels, changes(pixels), budget)
+    projected = budget.project(changes(pixels), pixels.float() / 255)
+    written = (made.float() - pixels.float()).abs().mean()
+    assert float(written) > 0.6 * 255 * float(projected.abs().mean())
 
 
 def test_a_gray_photo_has_no_color_to_limit() -> None:
