@@ -10,8 +10,9 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import NamedTuple, Protocol, TypeVar
@@ -209,9 +210,24 @@ class WorkerPool:
             name=f"omm-worker-{index}",
             daemon=True,
         )  # fmt: skip
-        process.start()
+        with _interrupts_held_back():  # else the worker shows one as a traceback while it imports torch
+            process.start()
         theirs.close()
         return _Worker(process, ours)
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Hold Ctrl-C back in this thread, and for good in the processes that it starts meanwhile; not on Windows."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # its start would let them through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import interrupted_contexts
 import pytest
 from evaluating import MINE, QUICK, THEIRS, write_photos
 from hostile import check_lines, files_of, lines_of, protect, save_photo
@@ -91,6 +92,11 @@ def test_a_worker_that_cannot_start_ends_the_run(
     with pytest.raises(UserError, match=sentence):
         protect(photos, tmp_path / "out", workers=WorkerSettings(1, make_context))  # type: ignore[arg-type]
     assert lines_of(tmp_path / "out") == []
+
+
+def test_ctrl_c_is_for_the_driver_alone_also_while_a_worker_imports(photos: Path, tmp_path: Path) -> None:
+    assert protect(photos, tmp_path / "out", workers=WorkerSettings(1, interrupted_contexts.make)).all_protected
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
 def test_an_error_that_every_photo_causes_ends_the_run(photos: Path, tmp_path: Path) -> None:
