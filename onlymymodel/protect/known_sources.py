@@ -1,6 +1,5 @@
 """Index of photos that earlier runs have read, so that unchanged ones are not read again."""
 
-from contextlib import suppress
 from pathlib import Path
 
 from onlymymodel.data.entry import Entry
@@ -42,5 +41,4 @@ class KnownSources:
         if stamp is None or self.stamp(entry) != stamp:
             return
         header = None if entry.header is None else (entry.header.width, entry.header.height, entry.header.channels)
-        with suppress(OSError):  # it is read again the next time
-            self.stamps.add(Known(str(entry.relative), stamp, sha256, header))
+        self.stamps.add(Known(str(entry.relative), stamp, sha256, header))

@@ -11,6 +11,7 @@ from hostile import files_of, lines_of, protect, save_photo
 from onlymymodel.data.stores import stamps as stamps_module
 from onlymymodel.data.stores.stamps import RESULTS, SOURCES, Known, Stamps, stamp_of
 from onlymymodel.data.stores.store import LocalStore
+from onlymymodel.protect import batches as batches_module
 from onlymymodel.protect.folder_summary import Summary
 
 NAMES = ("0.png", "1.png", "trip/2.png")
@@ -90,6 +91,17 @@ def test_what_is_known_may_be_lost(
         assert opened(monkeypatch, photos, out)[0] == set()
     else:
         assert (tmp_path / SOURCES).read_bytes().count(b"\n") == len(NAMES)
+
+
+def test_a_finished_photo_is_not_computed_again_where_nothing_can_be_kept(
+    photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a folder of another user, or on a full disk."""
+    for name in (SOURCES, RESULTS):
+        (out / name).unlink()
+        (out / name).mkdir()
+    monkeypatch.setattr(batches_module, "protect_photos", lambda *_: pytest.fail("computed again"))
+    assert protect(photos, out).counts == {"protected": len(NAMES)}
 
 
 def test_a_photo_of_the_same_size_and_time_is_read(photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,17 +75,18 @@ class Stamps:
         return known if known is not None and known.stamp == stamp else None
 
     def add(self, known: Known) -> None:
-        """Keep what is known of a file, if that may be written. Raises OSError."""
+        """Keep what is known of a file, if that may and can be written: without it the file is read again."""
         if not self.writable or self._last(known.name) == known:
             return
         try:
             line = msgspec.json.encode(known) + b"\n"
         except UnicodeEncodeError:  # a name of this machine that is no Unicode: it is read each time
             return
-        with open(self._path, "ab", opener=_opener) as file:
-            offset = file.tell()
-            file.write(line)
-        self._offsets()[known.name] = offset
+        with suppress(OSError):  # the disk is full, or the file is another user's
+            with open(self._path, "ab", opener=_opener) as file:
+                offset = file.tell()
+                file.write(line)
+            self._offsets()[known.name] = offset
 
     def sha256(self, name: str, path: Path | str) -> str:
         """Return the hash of a regular file of this machine, read only if it may have changed. Raises OSError."""
