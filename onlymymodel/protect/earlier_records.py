@@ -22,6 +22,7 @@ class EarlierRecords:
         self.store = store
         self._manifest = PhotoManifest(store.records)
         self._offsets: dict[str, int] = {}
+        self._sources: dict[str, str] | None = None  # by file; read when it is first needed
         self.outputs: dict[str, str] = {}
         lines = 0
         for offset, record in self._manifest.read():
@@ -35,6 +36,13 @@ class EarlierRecords:
         """Return the last record of a photo by its path below the source; None if it has none. Raises UserError."""
         offset = self._offsets.get(source)
         return None if offset is None else self._manifest.read_at(offset)
+
+    def source_of(self, output: str) -> str | None:
+        """Return the photo whose last record has a file of this name; None if none has. Raises UserError."""
+        if self._sources is None:
+            last = (record for offset, record in self._manifest.read() if self._offsets.get(record.source) == offset)
+            self._sources = {record.output: record.source for record in last if record.output is not None}
+        return self._sources.get(output)
 
     def close(self) -> None:
         """Close the manifest, before it is replaced."""

@@ -24,7 +24,7 @@ from onlymymodel.protect.machines import add_machine
 from onlymymodel.protect.masks import Masks
 from onlymymodel.protect.own_outputs import own_outputs
 from onlymymodel.protect.photo_outcome import blank_record
-from onlymymodel.protect.photo_record import PhotoManifest, PhotoRecord
+from onlymymodel.protect.photo_record import REPLACED, PhotoManifest, PhotoRecord
 from onlymymodel.protect.ray_engine import RaySettings
 from onlymymodel.protect.remote_batches import CHANGED, NOT_READ, PhotoName
 from onlymymodel.protect.workers import WORKER_ENDED
@@ -36,6 +36,7 @@ NOT_WRITTEN, NOT_REMOVED = "cannot be written", "the file of an earlier run cann
 # the photo may not have caused it, or another run may have other limits: the next run tries it again
 TRIED_AGAIN = (
     NOT_WRITTEN, NOT_REMOVED, NO_MEMORY, UNEXPECTED, WORKER_ENDED, TOO_MUCH_MEMORY, TOO_MUCH_TIME, CHANGED, NOT_READ,
+    REPLACED,
 )  # fmt: skip
 
 
@@ -264,6 +265,7 @@ class FolderRun:
             try:
                 self.store.write(str(entry.output), data, entry.file)
                 record = replace(record, output=str(entry.output), output_sha256=sha256(data))
+                self._release(str(entry.output), record.source)
             except OSError as error:
                 record = replace(record, status="failed", reason=f"{NOT_WRITTEN}: {error.strerror}")
         if record.output is None and earlier is not None and earlier.output is not None:
@@ -276,6 +278,12 @@ class FolderRun:
         if earlier is None or replace(earlier, seconds=None) != replace(record, seconds=None):
             self.manifest.append(record)
         return record
+
+    def _release(self, output: str, source: str) -> None:
+        """Record that a file which was that of another photo is now that of this one: the other is gone."""
+        other = self.earlier.source_of(output)
+        if other is not None and other != source and (earlier := self.earlier.get(other)) is not None:
+            self.manifest.append(earlier.replaced_by(source))
 
     def _record_refused(self, entry: Entry) -> None:
         record = blank_record(PhotoSource(b""), self.job.context, "skipped", entry.reason or "")

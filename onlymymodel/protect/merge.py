@@ -76,6 +76,12 @@ def merge_shards(out: Path, signer: Signer | None = None) -> Merged:
         records = dict(earlier)
         for of_shard in found.values():
             records |= of_shard
+        written = (record for of_shard in found.values() for record in of_shard.values() if record.output is not None)
+        owners = {record.output: record.source for record in written}
+        records = {
+            source: record if (owner := owners.get(record.output, source)) == source else record.replaced_by(owner)
+            for source, record in records.items()
+        }
         missing = _missing(out, run, records, shards, nothing_new=records == earlier)
         try:
             remove_partials(out)

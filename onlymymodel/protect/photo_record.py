@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ MANIFEST = "manifest.jsonl"
 
 Status = Literal["protected", "already-misread", "unchanged", "skipped", "failed"]
 WRITTEN = ("protected", "already-misread")  # statuses of photos that have a file
+REPLACED = "its file is now that of"  # beginning of a reason
 LabelSource = Literal["given", "authorized model's clean answer"]
 FaceState = Literal["changed", "put back", "untouched"]
 Distance = float | UnsetType | None  # unset where the budget does not bound it
@@ -127,6 +128,11 @@ class PhotoRecord:
     def promised(self) -> dict[str, DeploymentMargins]:
         """The deployments through which the authorized model reads the original, and has to read the file."""
         return promised(self.deployments)
+
+    def replaced_by(self, source: str) -> "PhotoRecord":
+        """Return the record of a photo that is gone (a.heic) and whose file is now that of another (a.jpg)."""
+        reason = f"{REPLACED} {source!r}"
+        return replace(self, status="skipped", reason=reason, output=None, output_sha256=None)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values, those that are unset left out."""

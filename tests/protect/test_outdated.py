@@ -23,10 +23,12 @@ from onlymymodel.protect import batches as batches_module
 from onlymymodel.protect.attack.recipe import make_recipe
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.folder import Job, protect_folder
+from onlymymodel.protect.merge import merge_shards
 from onlymymodel.protect.photo import Context
 from onlymymodel.protect.photo_record import MANIFEST, PhotoManifest, PhotoRecord
 from onlymymodel.protect.plan import plan_folder
 from onlymymodel.protect.region import Region, RegionRecord
+from onlymymodel.protect.shards import Shard
 from onlymymodel.surrogates.load import load_model
 
 SIDE, NOBODY = 40, 3  # `toys.choosy` gives no photo the class NOBODY
@@ -191,6 +193,40 @@ def test_photos_of_one_folder_are_protected_one_after_the_other(photos: Path, tm
         run(source, out, **job)
         assert verify_folder(out, allow_python=True, progress=False).faults == ()
     assert pictures(out) == {"0.png", "1.png", "trip/2.png"}
+
+
+@pytest.mark.parametrize("renamed", ["0.PNG", "0.jpg"])
+@pytest.mark.parametrize("shards", [0, 5])
+def test_a_file_is_that_of_one_photo(renamed: str, shards: int, photos: Path, tmp_path: Path) -> None:
+    """A photo that is renamed, or replaced by one of another format, leaves its file to the new one."""
+    out = tmp_path / "out"
+    job = {"context": replace(CONTEXT, authorized=load_model(str(URIS["authorized"]), allow_python=True))}
+
+    def run_all() -> Mapping[str, PhotoRecord]:
+        for number in range(1, shards + 1):
+            run(photos, out, **job, shard=Shard(number, shards))
+        if shards:
+            merge_shards(out)
+            return PhotoManifest(out).by_source()
+        return run(photos, out, **job)
+
+    run_all()
+    (photos / "0.png").rename(photos / renamed)
+    (photos / renamed).write_bytes(png(render(5, 5, 5, SIDE)))
+    records = run_all()
+    assert statuses(records) == {
+        "0.png": "skipped",
+        "1.png": "protected",
+        "trip/2.png": "protected",
+        renamed: "protected",
+    }
+    assert (records["0.png"].reason, records["0.png"].output) == (f"its file is now that of {renamed!r}", None)
+    assert verify_folder(out, allow_python=True, progress=False).faults == ()
+    assert run_all() == records
+    (photos / renamed).rename(photos / "0.png")
+    records = run_all()
+    assert (records["0.png"].status, records[renamed].status) == ("protected", "skipped")
+    assert verify_folder(out, allow_python=True, progress=False).faults == ()
 
 
 def test_files_outside_the_manifest_are_left_alone(photos: Path, tmp_path: Path) -> None:
