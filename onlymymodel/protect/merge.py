@@ -137,7 +137,7 @@ def _missing(
     missing = tuple[tuple[str, Shard], ...]()
     try:
         entries = scan(open_source(out / run.source), exclude=run.exclude)
-    except UserError:  # it is not there, or there is nothing in it any more
+    except (OSError, UserError):  # it is not there, cannot be seen, or there is nothing in it any more
         absent = set() if nothing_new else absent
     else:
         missing = tuple(

@@ -174,8 +174,11 @@ def check_source(out: Path, source: Source, base: Path) -> None:
 
 
 def _is_other(there: Path, here: Path) -> bool:
-    """Return whether there are two files or folders at two paths."""
-    return there.exists() and not there.samefile(here)
+    """Return whether there are two files or folders at two paths; no where one cannot be seen."""
+    try:
+        return not there.samefile(here)
+    except (OSError, ValueError):
+        return False
 
 
 def _folder(place: Path) -> Path:

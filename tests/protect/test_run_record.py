@@ -71,3 +71,9 @@ def test_other_models_are_named(tmp_path: Path) -> None:
     trained.card = replace(trained.card, sha256="0" * 64)
     with pytest.raises(UserError, match="other weights or preprocessing of the stand-ins linear-12"):
         run_record.write(tmp_path, replace(CONTEXT, surrogates=(trained,)), 8, URIS, "../photos")
+
+
+@pytest.mark.parametrize("recorded", ["../gone", "../a\0b", "../" + "x" * 300, "s3://bucket/photos"])
+def test_photos_that_cannot_be_seen_where_they_were_are_not_others(recorded: str, tmp_path: Path) -> None:
+    read(tmp_path, {**content(), "source": recorded})
+    run_record.check_source(tmp_path, tmp_path, tmp_path)
