@@ -24,6 +24,7 @@ from onlymymodel.surrogates.answers import answers
 from onlymymodel.surrogates.device_copy import to_device
 
 SIDE, STEPS = 64, 2
+SEEDS = 1 << 64  # of torch's generators; that of a recipe may be larger
 # eyes, nose and corners of the mouth, roughly; models that align faces get these, so that nothing is detected
 LANDMARKS = ((24.0, 28.0), (40.0, 28.0), (32.0, 36.0), (26.0, 45.0), (38.0, 45.0))
 
@@ -87,7 +88,7 @@ def _row(pixels: Tensor, landmarks: Tensor, context: Context) -> AttackRow:
         classes=tuple(int(classes) for classes, _ in targets),
         signs=tuple(float(signs) for _, signs in targets),
         budget=context.budget,
-        generator=torch.Generator().manual_seed(context.recipe.seed),
+        generator=torch.Generator().manual_seed(context.recipe.seed % SEEDS),
         landmarks=landmarks,
     )
 

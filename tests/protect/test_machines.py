@@ -49,6 +49,12 @@ def test_the_canary_tells_last_bits_apart_and_nothing_else() -> None:
     assert run_canary(replace(CONTEXT, authorized=linear(seed=5, classes=3))).sha256 != first.sha256
 
 
+@pytest.mark.parametrize("seed", [-1, 1 << 64, -(1 << 80)])
+def test_every_seed_has_one(seed: int) -> None:
+    context = replace(CONTEXT, recipe=replace(CONTEXT.recipe, seed=seed))
+    assert run_canary(context) == run_canary(context)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["default", "face", "fmd", "svre"])
 def test_real_networks_and_other_recipes_have_one(recipe: str) -> None:
