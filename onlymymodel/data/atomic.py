@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 from onlymymodel.data.regular_file import NO_LINK
@@ -17,7 +18,9 @@ _NO_SYNC = (errno.EINVAL, errno.ENOTSUP)  # from file systems that sync no folde
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-def write_atomic(path: Path, data: bytes, *, root: Path | None = None, mode: int | None = None) -> None:
+def write_atomic(
+    path: Path, data: bytes | Iterable[bytes], *, root: Path | None = None, mode: int | None = None
+) -> None:
     """Write `data` to `path` so that a reader sees the old file or the new one, never a part of it.
 
     The bytes are written to a new file of a random name in the same folder and synced to the disk, then the file is
@@ -26,7 +29,7 @@ def write_atomic(path: Path, data: bytes, *, root: Path | None = None, mode: int
 
     Args:
         path: of the file.
-        data: its content.
+        data: its content, or the parts of it, which are not all in memory at once.
         root: a folder that contains `path`, if only folders up to it may be links; the folder of `path` if None.
         mode: permissions of the file; those of any new file if None. The file never has more, even half-written.
 
@@ -39,9 +42,10 @@ def write_atomic(path: Path, data: bytes, *, root: Path | None = None, mode: int
     descriptor = os.open(partial, _NEW, 0o666 if mode is None else mode & 0o600)
     try:
         try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
+            for part in (data,) if isinstance(data, bytes) else data:
+                rest = memoryview(part)
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
             if mode is not None and hasattr(os, "fchmod"):  # Windows has it since Python 3.13
                 os.fchmod(descriptor, mode)
             os.fsync(descriptor)

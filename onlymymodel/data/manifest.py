@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
@@ -195,11 +195,14 @@ class Manifest:
                 count += 1
                 last[record[key] if key in record else _NoKey(offset)] = offset
         if len(last) < count:
-            lines = (self.line_at(offset).removesuffix(b"\n") + b"\n" for offset in last.values())
-            content = b"".join(lines)
-            self.close()
-            write_atomic(self.path, content)
+            write_atomic(self.path, self._lines_at(last.values()))
             self._repaired = True
+
+    def _lines_at(self, offsets: Iterable[int]) -> Iterator[bytes]:
+        """Yield lines, each with a newline, then close the file, so that it can be replaced. Raises OSError."""
+        for offset in offsets:
+            yield self.line_at(offset).removesuffix(b"\n") + b"\n"
+        self.close()
 
     def repair(self) -> int:
         """Remove a torn last line from the file and return the number of removed bytes. Raises OSError.

@@ -90,7 +90,7 @@ def merge_shards(out: Path, signer: Signer | None = None) -> Merged:
                     _move(record, shard, out)
             _remove_outdated(earlier, records, out)
             merged = tuple(records[source] for source in sorted(records))
-            write_atomic(out / MANIFEST, b"".join(json_bytes(record.to_json()) for record in merged))
+            write_atomic(out / MANIFEST, (json_bytes(record.to_json()) for record in merged))
         except OSError as error:
             raise UserError(
                 f"{error.filename} cannot be merged: {error.strerror}; what is done so far stays"

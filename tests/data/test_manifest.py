@@ -175,6 +175,20 @@ def test_superseded_records_are_dropped_and_the_rest_keeps_its_order(full: Manif
     assert not full.path.with_name("none").exists()
 
 
+def test_dropping_superseded_records_takes_less_memory_than_the_file(manifest: Manifest) -> None:
+    line = b'{"source":"%d","reason":"' + b"x" * 10_000 + b'"}\n'
+    manifest.path.write_bytes(b"".join(line % number for number in (*range(1000), 0)))
+    expected = b"".join(line % number for number in range(1000))
+    tracemalloc.start()
+    try:
+        manifest.drop_superseded("source")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert manifest.path.read_bytes() == expected
+    assert peak < len(expected) / 4
+
+
 @pytest.mark.parametrize(
     "line",
     [
