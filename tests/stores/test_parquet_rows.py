@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from parquet_rows import portrait_bytes, write_rows
 from stored import contents, lines_of, photos_of, protect
@@ -154,6 +155,15 @@ def test_a_folder_with_a_picture_is_a_folder_of_photos(rows: Path, tmp_path: Pat
 def test_results_beside_the_rows_are_refused(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert protect(rows, rows / "protected") == 2
     assert "is inside, the source" in capsys.readouterr().err
+
+
+def test_rows_without_any_path_may_have_no_type_for_it(tmp_path: Path) -> None:
+    """As pyarrow writes a list of dictionaries."""
+    rows = [{"image": {"bytes": portrait_bytes(number), "path": None}} for number in range(2)]
+    (tmp_path / "rows").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows" / "train.parquet")
+    assert protect(tmp_path / "rows", tmp_path / "out") == 0
+    assert contents(tmp_path / "out").keys() >= {"train/0000000.png", "train/0000001.png"}
 
 
 def test_the_column_is_found_by_its_type(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

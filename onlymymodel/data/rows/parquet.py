@@ -58,9 +58,11 @@ class ParquetTable:
     def paths(self) -> Iterator[str | None]:
         """Yield the path of each row, as it is written there; None where there is none. Raises OSError."""
         self._open()
-        leaf = f"{self._column}.path"
-        if any(child.name == "path" for child in self._reader.schema_arrow.field(self._column).type):
-            yield from self._texts(leaf)
+        import pyarrow.types as types
+
+        fields = self._reader.schema_arrow.field(self._column).type
+        if any(child.name == "path" and not types.is_null(child.type) for child in fields):
+            yield from self._texts(f"{self._column}.path")
         else:
             yield from (None for _ in range(len(self)))
 
@@ -174,9 +176,10 @@ def _column_of_pictures(key: str, schema: Any) -> str:
         if not types.is_struct(kind):
             return False
         fields = {child.name: child.type for child in kind}
-        return any(is_bytes(fields.get("bytes")) for is_bytes in (types.is_binary, types.is_large_binary)) and (
-            "path" not in fields or types.is_string(fields["path"]) or types.is_large_string(fields["path"])
-        )
+        path = fields.get("path")
+        # where no row has a path, pyarrow takes its type to be that of null
+        is_path = path is None or types.is_string(path) or types.is_large_string(path) or types.is_null(path)
+        return is_path and any(is_bytes(fields.get("bytes")) for is_bytes in (types.is_binary, types.is_large_binary))
 
     found = [field.name for field in schema if has_pictures(field.type)]
     if USUAL_COLUMN in found or len(found) == 1:
