@@ -1,8 +1,8 @@
 """One run over the photos of a folder: read batches, write files, and record each photo in the manifest."""
 
+import errno
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from onlymymodel.protect.own_outputs import own_outputs
 from onlymymodel.protect.photo_outcome import blank_record
 from onlymymodel.protect.photo_record import REPLACED, PhotoManifest, PhotoRecord
 from onlymymodel.protect.ray_engine import RaySettings
+from onlymymodel.protect.read_batch import Batch
 from onlymymodel.protect.remote_batches import CHANGED, NOT_READ, PhotoName
 from onlymymodel.protect.workers import WORKER_ENDED
 
@@ -33,40 +34,13 @@ if TYPE_CHECKING:
     from onlymymodel.protect.folder import Job
 
 NOT_WRITTEN, NOT_REMOVED = "cannot be written", "the file of an earlier run cannot be removed"
+KEPT = "the file of an earlier run stays"
+OTHERS = (errno.ELOOP, errno.EINVAL, errno.EFBIG)  # errors of a link, of what is no file, and of one that has grown
 # the photo may not have caused it, or another run may have other limits: the next run tries it again
 TRIED_AGAIN = (
     NOT_WRITTEN, NOT_REMOVED, NO_MEMORY, UNEXPECTED, WORKER_ENDED, TOO_MUCH_MEMORY, TOO_MUCH_TIME, CHANGED, NOT_READ,
     REPLACED,
 )  # fmt: skip
-
-
-@dataclass
-class Batch:
-    """The photos of one batch after they were read.
-
-    Attributes:
-        unread: photos that cannot be read, with their records.
-        own: photos that are protected files of an earlier run, with their hashes.
-        readable: the other photos.
-        finished: records of those of them that an earlier run finished.
-        names: of the readable photos, for workers that read them themselves.
-    """
-
-    unread: list[tuple[Entry, PhotoRecord]] = field(default_factory=list)
-    own: list[tuple[Entry, PhotoSource, str]] = field(default_factory=list)
-    readable: list[tuple[Entry, PhotoSource]] = field(default_factory=list)
-    finished: dict[PurePosixPath, PhotoRecord] = field(default_factory=dict)
-    names: list[PhotoName] = field(default_factory=list)
-
-    @property
-    def sources(self) -> list[PhotoSource]:
-        """Return the photos to compute: all of the batch unless all is finished, so that a resumed run is equal."""
-        unfinished = any(entry.relative not in self.finished for entry, _ in self.readable)
-        return [source for _, source in self.readable] if unfinished else []
-
-    def forget(self) -> None:
-        """Let go of the bytes of the readable photos."""
-        self.readable = [(entry, PhotoSource(b"", source.label)) for entry, source in self.readable]
 
 
 class FolderRun:
@@ -98,8 +72,8 @@ class FolderRun:
         with counted("protecting", len(photos), progress=progress) as task:
             for entry in entries:
                 if entry.status == "refused":
-                    outcomes.append(Outcome(str(entry.relative), "skipped", entry.reason or ""))
-                    self._record_refused(entry)
+                    record = self._record_refused(entry)
+                    outcomes.append(Outcome(record.source, record.status, record.reason))
             batches = map(self.read_batch, self._plan(photos))
             for batch, results in self._compute(batches, task):
                 for record in self._record_batch(batch, results):
@@ -212,7 +186,7 @@ class FolderRun:
     def _record_batch(self, batch: Batch, results: Sequence[Result]) -> Iterator[PhotoRecord]:
         """Record each photo of a batch; files that an earlier run finished are not written again."""
         for entry, record in batch.unread:
-            yield self._finish(entry, None, record)
+            yield self._finish_unread(entry, record)
         for entry, source, digest in batch.own:
             yield self._leave_own(entry, source, digest)
         computed = iter(results)
@@ -285,6 +259,25 @@ class FolderRun:
         if other is not None and other != source and (earlier := self.earlier.get(other)) is not None:
             self.manifest.append(earlier.replaced_by(source))
 
-    def _record_refused(self, entry: Entry) -> None:
+    def _record_refused(self, entry: Entry) -> PhotoRecord:
         record = blank_record(PhotoSource(b""), self.job.context, "skipped", entry.reason or "")
-        self._finish(entry, None, replace(record, source_sha256=None))
+        return self._finish_unread(entry, replace(record, source_sha256=None))
+
+    def _finish_unread(self, entry: Entry, record: PhotoRecord) -> PhotoRecord:
+        """Return the record of a photo that is not read, and write it unless an earlier run's may still be true.
+
+        That its original cannot be read now, or only elsewhere, is no reason to remove what was protected.
+        """
+        for earlier, store in self._earlier_records(entry):
+            has_file = earlier.output is not None and store.holds(earlier.output, earlier.output_sha256)
+            if has_file and self._may_have(entry, earlier.source_sha256):
+                return replace(record, source=earlier.source, reason=f"{record.reason}; {KEPT}")
+        return self._finish(entry, None, record)
+
+    def _may_have(self, entry: Entry, digest: str | None) -> bool:
+        """Return whether a photo may have these contents: it has, or is a file that cannot be read."""
+        try:
+            limit = max_photo_bytes(self.job.context.max_pixels)
+            return sha256(read_regular(entry.file, limit, follow_links=False)) == digest
+        except OSError as error:
+            return error.errno not in OTHERS

@@ -1,5 +1,6 @@
 """A run into the folder of an earlier one, after photos, labels or masks have changed."""
 
+import errno
 import io
 import json
 import shutil
@@ -15,11 +16,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from toys import choosy, others, theirs
 
+from onlymymodel.data.folder import scan
 from onlymymodel.data.manifest import Manifest, sha256
 from onlymymodel.data.portraits import render
+from onlymymodel.data.regular_file import read_regular
+from onlymymodel.data.stores.stamps import RESULTS, SOURCES
 from onlymymodel.errors import UserError
 from onlymymodel.evaluate.verify import verify_folder
 from onlymymodel.protect import batches as batches_module
+from onlymymodel.protect import folder_run as folder_run_module
 from onlymymodel.protect.attack.recipe import make_recipe
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.folder import Job, protect_folder
@@ -227,6 +232,53 @@ def test_a_file_is_that_of_one_photo(renamed: str, shards: int, photos: Path, tm
     records = run_all()
     assert (records["0.png"].status, records[renamed].status) == ("protected", "skipped")
     assert verify_folder(out, allow_python=True, progress=False).faults == ()
+
+
+@pytest.mark.parametrize("shards", [0, 1])
+def test_a_photo_that_cannot_be_read_now_keeps_its_file(
+    shards: int, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The failure is injected, since root may read any file; it is that of a mount that has gone away, say."""
+    out, job = tmp_path / "out", {"context": CONTEXT}
+    run(photos, out, **job)
+    before = files_of(out)
+    for stamps in (out / RESULTS, out / SOURCES):
+        stamps.unlink(missing_ok=True)
+
+    def broken(path: Any, *rest: Any, **named: Any) -> bytes:
+        if path.name == "1.png":
+            raise OSError(errno.EIO, "Input/output error")
+        return read_regular(path, *rest, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder_run_module, "read_regular", broken)
+        part = Shard(1, 1) if shards else None
+        summary = protect_folder(Job(photos, out, CONTEXT, URIS, batch_size=2, shard=part), progress=False)
+    (failed,) = [outcome for outcome in summary.outcomes if outcome.status == "failed"]
+    assert (failed.source, failed.reason) == (
+        "1.png", "cannot be read: Input/output error; the file of an earlier run stays",
+    )  # fmt: skip
+    if shards:
+        merge_shards(out)
+    assert pictures(out) == {"0.png", "1.png", "trip/2.png"}
+    assert {name: files_of(out)[name] for name in pictures(out)} == {name: before[name] for name in pictures(out)}
+    assert set(statuses(run(photos, out, **job)).values()) == {"protected"}
+
+
+def test_a_photo_of_a_format_that_is_not_read_here_keeps_its_file(photos: Path, tmp_path: Path) -> None:
+    """As HEIC on a machine without the extra `heif`."""
+    out = tmp_path / "out"
+    run(photos, out)
+    before = files_of(out)
+    entries = [replace(entry, status="refused", reason="not read here", output=None) for entry in scan(photos)]
+    (photos / "1.png").write_bytes(b"another picture")
+    job = Job(photos, out, CONTEXT, URIS, batch_size=2, scanned=entries)
+    assert {outcome.reason for outcome in protect_folder(job, progress=False).outcomes} == {
+        "not read here", "not read here; the file of an earlier run stays",
+    }  # fmt: skip
+    assert pictures(out) == {"0.png", "trip/2.png"}
+    assert all(files_of(out)[name] == before[name] for name in pictures(out))
+    assert statuses(PhotoManifest(out).by_source())["0.png"] == "protected"
 
 
 def test_files_outside_the_manifest_are_left_alone(photos: Path, tmp_path: Path) -> None:
