@@ -24,6 +24,7 @@ Line = dict[str, Any]
 _OURS = NO_LINK | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _OURS
 _BLOCK = 1 << 16  # bytes from the end that are read at once
+MAX_LINE = 16 << 20  # bytes; a photo's record of 20 faces has a hundred thousand
 
 
 class BrokenLine(UserError):
@@ -45,10 +46,17 @@ def sha256(data: bytes) -> str:
 
 
 def lines_of(path: Readable) -> Iterator[tuple[int, bytes]]:
-    """Yield the offset and the bytes of each line of a file, the newline included. Raises OSError, for a link too."""
+    """Yield the offset and the bytes of each line of a file, the newline included.
+
+    Raises:
+        OSError: it cannot be read, is a link, or has a line of more than `MAX_LINE` bytes.
+    """
     with open_regular(path, follow_links=False) as file:
         offset = 0
-        for line in file:
+        while line := file.readline(MAX_LINE + 1):
+            if len(line) > MAX_LINE:
+                name = str(path) if isinstance(path, Path) else path.name
+                raise OSError(errno.EFBIG, f"a line of more than {MAX_LINE:,} bytes", name)
             yield offset, line
             offset += len(line)
 

@@ -218,6 +218,11 @@ def to_bytes(context: Context, batch_size: int, uris: Mapping[str, Any], source:
     return json_bytes(content, indent=1)
 
 
+def read_bytes(out: Path) -> bytes:
+    """Return the bytes of `run.json` in a run's output folder. Raises OSError."""
+    return read_regular(out / NAME, MAX_BYTES, follow_links=False)
+
+
 def read(out: Path) -> RunRecord:
     """Read `run.json` from a run's output folder.
 
@@ -225,7 +230,7 @@ def read(out: Path) -> RunRecord:
         UserError: it is missing, broken, or of another schema.
     """
     try:
-        content: dict[str, Any] = json.loads(read_regular(out / NAME, MAX_BYTES, follow_links=False))
+        content: dict[str, Any] = json.loads(read_bytes(out))
         if not isinstance(content, dict):
             raise TypeError("it is not a JSON object")
         if content["schema"] != SCHEMA:

@@ -23,6 +23,7 @@ from onlymymodel.protect.signing import Signer
 NAME = "seal.json"
 SCHEMA = 1
 DOMAIN = b"onlymymodel seal 1\n"  # what is hashed and signed here means nothing elsewhere
+MAX_BYTES = 1 << 30  # of a seal: the links of more than ten million photos
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def chain(out: Path) -> tuple[str, ...]:
     links = [""]
     try:
         lines = (line.removesuffix(b"\n") for _, line in Manifest(out / MANIFEST).lines())
-        for content in chain_of(((out / run_record.NAME).read_bytes(),), lines):
+        for content in chain_of((run_record.read_bytes(out),), lines):
             links.append(hashlib.sha256(DOMAIN + links[-1].encode() + sha256(content).encode()).hexdigest())
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
@@ -98,7 +99,7 @@ def read_seal(out: Path) -> Seal | None:
         UserError: it cannot be read, is broken, or of another schema.
     """
     try:
-        seal = msgspec.json.decode(read_regular(out / NAME), type=Seal)
+        seal = msgspec.json.decode(read_regular(out / NAME, MAX_BYTES, follow_links=False), type=Seal)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onlymymodel.data.manifest import Manifest, parse_line, sha256, sha256_file
+from onlymymodel.data.manifest import MAX_LINE, Manifest, parse_line, sha256, sha256_file
 from onlymymodel.errors import UserError
 
 RECORDS: list[dict[str, Any]] = [
@@ -88,6 +88,19 @@ def test_broken_line_elsewhere_is_named(full: Manifest, line: bytes) -> None:
     full.path.write_bytes(lines[0] + line + b"\n" + lines[1])
     with pytest.raises(UserError, match=r"manifest\.jsonl, line 2 is not a JSON object"):
         full.load()
+
+
+def test_a_line_without_an_end_takes_no_memory(full: Manifest) -> None:
+    with full.path.open("ab") as file:
+        file.truncate(64 << 30)  # sparse: it takes no space on the disk
+    tracemalloc.start()
+    try:
+        with pytest.raises(OSError, match="a line of more than"):
+            full.load()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * MAX_LINE
 
 
 @contextlib.contextmanager

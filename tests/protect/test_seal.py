@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,12 @@ def test_what_cannot_be_read_or_written_is_one_sentence(out: Path, tmp_path: Pat
     with pytest.raises(UserError, match=r"seal\.json cannot be written"):
         seal_folder(out)
     assert json.loads((out / RUN).read_text()) == {}
+
+
+@pytest.mark.parametrize(("name", "reading"), [(NAME, read_seal), (RUN, chain), (MANIFEST, chain)])
+def test_a_file_that_is_too_large_is_one_sentence(out: Path, name: str, reading: Callable[[Path], object]) -> None:
+    seal_folder(out)
+    with (out / name).open("ab") as file:
+        file.truncate(64 << 30)  # sparse
+    with pytest.raises(UserError, match=rf"{name} cannot be read: .* bytes"):
+        reading(out)
