@@ -22,6 +22,7 @@ SOURCES: dict[str, tuple[tuple[str, ...], str]] = {
     "paired": (("deployments/nips2017/*.json",), "deployments"),
     "leaderboard": (("deployments/**/*.json",), "deployments"),
     "adaptive": (("adaptive/*.json",), "adaptive"),
+    "convolutions": (("deployments/nips2017/*-default-8.json",), "deployments"),
     "deployments-details": (("deployments/nips2017/*.json",), "deployments"),
     "peers": (("peers/*.json",), "peers"),
     "recipe-settings": (("recipes/*.json",), "recipes"),

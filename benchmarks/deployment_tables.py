@@ -15,7 +15,7 @@ from peers import passes
 from onlymymodel.data.atomic import write_atomic
 from onlymymodel.evaluate.results import AS_WRITTEN, CLEAN
 from onlymymodel.evaluate.results_file import read_results
-from onlymymodel.evaluate.score import Proportion
+from onlymymodel.evaluate.score import Proportion, Score
 from onlymymodel.protect.attack.recipe import Recipe
 from onlymymodel.surrogates.deployments import DEPLOYMENTS, KEPT_BY_DEFAULT
 
@@ -131,6 +131,25 @@ def paired() -> str:
     return table(head, rows)
 
 
+def convolutions() -> str:
+    """Return what each judge reads where no stand-in has attention, and where one has; "" without the cell."""
+    paths = [FOLDER / SET / f"{team}-default-8.json" for team in ("convolutions", "resnet50")]
+    if not all(path.exists() for path in paths):
+        return ""
+    alone, mixed = map(DeploymentCell, paths)
+    with_attention = {row.model: row for row in mixed.results.rows_of("held-out")}
+    rows = []
+    for row in alone.results.rows_of("held-out"):
+        other = with_attention.get(row.model)
+        rows.append(
+            [
+                marked_name(row), *(_of(row.score(version)) for version in (CLEAN, alone.run.name)),
+                "-" if other is None else _of(other.score(mixed.run.name)),
+            ]
+        )  # fmt: skip
+    return table(["judge", "clean", "convolutional stand-ins", "the same and vit_tiny"], rows)
+
+
 def details() -> str:
     """Return how many photos each judge reads after every cell; `*` marks one that is excluded from the mean."""
     head = ["authorized", "recipe", "budget", "photos", "protected", "judges read", "their mean", "PSNR", "SSIM"]
@@ -207,6 +226,10 @@ def _row(cell: DeploymentCell) -> list[str]:
         _mean_and_least(cell, [name for name in measured if name not in promised]), cell.heldout(CLEAN),
         *(cell.heldout(None, channel) for channel in HELDOUT), f"{cell.ssim:.3f}",
     ]  # fmt: skip
+
+
+def _of(score: Score) -> str:
+    return f"{score.right} of {score.photos}"
 
 
 def _mean_and_least(cell: DeploymentCell, names: Sequence[str]) -> str:

@@ -135,6 +135,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "deployments": deployment_tables.deployments,
     "paired": deployment_tables.paired,
     "leaderboard": leaderboard_tables.leaderboard,
+    "convolutions": deployment_tables.convolutions,
     "deployments-details": deployment_tables.details,
     "peers": peers,
     "overhead": overhead,
