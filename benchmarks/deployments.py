@@ -27,11 +27,13 @@ from nips2017 import FIT, MAIN_TEAMS, SET, TEAMS, labels_of, photos
 from runs import Team, evaluate, load_judges, protect, public_command, workers, write_json
 
 from onlymymodel import Judge, load_black_box
+from onlymymodel.cli.given import settings_given
+from onlymymodel.cli.main import build_parser
 from onlymymodel.evaluate.channels import CHANNELS
 from onlymymodel.evaluate.deployment_summary import summarize_deployments
 from onlymymodel.evaluate.results import AS_WRITTEN, Results
 from onlymymodel.evaluate.results_file import read_results, results_to_json
-from onlymymodel.protect.attack.recipe import RECIPES
+from onlymymodel.protect.attack.recipe import RECIPES, Recipe
 from onlymymodel.protect.photo_record import MANIFEST
 from onlymymodel.runtime import configure, pick_device
 from onlymymodel.surrogates.deployments import Deployment, get_deployments
@@ -89,6 +91,8 @@ def run_cell(cell: str, team: Team, recipe: str, budget: str, arguments: argpars
         *larger_steps(base, budget),
         *workers(arguments.workers),
     ]  # fmt: skip
+    if earlier:
+        check_recipe(cell, command, earlier[0])
     cost = timed_protect(command, arguments.device, out)
     measured = judge(source, out, team, public_command(command, source), pick_device(arguments.device))
     if earlier:
@@ -98,6 +102,14 @@ def run_cell(cell: str, team: Team, recipe: str, budget: str, arguments: argpars
         write_json(target, {"cell": f"{SET}/{cell}", "cost": cost, **results_to_json(results)})
     for summary in summarize_deployments(measured[-1]):
         print(f"{cell}: {summary.describe()}", flush=True)
+
+
+def check_recipe(cell: str, command: Sequence[str], earlier: Results) -> None:
+    """End before anything is computed that cannot be added to a cell, as `combine` refuses other settings."""
+    recipe = settings_given(build_parser().parse_args([*command, "--out", "DST"])).check().recipe
+    ((_, settings),) = earlier.header["settings"].items()
+    if Recipe.from_json(settings["recipe"]) != recipe:
+        raise SystemExit(f"{cell} was measured with other settings of the recipe: measure it anew, without --extend")
 
 
 def judge(source: Path, out: Path, team: Team, command: str, device: torch.device) -> tuple[Results, ...]:

@@ -96,3 +96,17 @@ def test_parts_that_differ_are_refused(combine: ModuleType, measured: Results) -
         combine.combine(first, replace(second, rows=second.rows[:-1]))
     with pytest.raises(ValueError, match="differ in the budget"):
         combine.combine(first, replace(second, runs=(replace(second.runs[0], epsilon=4.0),)))
+
+
+@pytest.mark.parametrize(("method", "same"), [("default", True), ("bsr", False)])
+def test_only_a_cell_of_the_same_settings_is_extended(
+    method: str, same: bool, monkeypatch: pytest.MonkeyPatch, measured: Results
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    deployments = importlib.import_module("deployments")
+    command = ["protect", "photos", "--authorized", "zoo:identity-plain", "--recipe", method, "--ssim", "0.95"]
+    if same:
+        deployments.check_recipe("cell", command, measured)
+    else:
+        with pytest.raises(SystemExit, match="cell was measured with other settings"):
+            deployments.check_recipe("cell", command, measured)
