@@ -249,7 +249,7 @@ def _encode_and_judge(job: PhotoJob, seconds_so_far: float, context: Context) ->
             faces_after = predict_faces(written, landmarks, job.original, job.faces, after, context)
             deployments = deployment_margins(job, written, context)
             of_faces = face_deployment_margins(job, written, landmarks, context)
-            to_restore = _rows_to_restore(job, written, after, faces_after, deployments, of_faces, context)
+            to_restore = rows_to_restore(job, written, after, faces_after, deployments, of_faces, context)
             if not to_restore:
                 break
             for row in to_restore:
@@ -265,7 +265,7 @@ def _encode(job: PhotoJob, context: Context) -> bytes:
     return encode(to_array(job.composed), like=job.photo, format=context.format)
 
 
-def _rows_to_restore(
+def rows_to_restore(
     job: PhotoJob,
     written: Tensor,
     after: Predictions,

@@ -168,7 +168,7 @@ def _quantize(row: AttackRow, proposal: Proposal, index: int, authorized: Classi
             budget=row.budget,
             recipe=recipe,
             mask=row.mask,
-            landmarks=row.landmarks,
+            locate=row.locate,
             deployments=row.deployments,
             objects=row.objects,
         )

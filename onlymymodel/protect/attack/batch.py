@@ -1,6 +1,6 @@
 """A batch of photos that are attacked together, and their targets."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Self
@@ -17,6 +17,8 @@ from onlymymodel.surrogates.classifier import Classifier
 from onlymymodel.surrogates.detector import Detections
 from onlymymodel.surrogates.device_copy import to_device
 from onlymymodel.surrogates.resize import resize
+
+Locate = Callable[[Tensor], Tensor]  # returns the (5,2) landmarks, on the CPU, of one face on (C,H,W) uint8 pixels
 
 
 class SurrogateTargets(NamedTuple):
@@ -42,6 +44,7 @@ class AttackRow:
         generator: on the CPU; the only source of this row's randomness, so that it does not depend on its batch.
         mask: (1,H,W) of 0 and 1; where it is 0 nothing changes. None for the whole photo.
         landmarks: (5,2) in pixels of the photo, on the CPU, of the face to work on; None to use the largest one.
+        locate: finds that face again on changed pixels; None to use the largest one.
         deployments: names of those through which the label has to be kept, too.
         objects: those of the photo that the authorized model must keep, if it is a detector; see `kept_objects`.
     """
@@ -54,6 +57,7 @@ class AttackRow:
     generator: Generator
     mask: Tensor | None = None
     landmarks: Tensor | None = None
+    locate: Locate | None = None
     deployments: tuple[str, ...] = ()
     objects: Detections | None = None
 

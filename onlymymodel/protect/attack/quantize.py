@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from onlymymodel.data.strips import map_rows, strips
-from onlymymodel.protect.attack.batch import Rows
+from onlymymodel.protect.attack.batch import Locate, Rows
 from onlymymodel.protect.attack.deployed_margins import SHARE_OF_KAPPA, DeployedMargins
 from onlymymodel.protect.attack.dither import DitherNoise
 from onlymymodel.protect.attack.guard import Guard
@@ -116,7 +116,7 @@ def quantize_and_repair(
     budget: Budget,
     recipe: Recipe,
     mask: Tensor | None = None,
-    landmarks: Tensor | None = None,
+    locate: Locate | None = None,
     deployments: Sequence[str] = (),
     objects: Detections | None = None,
 ) -> Quantized:
@@ -129,8 +129,8 @@ def quantize_and_repair(
         delta: (C,h,w) float, in pixels of [0,1]; resized to the photo's size.
         recipe: its `kappa` and `repair_steps`.
         mask: (1,H,W) of 0 and 1; where it is 0 nothing changes.
-        landmarks: (5,2) of the face, if the authorized model aligns faces; None to detect the largest one at every
-            step, as the written file will be read: the change may have moved it.
+        locate: finds the face at every step, if the authorized model aligns faces, as the written file will be read:
+            the change may have moved it. None for the largest one.
         deployments: names of those through which the label has to be kept, with `SHARE_OF_KAPPA` of kappa.
         objects: those of the photo that a detector has to keep.
 
@@ -139,7 +139,7 @@ def quantize_and_repair(
     """
     originals, masks = original[None], None if mask is None else mask[None]
     deployed = DeployedMargins(authorized, deployments, objects)
-    required = _RequiredMargins(deployed, label, recipe.kappa, landmarks)
+    required = _RequiredMargins(deployed, label, recipe.kappa, locate)
     current = project_to_uint8(originals, resize_change(delta[None], originals), budget, masks)
     shortfall = required.measure(current)
     best, least = current, shortfall
@@ -174,8 +174,8 @@ class _RequiredMargins:
     Deployments that were too small once are measured first, and the others only where these suffice.
     """
 
-    def __init__(self, deployed: DeployedMargins, label: int, kappa: float, landmarks: Tensor | None) -> None:
-        self.deployed, self.label, self.kappa, self.landmarks = deployed, label, kappa, landmarks
+    def __init__(self, deployed: DeployedMargins, label: int, kappa: float, locate: Locate | None) -> None:
+        self.deployed, self.label, self.kappa, self.locate = deployed, label, kappa, locate
         self.difficult: set[str] = set()
 
     def measure(self, pixels: Tensor) -> _Shortfall:
@@ -183,10 +183,10 @@ class _RequiredMargins:
         authorized, objects = self.deployed.authorized, self.deployed.objects
         labels = torch.tensor([self.label], device=pixels.device)
         guard = Guard(authorized, labels, None if objects is None else [objects])
-        landmarks = None if self.landmarks is None else self.landmarks[None]
-        inputs = WrittenInputs(pixels, authorized, landmarks)
+        landmarks = None if self.locate is None else self.locate(pixels[0])
+        inputs = WrittenInputs(pixels, authorized, None if landmarks is None else landmarks[None])
         margins, margin_gradient = guard.margin(inputs, Rows.of([0], pixels.device))
-        margin, lacking = float(margins[0]), self._lacking(pixels[0])
+        margin, lacking = float(margins[0]), self._lacking(pixels[0], landmarks)
         low = not margin >= self.kappa
 
         def gradient() -> Tensor:
@@ -196,16 +196,16 @@ class _RequiredMargins:
             else:
                 total = torch.zeros(pixels.shape, device=pixels.device)
             if lacking:
-                self.deployed.add_gradient(pixels[0], self.label, lacking, total, self.landmarks)
+                self.deployed.add_gradient(pixels[0], self.label, lacking, total, landmarks)
             return total
 
         return _Shortfall(margin, (self.kappa - margin if low else 0.0) + sum(lacking.values()), gradient)
 
-    def _lacking(self, pixels: Tensor) -> dict[str, float]:
+    def _lacking(self, pixels: Tensor, landmarks: Tensor | None) -> dict[str, float]:
         """Return what the margin through each deployment lacks, without those whose margin suffices."""
         for names in (self.difficult, self.deployed.deployments.keys() - self.difficult):
             ordered = [name for name in self.deployed.deployments if name in names]
-            margins = self.deployed.measure(pixels, self.label, ordered, self.landmarks)
+            margins = self.deployed.measure(pixels, self.label, ordered, landmarks)
             required = SHARE_OF_KAPPA * self.kappa
             lacking = {name: required - margin for name, margin in margins.items() if not margin >= required}
             if lacking:
