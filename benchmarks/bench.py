@@ -53,7 +53,7 @@ BENCHMARKS = {
             "--limit 48 --recipes default --budgets 4 ssim-0.95",
             "--limit 48 --teams convolutions --recipes default",
             "--limit 144 --teams mobilenet_v2 --recipes default --budgets ssim-0.95-even",
-            "--limit 48 --teams mobilenet_v2 --recipes bsr --budgets ssim-0.95-even",
+            "--limit 48 --teams mobilenet_v2 --recipes bsr si --budgets ssim-0.95-even",
             "--limit 48 --teams mobilenet_v2 --recipes mef --budgets ssim-0.98-even ssim-0.95-even ssim-0.9-even",
             "--limit 48 --teams mobilenet_v2 --recipes default --budgets ssim-0.98-even ssim-0.9-even",
             "--limit 16 --teams mobilenet_v2 --recipes exact bsr --budgets ssim-0.98-even ssim-0.9-even",
