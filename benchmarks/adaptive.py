@@ -16,7 +16,7 @@ from pathlib import Path
 from adaptive_tables import FOLDER, PARTIES
 from assets import WORK, uri
 from nips2017 import FIT, TEAMS, labels_of, photos
-from runs import evaluate, load_judges, protect, public_command, write_json
+from runs import cost_of, evaluate, load_judges, protect, public_command, write_json
 
 from onlymymodel import load_black_box
 from onlymymodel.evaluate.adversaries import adversary_sentences
@@ -63,7 +63,7 @@ def run_cell(recipe: str, source: Path, device_name: str) -> None:
         channels=get_channels(["png", *PARTIES]),
         adapt=True,
     )
-    write_json(FOLDER / f"{cell}.json", {"cell": cell, **results_to_json(results)})
+    write_json(FOLDER / f"{cell}.json", {"cell": cell, "cost": cost_of(out), **results_to_json(results)})
     for _, sentence in adversary_sentences(results):
         print(f"{cell}: {sentence}", flush=True)
 

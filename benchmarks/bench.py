@@ -74,8 +74,10 @@ BENCHMARKS = {
     ),
     "overhead": Benchmark("the cost of a step", ("", "--folding", "--compile", "--recipes")),
     "memory": Benchmark("the memory that photos of 1 to 100 megapixels take", ("",), needs=()),
-    "faces": Benchmark("people and expressions on whole photos", ("",), needs=("faces",)),
-    "parties": Benchmark("parties of several kinds on whole photos", ("--limit 40",), needs=("faces",)),
+    "faces": Benchmark("people and expressions on whole photos", ("",), needs=("faces",), folder="faces"),
+    "parties": Benchmark(
+        "parties of several kinds on whole photos", ("--limit 40",), needs=("faces",), folder="parties"
+    ),
     "audits": Benchmark("what gradients, layers, weights and representations give away", ("",), needs=()),
     "train_zoo": Benchmark("training of the bundled models, which it replaces", ("",), needs=()),
     "train_purifier": Benchmark("training of the bundled purifier, which it replaces", ("",), needs=()),

@@ -11,9 +11,6 @@ resize and one platform.
 """
 
 import argparse
-import json
-import resource
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +21,7 @@ from combine import combine
 from deployment_tables import HELDOUT, draw_headline
 from leaderboard_tables import draw as draw_leaderboard
 from nips2017 import FIT, MAIN_TEAMS, SET, TEAMS, labels_of, photos
-from runs import Team, evaluate, load_judges, protect, public_command, workers, write_json
+from runs import Team, cost_of, evaluate, load_judges, protect, public_command, workers, write_json
 
 from onlymymodel import Judge, load_black_box
 from onlymymodel.cli.given import settings_given
@@ -34,7 +31,6 @@ from onlymymodel.evaluate.deployment_summary import summarize_deployments
 from onlymymodel.evaluate.results import AS_WRITTEN, Results
 from onlymymodel.evaluate.results_file import read_results, results_to_json
 from onlymymodel.protect.attack.recipe import RECIPES, Recipe
-from onlymymodel.protect.photo_record import MANIFEST
 from onlymymodel.runtime import configure, pick_device
 from onlymymodel.surrogates.deployments import Deployment, get_deployments
 
@@ -93,7 +89,8 @@ def run_cell(cell: str, team: Team, recipe: str, budget: str, arguments: argpars
     ]  # fmt: skip
     if earlier:
         check_recipe(cell, command, earlier[0])
-    cost = timed_protect(command, arguments.device, out)
+    protect(command, arguments.device, out)
+    cost = cost_of(out)
     measured = judge(source, out, team, public_command(command, source), pick_device(arguments.device))
     if earlier:
         cost = {name: value + earlier[0].header["cost"][name] for name, value in cost.items()}
@@ -133,40 +130,6 @@ def larger_steps(recipe: str, budget: str) -> tuple[str, ...]:
     """Return the flags with which a method that builds on MI-FGSM spends a bound on SSIM."""
     builds_on_it = RECIPES[recipe].step_share == MI_FGSM_STEP
     return ("--step-share", SPENDING_STEP) if builds_on_it and budget.startswith("ssim-") else ()
-
-
-def timed_protect(command: Sequence[str], device: str, out: Path) -> dict[str, float]:
-    """Protect the photos that have no line yet.
-
-    Args:
-        command: see `runs.protect`.
-        device: see `runs.protect`.
-        out: the protected folder; its cost is kept beside it, for a run that is stopped and continued.
-
-    Returns:
-        `photos` in the folder that were protected, and the `cpu_seconds` they took, those of workers included.
-    """
-    record = out.with_name(f"{out.name}-cost.json")
-    cost: dict[str, float] = {"photos": 0.0, "cpu_seconds": 0.0}
-    if record.exists():
-        cost |= json.loads(record.read_text(encoding="utf-8"))
-    done, started = lines(out / MANIFEST), cpu_seconds()
-    protect(command, device, out)
-    if new := lines(out / MANIFEST) - done:
-        cost = {"photos": cost["photos"] + new, "cpu_seconds": cost["cpu_seconds"] + cpu_seconds() - started}
-        write_json(record, cost)
-    return cost
-
-
-def cpu_seconds() -> float:
-    """Return the CPU seconds of this process and of the workers that have ended."""
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + ended.ru_utime + ended.ru_stime
-
-
-def lines(path: Path) -> int:
-    """Return the number of lines of a file, 0 where it does not exist."""
-    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 if __name__ == "__main__":

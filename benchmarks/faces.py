@@ -22,7 +22,18 @@ from typing import Literal
 
 import torch
 from assets import ASSETS, RESULTS, WORK, face_uri, models
-from runs import Team, evaluate, load_judges, photo_names, protect, public_command, remove_others, workers, write_json
+from runs import (
+    Team,
+    cost_of,
+    evaluate,
+    load_judges,
+    photo_names,
+    protect,
+    public_command,
+    remove_others,
+    workers,
+    write_json,
+)
 
 from onlymymodel import BlackBox, load_black_box
 from onlymymodel.data.atomic import write_atomic
@@ -201,7 +212,9 @@ def judge(cell: str, team: FaceTeam, source: Path, command: str, device: torch.d
     )
     channels: tuple[AnyChannel, ...] = (CHANNELS[AS_WRITTEN], *get_deployments(DEPLOYED))
     results = evaluate(source, HERE / cell, judges, labels=labels, command=command, device=device, channels=channels)
-    write_json(RESULTS / "faces" / f"{cell}.json", {"cell": cell, **results_to_json(results)})
+    write_json(
+        RESULTS / "faces" / f"{cell}.json", {"cell": cell, "cost": cost_of(HERE / cell), **results_to_json(results)}
+    )
     run = results.runs[0].name
     print(f"{cell}: kept {results.authorized.score(run).kept}, held-out {results.heldout_mean(run)}", flush=True)
 

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 import torch
 from assets import ASSETS, RESULTS, face_uri, models
 from faces import GALLERY, HERE, FaceTeam, photos
-from runs import evaluate, load_judges, protect, public_command, write_json
+from runs import cost_of, evaluate, load_judges, protect, public_command, write_json
 
 from onlymymodel import load_black_box
 from onlymymodel.evaluate.results_file import results_to_json
@@ -65,7 +65,10 @@ def run(name: str, team: FaceTeam, source: Path, epsilon: int, device: str) -> N
         command=public_command(command, source),
         device=torch.device(chosen),
     )
-    write_json(RESULTS / "parties" / f"{cell}.json", {"cell": cell, **results_to_json(results)})
+    write_json(
+        RESULTS / "parties" / f"{cell}.json",
+        {"cell": cell, "cost": cost_of(HERE / "parties" / cell), **results_to_json(results)},
+    )
     print(f"{cell}: kept {results.authorized.score(results.runs[0].name).kept}", flush=True)
 
 

@@ -1,7 +1,9 @@
 """Protect a folder and evaluate it with a team of models, for the benchmarks of real models."""
 
 import json
+import resource
 import shlex
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from onlymymodel.data.atomic import write_atomic
 from onlymymodel.evaluate.channels import CHANNELS, AnyChannel
 from onlymymodel.evaluate.folders import Evaluation, evaluate_folders
 from onlymymodel.evaluate.results import AS_WRITTEN, Results
+from onlymymodel.protect.photo_record import MANIFEST
 
 Load = Callable[[str], BlackBox]
 
@@ -29,16 +32,46 @@ class Team:
 
 
 def protect(command: Sequence[str], device: str, out: Path) -> None:
-    """Run `omm protect`, or resume it.
+    """Run `omm protect`, or resume it, and add what it took to `cost_of`.
 
     Args:
         command: words after `omm`, without device and destination.
         device: see `omm protect --device`.
         out: the protected folder.
     """
+    done, started = _lines(out / MANIFEST), _cpu_seconds()
     code = omm([*command, "--device", device, "--out", str(out)])
     if code not in (0, 1):
         raise SystemExit(code)
+    if new := _lines(out / MANIFEST) - done:
+        cost = cost_of(out)
+        taken = cost["cpu_seconds"] + _cpu_seconds() - started
+        write_json(_cost_record(out), {"photos": cost["photos"] + new, "cpu_seconds": taken})
+
+
+def cost_of(out: Path) -> dict[str, float]:
+    """Return how many photos of a protected folder were timed, and their CPU seconds, those of workers included.
+
+    They are kept beside the folder, for a run that is stopped and continued.
+    """
+    record = _cost_record(out)
+    cost: dict[str, float] = {"photos": 0.0, "cpu_seconds": 0.0}
+    return cost | json.loads(record.read_text(encoding="utf-8")) if record.exists() else cost
+
+
+def _cost_record(out: Path) -> Path:
+    return out.with_name(f"{out.name}-cost.json")
+
+
+def _cpu_seconds() -> float:
+    """Return the CPU seconds of this process and of the workers that have ended."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime
+
+
+def _lines(path: Path) -> int:
+    """Return the number of lines of a file, 0 where it does not exist."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def workers(number: int) -> tuple[str, ...]:
