@@ -85,23 +85,22 @@ def details() -> Table:
 
 
 def deployed() -> Table:
-    """Rank-1 of the authorized and the held-out models through deployments, for the cells that were measured so."""
+    """Recognition and reading through deployments, for the cells that were measured so."""
     lines = []
     for cell in cells(*ORDER):
         if len(cell.results.channels) > 1:
-            rows = [cell.results.authorized, *cell.results.rows_of("held-out")]
             for channel in cell.results.channels:
-                scores = [row.verification(cell.run.name, channel) for row in rows]
-                nearest = [
-                    f"{marked_name(row)} {with_share(found.nearest, found.photos)}"
-                    for row, found in zip(rows, scores, strict=True)
-                    if found is not None
-                ]
-                lines.append(
-                    [cell.team, str(cell.budget), f"`{cell.recipe}`", channel, nearest[0], "; ".join(nearest[1:])]
-                )
-    head = ["team", "epsilon", "recipe", "after", "authorized: rank-1", "judges: rank-1"]
+                judges = [f"{marked_name(row)} {_read(row, cell, channel)}" for row in cell.results.rows_of("held-out")]
+                authorized = _read(cell.results.authorized, cell, channel)
+                lines.append([cell.team, str(cell.budget), f"`{cell.recipe}`", channel, authorized, "; ".join(judges)])
+    head = ["team", "epsilon", "recipe", "after", "authorized reads", "judges read"]
     return head, lines
+
+
+def _read(row: Row, cell: FaceCell, channel: str) -> str:
+    """Return how many people are the nearest to their photo after a channel, or how many expressions are read."""
+    found, score = row.verification(cell.run.name, channel), row.score(cell.run.name, channel)
+    return with_share(score.right, score.photos) if found is None else with_share(found.nearest, found.photos)
 
 
 RECOGNIZED = ["rank-1: clean", "protected", f"TAR at FAR {FAR:g}: clean", "protected", "no longer matched"]
