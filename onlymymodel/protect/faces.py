@@ -123,6 +123,11 @@ def find_same_faces(pixels: Tensor, boxes: Sequence[FaceBox]) -> list[Tensor | N
     ]
 
 
+def find_same_face(pixels: Tensor, box: FaceBox) -> Tensor | None:
+    """Find one face, see `find_same_faces`."""
+    return find_same_faces(pixels, [box])[0]
+
+
 def nearest_face(boxes: Sequence[FaceBox], height: int, width: int) -> NDArray[np.uint8]:
     """Return (height, width) uint8: for each pixel the index of the box nearest to its center; the last of several."""
     x, y = np.arange(width, dtype=np.float32) + 0.5, np.arange(height, dtype=np.float32) + 0.5

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
@@ -10,12 +10,12 @@ from torch import Generator, Tensor
 
 from onlymymodel.data.image_io import Photo
 from onlymymodel.data.manifest import sha256
-from onlymymodel.protect.attack.batch import AttackRow, Locate
+from onlymymodel.protect.attack.batch import AttackRow
 from onlymymodel.protect.attack.deployed_margins import DeployedMargins, readable
 from onlymymodel.protect.attack.targets import NOTE, apply_target_class, attack_classes, target_class
 from onlymymodel.protect.budget.budget import Budget
 from onlymymodel.protect.context import Context, PhotoSource
-from onlymymodel.protect.faces import MAX_FACES, PhotoFace, find_photo_faces, find_same_faces, nearest_face
+from onlymymodel.protect.faces import MAX_FACES, PhotoFace, find_photo_faces, find_same_face, nearest_face
 from onlymymodel.protect.photo_record import FaceState
 from onlymymodel.protect.predictions import Predictions, predict_photo
 from onlymymodel.protect.region import Area
@@ -137,20 +137,10 @@ class PhotoJob:
             mask=self.mask(row),
             # the first face is the largest one, which models find by themselves
             landmarks=self.faces[row].landmarks if row else None,
-            locate=self._locate(row) if row and context.reads_faces else None,
+            locate=partial(find_same_face, box=self.faces[row].box) if row and context.reads_faces else None,
             deployments=readable(self.clean_margins[row]),
             objects=self.objects,
         )
-
-    def _locate(self, row: int) -> Locate:
-        """Return the function that finds a row's face on changed pixels; one that is lost is where it was."""
-        face = self.faces[row]
-
-        def locate(pixels: Tensor) -> Tensor:
-            (found,) = find_same_faces(pixels, [face.box])
-            return face.landmarks if found is None else found
-
-        return locate
 
     def apply_row(self, row: int, pixels: Tensor) -> None:
         """Copy a row's own area from (C,H,W) uint8 pixels into the composed photo."""

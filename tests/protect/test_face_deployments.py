@@ -138,3 +138,20 @@ def test_a_face_is_repaired_where_models_find_it_on_the_changed_photo(number: in
     assert not torch.equal(before, after)
     logits = settings.authorized.at(to_float(quantized.pixels[None]), after[None])
     assert quantized.margin == pytest.approx(float(margin(logits, torch.tensor([row.label]))), abs=1e-4)
+
+
+def test_a_face_that_is_lost_by_a_change_gets_a_smaller_one() -> None:
+    settings = context()
+    row = started_job(TWO).attack_row(1, settings)
+
+    def largest_change(pixels: Tensor) -> int:
+        return int((pixels.int() - row.original.int()).abs().max())
+
+    found = landmarks(row.original)[1]
+    easily_lost = replace(row, locate=lambda pixels: None if largest_change(pixels) > 8 else found)
+    ((quantized, *_),) = protect_rows(
+        [easily_lost], (TWO.shape[0], TWO.shape[1]), authorized=settings.authorized, surrogates=settings.surrogates,
+        recipe=settings.recipe,
+    )  # fmt: skip
+    assert quantized.admissible
+    assert largest_change(quantized.pixels) == 8  # half of the budget

@@ -154,11 +154,11 @@ def protect_rows(
 def _quantize(row: AttackRow, proposal: Proposal, index: int, authorized: Classifier, recipe: Recipe) -> Quantized:
     """Round and repair changes until one keeps the authorized margins; the last one where none does.
 
-    They are the last step's change, the last one at which the guard held and, where deployments have to be kept or the
-    change is of an attack that may know no guard, fractions of the last step's.
+    They are the last step's change, the last one at which the guard held and, where deployments have to be kept, a face
+    has to be found again or the change is of an attack that may know no guard, fractions of the last step's.
     """
     last, fallback = proposal.delta[index], proposal.fallback[index]
-    fractions = SMALLER_CHANGES if row.deployments or recipe.attack else ()
+    fractions = SMALLER_CHANGES if row.deployments or row.locate or recipe.attack else ()
     for change in (last, *([fallback] if fallback.any() else []), *(fraction * last for fraction in fractions)):
         result = quantize_and_repair(
             row.original,

@@ -18,7 +18,8 @@ from onlymymodel.surrogates.detector import Detections
 from onlymymodel.surrogates.device_copy import to_device
 from onlymymodel.surrogates.resize import resize
 
-Locate = Callable[[Tensor], Tensor]  # returns the (5,2) landmarks, on the CPU, of one face on (C,H,W) uint8 pixels
+# returns the (5,2) landmarks, on the CPU, of one face on (C,H,W) uint8 pixels; None where it is not found
+Locate = Callable[[Tensor], Tensor | None]
 
 
 class SurrogateTargets(NamedTuple):

@@ -1,5 +1,6 @@
 """Round a change to 8-bit pixels, and repair the authorized model's margins on them."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -130,7 +131,7 @@ def quantize_and_repair(
         recipe: its `kappa` and `repair_steps`.
         mask: (1,H,W) of 0 and 1; where it is 0 nothing changes.
         locate: finds the face at every step, if the authorized model aligns faces, as the written file will be read:
-            the change may have moved it. None for the largest one.
+            the change may have moved it, or lost it. None for the largest one.
         deployments: names of those through which the label has to be kept, with `SHARE_OF_KAPPA` of kappa.
         objects: those of the photo that a detector has to keep.
 
@@ -144,7 +145,7 @@ def quantize_and_repair(
     shortfall = required.measure(current)
     best, least = current, shortfall
     for _ in range(recipe.repair_steps):
-        if not shortfall.missing > 0:
+        if not 0 < shortfall.missing < math.inf:
             break
         current = _repaired(current, shortfall, originals, budget, masks)
         shortfall = required.measure(current)
@@ -159,7 +160,8 @@ class _Shortfall(NamedTuple):
 
     Attributes:
         margin: of the authorized model on the pixels themselves, in logits.
-        missing: sum of what the margins that are too small lack, in logits; 0 if there are none.
+        missing: sum of what the margins that are too small lack, in logits; 0 if there are none, infinite where the
+            face is not found, which no step repairs.
         gradient: computes the (1,C,H,W) gradient of the sum of these margins.
     """
 
@@ -184,6 +186,8 @@ class _RequiredMargins:
         labels = torch.tensor([self.label], device=pixels.device)
         guard = Guard(authorized, labels, None if objects is None else [objects])
         landmarks = None if self.locate is None else self.locate(pixels[0])
+        if self.locate is not None and landmarks is None:
+            return _Shortfall(-math.inf, math.inf, lambda: torch.zeros(pixels.shape, device=pixels.device))
         inputs = WrittenInputs(pixels, authorized, None if landmarks is None else landmarks[None])
         margins, margin_gradient = guard.margin(inputs, Rows.of([0], pixels.device))
         margin, lacking = float(margins[0]), self._lacking(pixels[0], landmarks)
